@@ -1,0 +1,67 @@
+# What is done with this repository, by name. `./justw NAME` installs what is missing first.
+
+set positional-arguments
+
+# RocksDB's C++ takes eleven minutes on two cores: the compiler cache spares the second time. The
+# values must be the same for every call of cargo, or it builds RocksDB again.
+export CC := `command -v ccache >/dev/null 2>&1 && echo "ccache cc" || echo cc`
+export CXX := `command -v ccache >/dev/null 2>&1 && echo "ccache c++" || echo c++`
+
+# List the recipes
+[private]
+default:
+    @just --list --unsorted
+
+# Run a whole cluster in one process: frontend on http://127.0.0.1:9999
+dev *ARGS:
+    cargo run --quiet -- dev "$@"
+
+# Run all tests, or those that ARGS of nextest select
+test *ARGS:
+    cargo nextest run "$@"
+    @[ $# -gt 0 ] || cargo test --quiet --doc
+
+# Run everything that must pass before a push
+ci: fmt-check lint doc test config-check deny-if-installed
+
+# Run the benchmarks, or those that ARGS select
+bench *ARGS:
+    cargo bench "$@"
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Check the format
+fmt-check:
+    cargo fmt --all -- --check
+
+# Check the code and the scripts for what a reviewer should not have to say
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run; else echo "shellcheck is not installed: scripts are not checked"; fi
+
+# Build the documentation; a broken link is an error
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
+
+# Build for development
+build:
+    cargo build --locked --all-targets
+
+# Build for production
+release:
+    cargo build --locked --release
+
+# Check the compiled-in configuration by what each role makes of it
+config-check:
+    cargo run --quiet -- node --print-config >/dev/null
+    cargo run --quiet -- frontend --print-config >/dev/null
+
+# Check the dependencies: bans, licenses and sources
+deny:
+    cargo deny --locked check bans licenses sources
+
+[private]
+deny-if-installed:
+    @if command -v cargo-deny >/dev/null; then just deny; else echo "cargo-deny is not installed: dependencies are not checked"; fi

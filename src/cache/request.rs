@@ -1,0 +1,121 @@
+//! What callers ask the cache and what it answers. Plain data; the rules are in `mod` and `shard`.
+
+use super::entry::Entry;
+use super::flight::Wait;
+use super::lead::Lead;
+use crate::hash::KeyHash;
+use crate::ids::{Generation, GroupId, Millis, Tenure};
+
+/// The named bounds of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The charges of all entries together never pass this, at any instant.
+    pub memory_bytes: u64,
+    /// How many callers may wait on one flight.
+    pub max_waiters_per_key: usize,
+    /// How many callers may wait on all flights of one group.
+    pub max_waiters_per_group: usize,
+}
+
+/// What is valid at this moment, by the view of whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// The partition's tenure: what is loaded now will carry it.
+    pub tenure: Tenure,
+    /// An earlier tenure whose entries stay valid.
+    pub inherits: Option<Tenure>,
+    /// The group's generation.
+    pub generation: Generation,
+}
+
+impl Stamps {
+    /// Whether an entry or token of this tenure is valid.
+    pub(super) fn accept_tenure(&self, tenure: Tenure) -> bool {
+        tenure == self.tenure || Some(tenure) == self.inherits
+    }
+}
+
+/// In what capacity this node answers for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It owns the key.
+    Owner,
+    /// It stands in for an unreachable owner: it sees only entries that a standby filled, keeps
+    /// them for [`STANDBY_MS`] from the load's start without stale windows, and joins no flight
+    /// older than that.
+    Standby,
+    /// It answers because owner and standby are unreachable, or because it is itself isolated:
+    /// loads are coalesced, never stored, and no entry is looked at.
+    LastResort,
+}
+
+/// How long a standby's answer may be reused, counted from the load's start.
+pub const STANDBY_MS: u64 = 2_000;
+
+/// One question about one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The key's group.
+    pub group: GroupId,
+    /// The key, at most [`MAX_KEY_BYTES`](crate::hash::MAX_KEY_BYTES).
+    pub key: &'a [u8],
+    /// `KeyHash::of(group, key)`.
+    pub hash: KeyHash,
+    /// In what capacity the answer is given.
+    pub role: Role,
+    /// What is valid, by the caller's view.
+    pub stamps: Stamps,
+    /// The moment of asking.
+    pub now: Millis,
+}
+
+/// The answer to [`Cache::get_or_join`](super::Cache::get_or_join).
+#[derive(Debug)]
+#[must_use = "a lead that is dropped tells its waiters that the load was abandoned"]
+pub enum Found {
+    /// A value, a negative or a remembered error within its lifetime.
+    Fresh(Entry),
+    /// A value past its lifetime that may be served: within `stale`, or within `stale_if_error`
+    /// while the origin is not asked because it just failed ([`Entry::phase`] tells which).
+    Stale {
+        /// What to serve.
+        entry: Entry,
+        /// Given to one caller only, who must run the load. Nobody waits on it, unless the entry
+        /// goes meanwhile: then later callers join it.
+        refresh: Option<Lead>,
+    },
+    /// A miss that this caller must load: spawn the load with `lead`, then wait like the others.
+    Lead {
+        /// To be finished by the load's own task, which must not die with this caller.
+        lead: Lead,
+        /// This caller's own place among the waiters.
+        wait: Wait,
+        /// Servable if the load fails, while [`Entry::serves_on_error`] says so.
+        fallback: Option<Entry>,
+    },
+    /// A miss that another caller already loads.
+    Wait {
+        /// This caller's place among the waiters.
+        wait: Wait,
+        /// Servable if the load fails, while [`Entry::serves_on_error`] says so.
+        fallback: Option<Entry>,
+    },
+    /// A miss with too many waiters already.
+    Refused {
+        /// Which bound was reached.
+        reason: Refused,
+        /// Servable instead, while [`Entry::serves_on_error`] says so.
+        fallback: Option<Entry>,
+    },
+}
+
+/// The bound that kept a caller from waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// [`Limits::max_waiters_per_key`] is reached.
+    #[error("too many callers wait for this key")]
+    PerKey,
+    /// [`Limits::max_waiters_per_group`] is reached.
+    #[error("too many callers wait for keys of this group")]
+    PerGroup,
+}

@@ -1,0 +1,305 @@
+//! The groups file: every cache group with its origin statement and its freshness rules.
+//!
+//! ```toml
+//! [groups.scores]
+//! table = "public.scores"
+//! key_column = "name"
+//! value_column = "score"
+//! ttl = "60s"
+//! ```
+//!
+//! Pure: whether the table exists is for the origin to find out. Called by `cli` and the roles.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::ConfigError;
+use super::document::{Document, Fields, describe};
+use super::place::SourceFile;
+use super::report::{Mistakes, quote};
+use super::rule::{Share, Size, Span, Text};
+use super::value::ByteSize;
+use crate::topology::group::{GroupSpec, Source};
+
+/// The most groups a cluster may have: each is a metric label and a part of every topology.
+const MAX_GROUPS: usize = 256;
+
+/// The longest name of a group.
+const MAX_GROUP_NAME_BYTES: usize = 64;
+
+/// The longest identifier that PostgreSQL keeps.
+const MAX_IDENTIFIER_BYTES: usize = 63;
+
+/// The longest content type, which is sent with every answer.
+const MAX_CONTENT_TYPE_BYTES: usize = 256;
+
+const GROUP_NAME: &str = "1 to 64 of a-z 0-9 _ - beginning with a letter";
+
+const DAYS_30: Duration = Duration::from_hours(30 * 24);
+
+/// Below 10 ms a value is stale before it has crossed the network.
+const TTL: Span = Span {
+    min: Duration::from_millis(10),
+    max: DAYS_30,
+};
+const WINDOW: Span = Span {
+    min: Duration::ZERO,
+    max: DAYS_30,
+};
+const ERROR_TTL: Span = Span {
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(1),
+};
+const TTL_JITTER: Share = Share { min: 0.0, max: 0.5 };
+const MAX_VALUE: Size = Size {
+    min: ByteSize(1),
+    max: ByteSize::mib(64),
+};
+
+const IDENTIFIER: Text<String> = Text {
+    expects: "an identifier of 1 to 63 of a-z A-Z 0-9 _ that does not begin with a digit",
+    read: |text| is_identifier(text).then(|| text.to_owned()),
+    write: String::clone,
+};
+
+const TABLE: Text<String> = Text {
+    expects: "a table or schema.table, each 1 to 63 of a-z A-Z 0-9 _ not beginning with a digit",
+    read: |text| {
+        let parts = text
+            .split_once('.')
+            .map_or([None, Some(text)], |(schema, table)| {
+                [Some(schema), Some(table)]
+            });
+        parts
+            .into_iter()
+            .flatten()
+            .all(is_identifier)
+            .then(|| text.to_owned())
+    },
+    write: String::clone,
+};
+
+const CONTENT_TYPE: Text<String> = Text {
+    expects: "a media type such as \"application/json\"",
+    read: |text| is_content_type(text).then(|| text.to_owned()),
+    write: String::clone,
+};
+
+/// Reads a groups file, sorted by name.
+///
+/// # Errors
+///
+/// Every mistake in the file, and a file without any group.
+pub fn read_groups(file: SourceFile<'_>) -> Result<Vec<(String, GroupSpec)>, ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let mut groups = Vec::new();
+    if let Some(document) = Document::parse(file, &mut mistakes) {
+        groups = read_document(&document, &mut mistakes);
+        groups.sort_by(|(a, _), (b, _)| a.cmp(b));
+    }
+    mistakes.or(groups)
+}
+
+/// Reads every group that has no mistake.
+fn read_document(document: &Document<'_>, mistakes: &mut Mistakes) -> Vec<(String, GroupSpec)> {
+    document.only("groups", "expected [groups.NAME]", mistakes);
+    let Some(value) = document.root.get("groups") else {
+        let what = "no groups".to_owned();
+        mistakes.push(
+            document.whole(),
+            what,
+            "expected at least one [groups.NAME]".to_owned(),
+        );
+        return Vec::new();
+    };
+    let DeValue::Table(table) = value.get_ref() else {
+        let what = format!("groups is {}", describe(value.get_ref()));
+        let place = document.place(value.span().start);
+        mistakes.push(place, what, "expected [groups.NAME]".to_owned());
+        return Vec::new();
+    };
+    if table.len() > MAX_GROUPS {
+        let what = format!("{} groups", table.len());
+        mistakes.push(
+            document.whole(),
+            what,
+            format!("expected at most {MAX_GROUPS}"),
+        );
+    }
+    let mut groups = Vec::new();
+    for (name, value) in table.iter().take(MAX_GROUPS) {
+        let start = name.span().start;
+        let name = name.get_ref();
+        let mut shown = name.to_string();
+        if !is_group_name(name) {
+            shown = quote(name);
+            let what = format!("the group name is {shown}");
+            mistakes.push(
+                document.place(start),
+                what,
+                format!("expected {GROUP_NAME}"),
+            );
+        }
+        let DeValue::Table(table) = value.get_ref() else {
+            let what = format!("groups.{shown} is {}", describe(value.get_ref()));
+            mistakes.push(
+                document.place(start),
+                what,
+                "expected [groups.NAME]".to_owned(),
+            );
+            continue;
+        };
+        let fields = Fields::new(document, table, format!("groups.{shown}"), start);
+        groups.extend(read_group(fields, mistakes).map(|spec| (name.to_string(), spec)));
+    }
+    groups
+}
+
+/// Reads one group; `None` if it has a mistake.
+fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<GroupSpec> {
+    let table = fields.required("table", &TABLE, mistakes);
+    let key_column = fields.required("key_column", &IDENTIFIER, mistakes);
+    let value_column = fields.required("value_column", &IDENTIFIER, mistakes);
+    let binary = "application/octet-stream".to_owned();
+    let content_type = fields.optional("content_type", &CONTENT_TYPE, binary, mistakes);
+    let ttl = fields.required("ttl", &TTL, mistakes);
+    let ttl_jitter = fields.optional("ttl_jitter", &TTL_JITTER, 0.1, mistakes);
+    let stale = fields.optional("stale", &WINDOW, Duration::ZERO, mistakes);
+    let stale_if_error = fields.optional("stale_if_error", &WINDOW, Duration::ZERO, mistakes);
+    let five_seconds = Duration::from_secs(5);
+    let negative_ttl = fields.optional("negative_ttl", &WINDOW, five_seconds, mistakes);
+    let half_second = Duration::from_millis(500);
+    let error_ttl = fields.optional("error_ttl", &ERROR_TTL, half_second, mistakes);
+    let one_mib = ByteSize::mib(1);
+    let max_value_bytes = fields.optional("max_value_bytes", &MAX_VALUE, one_mib, mistakes);
+    fields.finish(mistakes);
+    Some(GroupSpec {
+        source: Source {
+            table: table?,
+            key_column: key_column?,
+            value_column: value_column?,
+        },
+        content_type: content_type?,
+        ttl: ttl?,
+        ttl_jitter: ttl_jitter?,
+        stale: stale?,
+        stale_if_error: stale_if_error?,
+        negative_ttl: negative_ttl?,
+        error_ttl: error_ttl?,
+        max_value_bytes: max_value_bytes?.0,
+    })
+}
+
+/// Whether `text` may name a group in URLs and metrics.
+fn is_group_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= MAX_GROUP_NAME_BYTES
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| allowed(byte) || matches!(byte, b'_' | b'-'))
+}
+
+/// Whether `text` is `^[A-Za-z_][A-Za-z0-9_]{0,62}$`. Identifiers cannot be bound as parameters, so
+/// that nothing else may come near a statement.
+fn is_identifier(text: &str) -> bool {
+    text.len() <= MAX_IDENTIFIER_BYTES
+        && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether `text` is a media type that may stand in a header: `type/subtype`, visible ASCII and
+/// spaces only.
+fn is_content_type(text: &str) -> bool {
+    text.len() <= MAX_CONTENT_TYPE_BYTES
+        && text
+            .split_once('/')
+            .is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        && text.trim() == text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, GroupSpec)>, ConfigError> {
+        read_groups(SourceFile {
+            name: "groups.toml",
+            text,
+        })
+    }
+
+    #[test]
+    fn a_group_of_required_fields_gets_the_documented_defaults() {
+        let groups = read(
+            "[groups.zebra]\ntable=\"public.t\"\nkey_column=\"k\"\nvalue_column=\"v\"\nttl=\"60s\"\n\
+             [groups.ant]\ntable=\"t\"\nkey_column=\"k\"\nvalue_column=\"v\"\nttl=\"1500ms\"\n",
+        )
+        .unwrap();
+        assert_eq!(groups[0].0, "ant", "sorted by name");
+        assert_eq!(groups[0].1.ttl, Duration::from_millis(1500));
+        let expected = GroupSpec {
+            source: Source {
+                table: "public.t".to_owned(),
+                key_column: "k".to_owned(),
+                value_column: "v".to_owned(),
+            },
+            content_type: "application/octet-stream".to_owned(),
+            ttl: Duration::from_mins(1),
+            ttl_jitter: 0.1,
+            stale: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            negative_ttl: Duration::from_secs(5),
+            error_ttl: Duration::from_millis(500),
+            max_value_bytes: 1 << 20,
+        };
+        assert_eq!(groups[1], ("zebra".to_owned(), expected));
+    }
+
+    #[test]
+    fn nothing_but_an_identifier_comes_near_a_statement() {
+        for text in ["a", "_", "Ab_9", &"x".repeat(63)] {
+            assert!(is_identifier(text), "{text}");
+        }
+        for text in [
+            "",
+            "9a",
+            "a b",
+            "a\"b",
+            "a;--",
+            "é",
+            "a.b",
+            "a\n",
+            &"x".repeat(64),
+        ] {
+            assert!(!is_identifier(text), "{text}");
+        }
+        for text in ["a.b.c", ".a", "a.", "a. b"] {
+            assert!((TABLE.read)(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_can_stand_in_a_header() {
+        for text in ["text/plain", "text/plain; charset=utf-8"] {
+            assert!(is_content_type(text), "{text}");
+        }
+        for text in [
+            "",
+            "text",
+            "/",
+            "text/",
+            "text/plain\r\nx: y",
+            "text/pläin",
+            " text/plain",
+        ] {
+            assert!(!is_content_type(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Configuration: one struct per section, read from layers, all mistakes reported at once.
+//!
+//! Compiled-in `config/default.toml` < `--config FILE` < `GCACHE__SECTION__KEY` < `--set` < flags.
+//! One schema serves all roles: a section that another role uses is accepted and checked. Pure:
+//! `cli` reads the file and the environment and passes their text; consumers get finished types
+//! and never parse again. The groups file and the static member list are read here too.
+//!
+//! To add a setting: a line in `sections`, and its default with an explanation in `default.toml`.
+
+mod checks;
+mod document;
+mod groups;
+mod layers;
+mod members;
+mod names;
+mod place;
+mod print;
+mod redact;
+mod report;
+mod rule;
+mod sections;
+mod settings;
+mod suggest;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use groups::read_groups;
+pub use layers::{Flag, Layers};
+pub use members::{StaticMember, read_members};
+pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId, is_name};
+pub use place::{Place, SourceFile};
+pub use report::{ConfigError, Mistake};
+pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process};
+pub use value::ByteSize;
+
+use report::Mistakes;
+use settings::Settings;
+
+/// Everything that can be set, in the types that the program works with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The process as such, whatever its role.
+    pub process: Process,
+    /// What the cluster is made of, as files.
+    pub cluster: Cluster,
+    /// The node.
+    pub node: Node,
+    /// The origin.
+    pub origin: Origin,
+    /// The frontend.
+    pub frontend: Frontend,
+    /// The pipeline from a frontend to a node.
+    pub pipeline: Pipeline,
+}
+
+impl Config {
+    /// Reads settings that were checked when they were laid.
+    fn read(settings: &Settings) -> Self {
+        Self {
+            process: Process::read(settings),
+            cluster: Cluster::read(settings),
+            node: Node::read(settings),
+            origin: Origin::read(settings),
+            frontend: Frontend::read(settings),
+            pipeline: Pipeline::read(settings),
+        }
+    }
+}
+
+/// A configuration, with its own account of where each value came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The same as TOML, each value with where it came from. Credentials are hidden.
+    pub printed: String,
+}
+
+/// Lays `layers` over the defaults.
+///
+/// # Errors
+///
+/// Every mistake of every layer, also of values that a stronger layer replaces.
+pub fn load(layers: &Layers<'_>) -> Result<Loaded, ConfigError> {
+    let mut settings = Settings::new();
+    let mut mistakes = Mistakes::default();
+    layers::lay_all(layers, &mut settings, &mut mistakes);
+    let config = Config::read(&settings);
+    checks::check(&config, &settings, &mut mistakes);
+    mistakes.or(())?;
+    Ok(Loaded {
+        config,
+        printed: print::print(&settings),
+    })
+}

@@ -1,0 +1,247 @@
+//! The kinds of text that settings hold: process names, zones, log formats, origin URLs, paths.
+//!
+//! Pure: a path is not opened and a host name not resolved; that is the business of the roles.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::redact::redact;
+use super::rule::Text;
+
+/// The longest name of a process, member or zone: what one label of a DNS name may have.
+const MAX_NAME_BYTES: usize = 63;
+
+/// Ids with this beginning name a source; those we do not know are mistakes, not names.
+const SOURCE_PREFIX: &str = "from-";
+
+/// Where a process takes its name from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessId {
+    /// The machine's host name, which must pass [`is_name`].
+    FromHostname,
+    /// This name.
+    Literal(String),
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where the rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginUrl {
+    /// The embedded origin, with rows from this file.
+    Memory(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+/// A `postgres://` URL. `Debug` and `Display` hide its credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// The URL with its credentials: for the database driver only, never for a message.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact(&self.0))
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({:?})", redact(&self.0))
+    }
+}
+
+/// Whether `text` may be the name of a process, a member or a zone: 1 to 63 of `a-z 0-9 . -`, first and
+/// last a letter or digit, so that a name can be a directory and a label in any system.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= MAX_NAME_BYTES
+        && bytes.first().is_some_and(|first| alphanumeric(*first))
+        && bytes.last().is_some_and(|last| alphanumeric(*last))
+        && bytes
+            .iter()
+            .all(|byte| alphanumeric(*byte) || matches!(byte, b'.' | b'-'))
+}
+
+/// A name as it is, for members and zones.
+pub(super) const NAME: Text<String> = Text {
+    expects: "a name of 1 to 63 of a-z 0-9 . - with a letter or digit at both ends",
+    read: |text| is_name(text).then(|| text.to_owned()),
+    write: String::clone,
+};
+
+/// A process's name or where to take it from.
+pub(super) const PROCESS_ID: Text<ProcessId> = Text {
+    expects: "\"from-hostname\", or a name of 1 to 63 of a-z 0-9 . - with a letter or digit at \
+              both ends that does not begin with \"from-\"",
+    read: |text| match text {
+        "from-hostname" => Some(ProcessId::FromHostname),
+        _ if text.starts_with(SOURCE_PREFIX) || !is_name(text) => None,
+        _ => Some(ProcessId::Literal(text.to_owned())),
+    },
+    write: |id| match id {
+        ProcessId::FromHostname => "from-hostname".to_owned(),
+        ProcessId::Literal(name) => name.clone(),
+    },
+};
+
+/// An IP address to bind to.
+pub(super) const HOST: Text<IpAddr> = Text {
+    expects: "an IP address such as \"127.0.0.1\" or \"::1\"",
+    read: |text| text.parse().ok(),
+    write: IpAddr::to_string,
+};
+
+/// A filter for log lines. Only its presence is checked: its grammar belongs to `telemetry`.
+pub(super) const LOG_FILTER: Text<String> = Text {
+    expects: "a filter such as \"info\" or \"info,gcache::raft=debug\"",
+    read: |text| (!text.trim().is_empty()).then(|| text.to_owned()),
+    write: String::clone,
+};
+
+/// How log lines look.
+pub(super) const LOG_FORMAT: Text<LogFormat> = Text {
+    expects: "\"text\" or \"json\"",
+    read: |text| match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    },
+    write: |format| match format {
+        LogFormat::Text => "text".to_owned(),
+        LogFormat::Json => "json".to_owned(),
+    },
+};
+
+/// A file, or none.
+pub(super) const OPTIONAL_FILE: Text<Option<PathBuf>> = Text {
+    expects: "the path of a file, or \"\" for none",
+    read: |text| (!text.contains('\0')).then(|| (!text.is_empty()).then(|| PathBuf::from(text))),
+    write: |path| path.as_deref().map(path_text).unwrap_or_default(),
+};
+
+/// Where the rows come from, or nothing yet.
+pub(super) const OPTIONAL_ORIGIN: Text<Option<OriginUrl>> = Text {
+    expects: "\"memory:FILE\", \"postgres://…\" or \"postgresql://…\", or \"\" for none",
+    read: |text| {
+        if text.is_empty() {
+            return Some(None);
+        }
+        if text.contains('\0') {
+            return None;
+        }
+        match text.split_once(':')? {
+            ("memory", file) if !file.is_empty() => {
+                Some(Some(OriginUrl::Memory(PathBuf::from(file))))
+            }
+            ("postgres" | "postgresql", rest) if rest.len() > 2 && rest.starts_with("//") => {
+                Some(Some(OriginUrl::Postgres(PostgresUrl(text.to_owned()))))
+            }
+            _ => None,
+        }
+    },
+    write: |url| match url {
+        None => String::new(),
+        Some(OriginUrl::Memory(file)) => format!("memory:{}", path_text(file)),
+        Some(OriginUrl::Postgres(url)) => url.to_string(),
+    },
+};
+
+/// A path that was made from text, as text.
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_be_a_directory_and_nothing_else() {
+        for name in ["a", "node-1", "ip-10-0-0-1.ec2.internal", "eu-west-1a", "0"] {
+            assert!(is_name(name), "{name}");
+        }
+        for text in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "-a",
+            "a-",
+            "a.",
+            "A",
+            "a_b",
+            "é",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_source_of_the_id_is_not_taken_for_a_name() {
+        assert_eq!(
+            (PROCESS_ID.read)("from-hostname"),
+            Some(ProcessId::FromHostname)
+        );
+        assert_eq!((PROCESS_ID.read)("from-hostnam"), None);
+        assert_eq!(
+            (PROCESS_ID.read)("n1"),
+            Some(ProcessId::Literal("n1".to_owned()))
+        );
+    }
+
+    #[test]
+    fn an_origin_is_a_file_or_a_postgres_url() {
+        let read = OPTIONAL_ORIGIN.read;
+        assert_eq!(read(""), Some(None));
+        assert_eq!(
+            read("memory:a:b.csv"),
+            Some(Some(OriginUrl::Memory("a:b.csv".into())))
+        );
+        for text in ["postgres://h/db", "postgresql://u:p@h/db"] {
+            assert!(
+                matches!(read(text), Some(Some(OriginUrl::Postgres(_)))),
+                "{text}"
+            );
+        }
+        for text in [
+            "memory:",
+            "mysql://h/db",
+            "postgres:h",
+            "postgres://",
+            "rows.csv",
+            "memory:a\0",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_driver_sees_the_password() {
+        let Some(Some(OriginUrl::Postgres(url))) =
+            (OPTIONAL_ORIGIN.read)("postgres://u:secret@h/d")
+        else {
+            panic!("a good url was refused");
+        };
+        assert_eq!(url.expose(), "postgres://u:secret@h/d");
+        assert!(!format!("{url} {url:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,30 @@
+//! gcache: a distributed read-through cache in front of PostgreSQL.
+//!
+//! This is the map. Layers, each of which knows only those below it; a test holds the rule:
+//!
+//! ```text
+//! main → cli → dev → roles      node · frontend          wiring and policy; never import one another
+//!                  → adapters   rpc · origin · http …    one outside thing each; never import one another
+//!                  → pure       cache · topology · …     no I/O, no clock, no spawn
+//! ```
+//!
+//! Three walks:
+//!
+//! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
+//!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
+//!   `Cache-Status` made in `frontend/respond`.
+//! - **a topology change**: whoever feeds the `watch` channel of [`topology::view::View`] →
+//!   `frontend/nodes` (pipelines) → `frontend/route`, and `node/read` (may I answer?) → `cache` (stamps).
+//! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
+//!   [`config::Config`] → `cli` → a role's `start` → a constructor.
+
+// Pure.
+pub mod ids;
+
+pub mod hash;
+
+pub mod cache;
+
+pub mod topology;
+
+pub mod config;

@@ -1,0 +1,35 @@
+//! A topology that nobody changes: the members and groups of two files, placed from scratch. Pure.
+//!
+//! Every process that reads the same files gets the same view. It goes away when Raft feeds the view.
+
+use std::sync::Arc;
+
+use super::group::{Group, GroupSpec};
+use super::member::Member;
+use super::placement::place;
+use super::view::{View, ViewError};
+use crate::ids::{Epoch, Generation, GroupId};
+
+/// The only epoch there is.
+const EPOCH: Epoch = Epoch(1);
+
+/// The name that such a cluster has.
+const CLUSTER: &str = "static";
+
+/// The view of these members and groups. Groups get their ids in the order given, from 1.
+///
+/// # Errors
+/// [`ViewError`], with everything that is wrong.
+pub fn fixed_view(
+    members: Vec<Member>,
+    groups: Vec<(String, GroupSpec)>,
+) -> Result<View, ViewError> {
+    let table = place(&members, None, EPOCH);
+    let groups = (1..).zip(groups).map(|(id, (name, spec))| Group {
+        id: GroupId(id),
+        name: name.into(),
+        generation: Generation(1),
+        spec,
+    });
+    View::new(Arc::from(CLUSTER), EPOCH, members, &table, groups.collect())
+}

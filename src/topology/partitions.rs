@@ -1,0 +1,163 @@
+//! The partition table: who owns each partition, since when, and who stands by. Pure data.
+//!
+//! Written by [`place`](super::placement::place), kept in the log, read through a
+//! [`View`](super::view::View).
+
+use std::ops::Index;
+
+use thiserror::Error;
+
+use crate::hash::PARTITIONS;
+use crate::ids::{NodeId, Partition, Tenure};
+
+/// Who answers for one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// The member that answers for it; `None` only while no member may own.
+    pub owner: Option<NodeId>,
+    /// The member that answers in place of an unreachable owner. Never the owner itself; `None`
+    /// only while no second member may own.
+    pub standby: Option<NodeId>,
+    /// The epoch of the command that created this ownership.
+    pub tenure: Tenure,
+    /// An earlier tenure whose entries stay valid.
+    pub inherits: Option<Tenure>,
+}
+
+/// One [`Assignment`] for each of the [`PARTITIONS`] partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionTable(Box<[Assignment]>);
+
+/// A partition table with other than [`PARTITIONS`] entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a partition table has {PARTITIONS} assignments, not {0}")]
+pub struct WrongLength(pub usize);
+
+impl PartitionTable {
+    /// A table of what `assign` gives for each partition, asked in ascending order.
+    #[must_use]
+    pub fn from_fn(assign: impl FnMut(Partition) -> Assignment) -> Self {
+        Self(partitions().map(assign).collect())
+    }
+
+    /// Every partition with its assignment, in ascending order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Partition, &Assignment)> {
+        self.0
+            .iter()
+            .enumerate()
+            .map(|(index, assignment)| (Partition(index as u16), assignment))
+    }
+
+    /// How many partitions `member` owns.
+    #[must_use]
+    pub fn owned_by(&self, member: NodeId) -> usize {
+        self.0
+            .iter()
+            .filter(|assignment| assignment.owner == Some(member))
+            .count()
+    }
+}
+
+impl TryFrom<Vec<Assignment>> for PartitionTable {
+    type Error = WrongLength;
+
+    /// The table of these assignments, the first for partition 0.
+    fn try_from(assignments: Vec<Assignment>) -> Result<Self, WrongLength> {
+        if assignments.len() != PARTITIONS {
+            return Err(WrongLength(assignments.len()));
+        }
+        Ok(Self(assignments.into_boxed_slice()))
+    }
+}
+
+impl Index<Partition> for PartitionTable {
+    type Output = Assignment;
+
+    /// # Panics
+    ///
+    /// If `partition` is not below [`PARTITIONS`].
+    fn index(&self, partition: Partition) -> &Assignment {
+        &self.0[usize::from(partition.0)]
+    }
+}
+
+/// One partition changing owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The partition.
+    pub partition: Partition,
+    /// Its owner before; `None` if it had none.
+    pub from: Option<NodeId>,
+    /// Its owner after; `None` if it has none.
+    pub to: Option<NodeId>,
+}
+
+/// The partitions whose owner differs between two tables, in ascending order.
+#[must_use]
+pub fn moves(from: &PartitionTable, to: &PartitionTable) -> Vec<Move> {
+    from.iter()
+        .zip(to.0.iter())
+        .filter(|((_, before), after)| before.owner != after.owner)
+        .map(|((partition, before), after)| Move {
+            partition,
+            from: before.owner,
+            to: after.owner,
+        })
+        .collect()
+}
+
+/// Every partition, in ascending order.
+pub(super) fn partitions() -> impl ExactSizeIterator<Item = Partition> {
+    const LAST: u16 = (PARTITIONS - 1) as u16;
+    (0..LAST + 1).map(Partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_another_length_is_refused() {
+        for length in [0, PARTITIONS - 1, PARTITIONS + 1] {
+            let assignments = vec![Assignment::default(); length];
+            assert_eq!(
+                PartitionTable::try_from(assignments),
+                Err(WrongLength(length))
+            );
+        }
+        assert!(PartitionTable::try_from(vec![Assignment::default(); PARTITIONS]).is_ok());
+    }
+
+    #[test]
+    fn moves_are_the_partitions_whose_owner_differs() {
+        let before = PartitionTable::from_fn(|partition| Assignment {
+            owner: Some(NodeId(u64::from(partition.0 % 2))),
+            ..Assignment::default()
+        });
+        let after = PartitionTable::from_fn(|partition| Assignment {
+            owner: match partition.0 {
+                7 => Some(NodeId(9)),
+                8 => None,
+                _ => before[partition].owner,
+            },
+            // A new standby alone is no move.
+            standby: Some(NodeId(5)),
+            ..Assignment::default()
+        });
+        let expected = [
+            Move {
+                partition: Partition(7),
+                from: Some(NodeId(1)),
+                to: Some(NodeId(9)),
+            },
+            Move {
+                partition: Partition(8),
+                from: Some(NodeId(0)),
+                to: None,
+            },
+        ];
+        assert_eq!(moves(&before, &after), expected);
+        assert_eq!(moves(&after, &after), []);
+        assert_eq!(before.owned_by(NodeId(1)), PARTITIONS / 2);
+    }
+}
