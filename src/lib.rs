@@ -28,3 +28,34 @@ pub mod cache;
 pub mod topology;
 
 pub mod config;
+
+// Adapters.
+pub mod clock;
+
+pub mod net;
+
+pub mod shutdown;
+
+pub mod telemetry;
+
+pub mod metrics;
+
+pub mod http;
+
+pub mod client;
+
+pub mod admin;
+
+pub mod rpc;
+
+pub mod origin;
+
+// Roles.
+pub mod node;
+
+pub mod frontend;
+
+// All of it together.
+pub mod dev;
+
+pub mod cli;

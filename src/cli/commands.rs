@@ -1,0 +1,257 @@
+//! The commands, one function each.
+
+use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use http::{Method, StatusCode};
+use tokio::sync::watch;
+
+use super::Failure;
+use super::args::{self, Url};
+use super::setup::{configure, faults, fixed, groups, identify, origin};
+use crate::admin::{self, Probe};
+use crate::client::{Answer, ask, key_url};
+use crate::clock::Clock;
+use crate::config::{Config, SourceFile, read_groups};
+use crate::metrics::Registry;
+use crate::net::{BACKLOG, listen};
+use crate::shutdown::{Shutdown, signalled};
+use crate::{dev, frontend, node};
+
+/// What `dev` uses where nothing was given.
+const DEV_CONFIG: SourceFile<'_> = SourceFile {
+    name: "config/dev.toml (built in)",
+    text: include_str!("../../config/dev.toml"),
+};
+const DEV_GROUPS: SourceFile<'_> = SourceFile {
+    name: "config/dev-groups.toml (built in)",
+    text: include_str!("../../config/dev-groups.toml"),
+};
+const DEV_ROWS: &str = include_str!("../../config/dev.csv");
+/// The table that [`DEV_GROUPS`] names.
+const DEV_TABLE: &str = "dev";
+/// A row of [`DEV_ROWS`], to try.
+const DEV_SAMPLE: &str = "scores/Tom";
+
+pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
+    let Some(config) = configure(&args.common, args.flags(), None)? else {
+        return Ok(());
+    };
+    let (view, members) = fixed(&config)?;
+    let me = identify(&config, &members)?;
+    let origin = origin(&config)?.ok_or_else(|| {
+        Failure::Usage(
+            "origin.url is not set: give --origin, for example memory:config/dev.csv".into(),
+        )
+    })?;
+    let listener = bind(
+        &config,
+        config.node.grpc_port,
+        "gRPC (--grpc-port)",
+        BACKLOG,
+    )?;
+    let process = Process::begin(&config)?;
+    tracing::info!(node = %me.name, address = %me.address(), origin = %origin.describe(), "node started");
+    let ready = node::start(
+        &config,
+        node::Parts {
+            me: me.id,
+            listener,
+            origin,
+            view: watch::channel(view).1,
+            registry: process.registry.clone(),
+            clock: Clock::start(),
+            shutdown: process.shutdown.clone(),
+        },
+    );
+    process.run(&config, ready).await
+}
+
+pub(super) async fn frontend(args: args::Frontend) -> Result<(), Failure> {
+    let Some(config) = configure(&args.common, args.flags(), None)? else {
+        return Ok(());
+    };
+    let (view, _) = fixed(&config)?;
+    let listener = bind(
+        &config,
+        config.frontend.port,
+        "HTTP (--port)",
+        config.frontend.backlog,
+    )?;
+    let process = Process::begin(&config)?;
+    let address = listener.local_addr().map_err(anyhow::Error::from)?;
+    tracing::info!(%address, "frontend started");
+    let ready = frontend::start(
+        &config,
+        frontend::Parts {
+            listener,
+            view: watch::channel(view).1,
+            registry: process.registry.clone(),
+            clock: Clock::start(),
+            shutdown: process.shutdown.clone(),
+        },
+    );
+    process.run(&config, ready).await
+}
+
+/// What every long-running process has: metrics, the admin port, and an end.
+struct Process {
+    registry: Registry,
+    admin: tokio::net::TcpListener,
+    shutdown: Shutdown,
+}
+
+impl Process {
+    fn begin(config: &Config) -> Result<Self, Failure> {
+        let admin = bind(
+            config,
+            config.process.admin_port,
+            "metrics (--admin-port)",
+            BACKLOG,
+        )?;
+        Ok(Self {
+            registry: Registry::new(),
+            admin,
+            shutdown: Shutdown::new(),
+        })
+    }
+
+    /// Serves the admin port until a signal, then ends every task within the grace.
+    async fn run(self, config: &Config, ready: Probe) -> Result<(), Failure> {
+        let Self {
+            registry,
+            admin,
+            shutdown,
+        } = self;
+        shutdown.spawn(admin::run(admin, registry, ready, shutdown.clone()));
+        end(config, &shutdown).await
+    }
+}
+
+/// Waits for a signal, then for every task.
+async fn end(config: &Config, shutdown: &Shutdown) -> Result<(), Failure> {
+    let signal = signalled().await.map_err(anyhow::Error::from)?;
+    tracing::info!(signal, "shutting down");
+    if shutdown.finish(config.process.shutdown_grace).await {
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!(grace = ?config.process.shutdown_grace, "stopped with work in progress");
+    }
+    Ok(())
+}
+
+fn bind(
+    config: &Config,
+    port: u16,
+    purpose: &'static str,
+    backlog: u32,
+) -> Result<tokio::net::TcpListener, Failure> {
+    listen((config.process.host, port).into(), purpose, backlog)
+        .map_err(|error| Failure::Failed(error.to_string()))
+}
+
+pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
+    let Some(config) = configure(&args.common, args.flags(), Some(DEV_CONFIG))? else {
+        return Ok(());
+    };
+    let (own_groups, own_origin) = (groups(&config)?, origin(&config)?);
+    let is_sample = own_groups.is_none() && own_origin.is_none();
+    let groups = match own_groups {
+        Some(groups) => groups,
+        None => read_groups(DEV_GROUPS)?,
+    };
+    let origin = match own_origin {
+        Some(origin) => origin,
+        None => crate::origin::embedded(DEV_TABLE, DEV_ROWS, faults(&config))
+            .map_err(|error| Failure::Failed(error.to_string()))?,
+    };
+    let shutdown = Shutdown::new();
+    let told = origin.describe();
+    let parts = dev::Parts {
+        nodes: args.nodes,
+        origin,
+        groups,
+        shutdown: shutdown.clone(),
+    };
+    let addresses = dev::start(&config, parts).await?;
+    let sample = is_sample.then_some(DEV_SAMPLE);
+    write(
+        dev::banner(args.nodes, &told, addresses, sample).as_bytes(),
+        false,
+    )?;
+    end(&config, &shutdown).await
+}
+
+pub(super) async fn get(args: args::Get) -> Result<(), Failure> {
+    let answer = request(Method::GET, &args.url, &args.group, args.key.as_bytes(), "").await?;
+    write(&answer.body, std::io::stdout().is_terminal())
+}
+
+pub(super) async fn del(args: args::Del) -> Result<(), Failure> {
+    let query = if args.expire { "?expire" } else { "" };
+    request(
+        Method::DELETE,
+        &args.url,
+        &args.group,
+        args.key.as_bytes(),
+        query,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Asks a frontend about a key; any status but a success is a failure, in the frontend's words.
+async fn request(
+    method: Method,
+    url: &Url,
+    group: &str,
+    key: &[u8],
+    query: &str,
+) -> Result<Answer, Failure> {
+    let url = format!("{}{query}", key_url(&url.url, group, key));
+    let answer = ask(method, &url).await.map_err(anyhow::Error::from)?;
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    Err(Failure::Failed(told(&answer)))
+}
+
+/// A problem as one line: the detail if there is one, else the title, and the status.
+fn told(answer: &Answer) -> String {
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let text = ["detail", "title"]
+        .iter()
+        .find_map(|name| problem.get(name)?.as_str());
+    let text = text.map_or_else(
+        || String::from_utf8_lossy(&answer.body).trim().to_owned(),
+        str::to_owned,
+    );
+    format!("{text} ({})", answer.status)
+}
+
+pub(super) async fn healthcheck(args: args::Healthcheck) -> Result<(), Failure> {
+    let path = if args.ready { "/readyz" } else { "/livez" };
+    let url = format!("{}{path}", args.url.trim_end_matches('/'));
+    let answer = ask(Method::GET, &url).await.map_err(anyhow::Error::from)?;
+    if answer.status == StatusCode::OK {
+        return Ok(());
+    }
+    Err(Failure::Failed(told(&answer)))
+}
+
+/// Writes a result to stdout, with a line's end if a person reads it.
+fn write(result: &[u8], newline: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(result).and_then(|()| {
+        if newline {
+            out.write_all(b"\n")
+        } else {
+            Ok(())
+        }
+    });
+    match written.and_then(|()| out.flush()) {
+        // A reader that had enough, such as head, is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Failure::Failed(format!("cannot write to stdout: {error}"))),
+    }
+}

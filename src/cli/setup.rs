@@ -1,0 +1,193 @@
+//! From flags and files to what a role is started with. Every mistake found here is a usage error.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Failure;
+use super::args::Common;
+use crate::config::{
+    Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
+    StaticMember, load, read_groups, read_members,
+};
+use crate::origin::memory::Faults;
+use crate::origin::{self, Origin};
+use crate::topology::fixed::fixed_view;
+use crate::topology::group::GroupSpec;
+use crate::topology::member::{Member, MemberStatus, Zone};
+use crate::topology::view::View;
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Loads the configuration and starts logging. `built_in` stands in for a `--config` that is not given.
+///
+/// None if `--print-config` was asked for and has been answered.
+pub(super) fn configure(
+    common: &Common,
+    flags: Vec<Flag>,
+    built_in: Option<SourceFile<'_>>,
+) -> Result<Option<Config>, Failure> {
+    let file = common
+        .config
+        .as_deref()
+        .map(|path| read(path).map(|text| (path, text)))
+        .transpose()?;
+    let name = file.as_ref().map(|(path, _)| path.display().to_string());
+    let given = name
+        .as_deref()
+        .zip(file.as_ref())
+        .map(|(name, (_, text))| SourceFile { name, text });
+    let layers = Layers {
+        file: given.or(built_in),
+        environment: std::env::vars_os().collect(),
+        sets: common.set.clone(),
+        flags,
+    };
+    let Loaded { config, printed } = load(&layers)?;
+    if common.print_config {
+        print(&printed);
+        return Ok(None);
+    }
+    let json = config.process.log_format == LogFormat::Json;
+    crate::telemetry::start(&config.process.log, json)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(Some(config))
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
+}
+
+/// The groups of `cluster.groups`; none if it is not set.
+pub(super) fn groups(config: &Config) -> Result<Option<Vec<(String, GroupSpec)>>, Failure> {
+    let Some(path) = &config.cluster.groups else {
+        return Ok(None);
+    };
+    let (name, text) = (path.display().to_string(), read(path)?);
+    let groups = read_groups(SourceFile {
+        name: &name,
+        text: &text,
+    })?;
+    check_sizes(config, &name, &groups)?;
+    Ok(Some(groups))
+}
+
+/// A value that may be stored must fit in the cache and in a message.
+fn check_sizes(config: &Config, file: &str, groups: &[(String, GroupSpec)]) -> Result<(), Failure> {
+    let bounds = [
+        ("node.memory", config.node.memory.0 / 2),
+        ("pipeline.max_message", config.pipeline.max_message.0 / 2),
+    ];
+    let mut mistakes = Vec::new();
+    for (group, spec) in groups {
+        for (setting, half) in bounds {
+            if spec.max_value_bytes > half {
+                mistakes.push(format!(
+                    "{file}: groups.{group}.max_value_bytes is {}; half of {setting}, {half} bytes, is the most",
+                    spec.max_value_bytes
+                ));
+            }
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Usage(mistakes.join("\n")))
+    }
+}
+
+/// The view that `cluster.members` and `cluster.groups` describe, with the members as listed.
+pub(super) fn fixed(config: &Config) -> Result<(Arc<View>, Vec<StaticMember>), Failure> {
+    let path = config.cluster.members.as_deref().ok_or_else(|| {
+        Failure::Usage(
+            "cluster.members is not set: give --members FILE with the cluster's nodes".into(),
+        )
+    })?;
+    let groups = groups(config)?.ok_or_else(|| {
+        Failure::Usage("cluster.groups is not set: give --groups FILE with the cache groups".into())
+    })?;
+    let (name, text) = (path.display().to_string(), read(path)?);
+    let members = read_members(SourceFile {
+        name: &name,
+        text: &text,
+    })?;
+    let view = fixed_view(members.iter().map(member).collect(), groups)
+        .map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
+    Ok((Arc::new(view), members))
+}
+
+fn member(listed: &StaticMember) -> Member {
+    Member {
+        id: listed.id,
+        name: listed.name.as_str().into(),
+        host: listed.host.to_string().into(),
+        grpc_port: listed.grpc_port,
+        zone: Zone::new(listed.zone.as_str()),
+        weight: listed.weight,
+        status: MemberStatus::Up,
+    }
+}
+
+/// Which of the listed members this process is.
+pub(super) fn identify<'a>(
+    config: &Config,
+    members: &'a [StaticMember],
+) -> Result<&'a StaticMember, Failure> {
+    let name = match &config.process.id {
+        ProcessId::Literal(name) => name.clone(),
+        ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
+    };
+    let me = members
+        .iter()
+        .find(|member| member.name == name)
+        .ok_or_else(|| {
+            let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+            Failure::Usage(format!(
+                "the member list has no node {name:?}: give --id with one of {}",
+                names.join(", ")
+            ))
+        })?;
+    let own = (config.process.host, config.node.grpc_port);
+    if (me.host, me.grpc_port) != own {
+        return Err(Failure::Usage(format!(
+            "{name} is listed at {}:{}, and this process would listen at {}:{}: \
+             give the listed --host and --grpc-port",
+            me.host, me.grpc_port, own.0, own.1
+        )));
+    }
+    Ok(me)
+}
+
+/// The origin that `origin.url` names; none if it is not set.
+pub(super) fn origin(config: &Config) -> Result<Option<Arc<dyn Origin>>, Failure> {
+    let Some(url) = &config.origin.url else {
+        return Ok(None);
+    };
+    match url {
+        OriginUrl::Memory(path) => origin::open_rows(path, faults(config))
+            .map(Some)
+            .map_err(|error| Failure::Usage(error.to_string())),
+        OriginUrl::Postgres(url) => Err(Failure::Usage(format!(
+            "origin.url: {url}: this version loads from memory:FILE only, not from PostgreSQL"
+        ))),
+    }
+}
+
+/// How the embedded origin is to misbehave.
+pub(super) fn faults(config: &Config) -> Faults {
+    Faults {
+        latency: config.origin.memory_latency,
+        jitter: config.origin.memory_jitter,
+        failure_ratio: config.origin.memory_failure_ratio,
+        hang_ratio: config.origin.memory_hang_ratio,
+    }
+}

@@ -1,0 +1,38 @@
+//! The process's monotonic clock, as pure code wants it: [`Millis`] since the process began.
+//!
+//! Roles make one and hand `now()` to the cache and to policies. It runs on `tokio::time`, so that a
+//! test with paused time drives it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ids::Millis;
+
+/// A cheap copyable clock. Every copy shows the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    zero: Instant,
+}
+
+impl Clock {
+    /// A clock that shows 0 now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            zero: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since [`Clock::start`].
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        Millis(as_millis(self.zero.elapsed()))
+    }
+}
+
+/// A duration in whole milliseconds, stopping at `u64::MAX`.
+#[must_use]
+pub fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,139 @@
+//! The frontend: a stateless HTTP server that knows which node owns a key and asks it.
+
+mod budget;
+mod many;
+mod metrics;
+mod nodes;
+mod path;
+mod problem;
+mod respond;
+mod route;
+mod service;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin::{Probe, Readiness};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{self, Limits};
+use crate::metrics::Registry;
+use crate::rpc::pipeline;
+use crate::shutdown::Shutdown;
+use crate::topology::view::View;
+
+/// What a frontend is made of beside its configuration. The listener is bound by the caller.
+pub struct Parts {
+    /// For HTTP.
+    pub listener: TcpListener,
+    /// Who owns what.
+    pub view: watch::Receiver<Arc<View>>,
+    /// Where it counts.
+    pub registry: Registry,
+    /// The process's clock.
+    pub clock: Clock,
+    /// When to stop. Every task of the frontend belongs to it.
+    pub shutdown: Shutdown,
+}
+
+/// Starts a frontend's tasks and returns its readiness probe.
+///
+/// It is ready while it holds a view and reaches at least one node, and until shutdown begins.
+#[must_use]
+pub fn start(config: &Config, parts: Parts) -> Probe {
+    let Parts {
+        listener,
+        view,
+        registry,
+        clock,
+        shutdown,
+    } = parts;
+    let routing = nodes::follow(
+        view,
+        config.process.host,
+        pipeline_settings(config),
+        registry.clone(),
+        shutdown.clone(),
+    );
+    let budget = budget::RetryBudget::new(
+        config.frontend.retry_ratio,
+        config.frontend.retry_floor_per_second,
+    );
+    let ready = probe(routing.clone(), shutdown.clone());
+    let service = Arc::new(service::Service {
+        router: route::Router::new(routing, budget, clock, &registry),
+        deadline: config.frontend.deadline,
+        many: many::Limits {
+            max_body_bytes: config.frontend.max_body_bytes.0,
+            max_keys: config.frontend.multi_get_max_keys,
+            body_timeout: config.frontend.body_timeout,
+        },
+        ready: Arc::clone(&ready),
+        metrics: metrics::Metrics::register(&registry),
+    });
+    let connections = registry.gauge("gcache_frontend_connections", "Open HTTP connections.", &[]);
+    let limits = Limits {
+        max_connections: config.frontend.max_connections,
+        header_timeout: config.frontend.header_timeout,
+        idle_timeout: config.frontend.idle_timeout,
+        max_header_bytes: usize::try_from(config.frontend.max_header_bytes.0).unwrap_or(usize::MAX),
+    };
+    let answer = move |request| Arc::clone(&service).answer(request);
+    shutdown.spawn(http::serve(
+        listener,
+        limits,
+        connections,
+        shutdown.clone(),
+        answer,
+    ));
+    ready
+}
+
+fn probe(routing: watch::Receiver<Arc<nodes::Routing>>, shutdown: Shutdown) -> Probe {
+    Arc::new(move || {
+        let mut readiness = Readiness::default();
+        let stopping = shutdown.has_begun();
+        readiness.check(
+            "process",
+            if stopping {
+                Err("shutting down".into())
+            } else {
+                Ok(None)
+            },
+        );
+        let routing = Arc::clone(&routing.borrow());
+        readiness.check(
+            "topology",
+            Ok(Some(format!("epoch {}", routing.view.epoch()))),
+        );
+        let (reachable, all) = routing.reach();
+        readiness.check(
+            "nodes",
+            match reachable {
+                // Else the first requests after a start would go to standbys without need.
+                _ if !routing.is_judged() => {
+                    Err(format!("connecting, {reachable} of {all} reachable"))
+                }
+                0 => Err(format!("none of {all} is reachable")),
+                some => Ok(Some(format!("{some} of {all} reachable"))),
+            },
+        );
+        readiness
+    })
+}
+
+fn pipeline_settings(config: &Config) -> pipeline::Settings {
+    let section = &config.pipeline;
+    pipeline::Settings {
+        ping_interval: section.ping_interval,
+        ping_timeout: section.ping_timeout,
+        connect_timeout: section.connect_timeout,
+        reconnect_min: section.reconnect_min,
+        reconnect_max: section.reconnect_max,
+        max_in_flight: section.max_in_flight,
+        max_batch: section.max_batch,
+        max_message_bytes: usize::try_from(section.max_message.0).unwrap_or(usize::MAX),
+    }
+}

@@ -1,0 +1,229 @@
+//! Errors as `application/problem+json` (RFC 9457): one constructor per situation.
+
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::path::BadKey;
+use super::route::NoAnswer;
+use crate::http::{Reply, with_type};
+use crate::rpc::proto::{Answer, Status};
+
+/// How long a client should wait before it asks again, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What went wrong, as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, slug: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:gcache:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).expect("made from a status code")
+    }
+
+    /// As an answer of its own.
+    pub(super) fn reply(&self) -> Reply {
+        let mut body = serde_json::to_vec(self).expect("strings and numbers always serialize");
+        // A person with curl gets the prompt on a line of its own.
+        body.push(b'\n');
+        let mut reply = with_type(self.status(), "application/problem+json", body);
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            reply
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if self.status() == StatusCode::PAYLOAD_TOO_LARGE
+            || self.status() == StatusCode::REQUEST_TIMEOUT
+        {
+            // What is left of the body is not read; the connection cannot be used again.
+            reply
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+
+    pub(super) fn no_such_group(group: &str) -> Self {
+        // A name longer than any group's is not worth repeating.
+        let shown: String = group.chars().take(64).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-group",
+            "no such group",
+            format!("there is no group {shown:?}"),
+        )
+    }
+
+    pub(super) fn no_such_key() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-key",
+            "no such key",
+            "the origin has no such key",
+        )
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-path",
+            "no such path",
+            "here are /v1/{group}/{key}, /v1/{group}, /livez, /readyz, /health and /openapi.json",
+        )
+    }
+
+    pub(super) fn method(allow: &'static str) -> Reply {
+        let problem = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "method not allowed",
+            format!("allowed here: {allow}"),
+        );
+        let mut reply = problem.reply();
+        reply
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allow));
+        reply
+    }
+
+    pub(super) fn bad_key(error: &BadKey) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-key",
+            "bad key",
+            error.to_string(),
+        )
+    }
+
+    pub(super) fn bad_query(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-query", "bad query", detail)
+    }
+
+    pub(super) fn bad_body(detail: String) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-body",
+            "bad request body",
+            detail,
+        )
+    }
+
+    pub(super) fn body_too_large(max: u64) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "request body too large",
+            format!("at most {max} bytes are allowed"),
+        )
+    }
+
+    pub(super) fn body_too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-too-slow",
+            "request body too slow",
+            "",
+        )
+    }
+
+    /// No node answered.
+    pub(super) fn no_answer(reason: NoAnswer) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match reason {
+            NoAnswer::Unreachable => Self::new(
+                unavailable,
+                "owner-unreachable",
+                "owner unreachable",
+                "no node that may answer for this key can be reached",
+            ),
+            NoAnswer::Overloaded => Self::new(
+                unavailable,
+                "overloaded",
+                "overloaded",
+                "too many calls wait for this key's node",
+            ),
+            NoAnswer::Deadline => Self::deadline("no node answered within the deadline"),
+            NoAnswer::Unknown => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome-unknown",
+                "outcome unknown",
+                "the owner stopped answering; whether it carried the request out is not known",
+            ),
+            NoAnswer::Unsettled => Self::new(
+                unavailable,
+                "ownership-unsettled",
+                "ownership unsettled",
+                "the nodes do not agree yet on who answers for this key",
+            ),
+        }
+    }
+
+    fn deadline(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "deadline",
+            "deadline passed",
+            detail,
+        )
+    }
+
+    /// A node answered, but not with a value; none if it did.
+    pub(super) fn of_answer(answer: &Answer, group: &str) -> Option<Self> {
+        let detail = answer.message.as_str();
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        Some(match answer.status() {
+            Status::Ok => return None,
+            Status::Absent => Self::no_such_key(),
+            Status::NoSuchGroup => Self::no_such_group(group),
+            Status::BadKey => Self::new(StatusCode::BAD_REQUEST, "bad-key", "bad key", detail),
+            Status::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "value-too-large",
+                "value too large",
+                detail,
+            ),
+            Status::Overloaded => Self::new(unavailable, "overloaded", "overloaded", detail),
+            Status::Deadline => Self::deadline(detail),
+            Status::OriginUnavailable => Self::new(
+                unavailable,
+                "origin-unavailable",
+                "origin unavailable",
+                detail,
+            ),
+            Status::OriginTimeout => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "origin-timeout",
+                "origin did not answer in time",
+                detail,
+            ),
+            Status::OriginRefused => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "origin-refused",
+                "origin refused the statement or its value cannot be served",
+                detail,
+            ),
+            Status::NotOwner => Self::no_answer(NoAnswer::Unsettled),
+            Status::Internal => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "internal error",
+                detail,
+            ),
+        })
+    }
+}

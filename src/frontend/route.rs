@@ -1,0 +1,267 @@
+//! Who is asked for a key, in what role, and what happens when he does not answer.
+//!
+//! The owner; in place of an owner found unreachable its standby; in place of both the reachable member
+//! that ranks first for the key. A request tries each once and then fails honestly. A member already
+//! known to be unreachable is passed over at no cost; only further attempts of one request draw on the
+//! retry budget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics::Counter;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::budget::RetryBudget;
+use super::nodes::Routing;
+use crate::clock::{Clock, as_millis};
+use crate::hash::KeyHash;
+use crate::ids::Epoch;
+use crate::metrics::Registry;
+use crate::rpc::pipeline::CallError;
+use crate::rpc::proto::{Call, Op, Role, Status};
+use crate::rpc::wire::Reply;
+use crate::topology::group::Group;
+use crate::topology::view::MemberIndex;
+
+/// How long a request waits for the view that a node says it lacks.
+const REFRESH_WAIT: Duration = Duration::from_millis(200);
+
+/// Taken off the time a node is given, so that its word on the deadline arrives before ours.
+const HOP_MARGIN: Duration = Duration::from_millis(20);
+
+/// An answer, and who gave it.
+#[derive(Debug)]
+pub(super) struct Routed {
+    pub(super) reply: Reply,
+    pub(super) role: Role,
+}
+
+/// Why no node answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// No member that may answer can be reached, or the retry budget is spent.
+    Unreachable,
+    /// A named bound of this frontend was reached.
+    Overloaded,
+    /// The request's deadline passed.
+    Deadline,
+    /// A delete was sent, and whether it was carried out is not known.
+    Unknown,
+    /// The members do not agree on who answers for the key, and did not in time.
+    Unsettled,
+}
+
+#[derive(Clone)]
+struct Metrics {
+    standby: Counter,
+    last_resort: Counter,
+    retries: Counter,
+    refused_retries: Counter,
+    refreshes: Counter,
+}
+
+/// Routes calls. Shared by all requests of a frontend.
+pub(super) struct Router {
+    routing: watch::Receiver<Arc<Routing>>,
+    budget: RetryBudget,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// A member to ask, and in what role.
+type Candidate = (MemberIndex, Role);
+
+impl Router {
+    pub(super) fn new(
+        routing: watch::Receiver<Arc<Routing>>,
+        budget: RetryBudget,
+        clock: Clock,
+        registry: &Registry,
+    ) -> Self {
+        let failover = |to| {
+            registry.counter(
+                "gcache_frontend_failovers_total",
+                "Calls sent to another member than the owner, which was unreachable.",
+                &[("to", to)],
+            )
+        };
+        let retry = |outcome| {
+            registry.counter(
+                "gcache_frontend_retries_total",
+                "Second attempts, and those that the retry budget refused.",
+                &[("outcome", outcome)],
+            )
+        };
+        let metrics = Metrics {
+            standby: failover("standby"),
+            last_resort: failover("last-resort"),
+            retries: retry("made"),
+            refused_retries: retry("refused"),
+            refreshes: registry.counter(
+                "gcache_frontend_refreshes_total",
+                "Calls repeated because the member asked was not the owner.",
+                &[],
+            ),
+        };
+        Self {
+            routing,
+            budget,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The view and pipelines of this moment.
+    pub(super) fn routing(&self) -> Arc<Routing> {
+        Arc::clone(&self.routing.borrow())
+    }
+
+    /// Looks a key up, by `until` at the latest. Cancel-safe.
+    pub(super) async fn get(
+        &self,
+        group: &Group,
+        key: Bytes,
+        until: Instant,
+    ) -> Result<Routed, NoAnswer> {
+        self.budget.first_attempt(self.clock.now());
+        let hash = KeyHash::of(group.id, &key);
+        let mut routing = self.routing();
+        let mut tried = Vec::new();
+        let mut refreshed = false;
+        while let Some((member, role)) = next(&routing, hash, &tried) {
+            if !tried.is_empty() && !self.spend() {
+                return Err(NoAnswer::Unreachable);
+            }
+            tried.push((member, role));
+            let Some(pipeline) = routing.reachable(member) else {
+                continue;
+            };
+            self.count(role);
+            let call = call(Op::Get, role, group, &routing, until);
+            match timeout_at(until, pipeline.call(call, key.clone())).await {
+                Err(_) => return Err(NoAnswer::Deadline),
+                Ok(Err(CallError::Unreachable | CallError::Lost)) => {}
+                Ok(Err(CallError::Overloaded)) => return Err(NoAnswer::Overloaded),
+                Ok(Ok(reply)) if reply.answer.status() != Status::NotOwner => {
+                    return Ok(Routed { reply, role });
+                }
+                Ok(Ok(reply)) => {
+                    if std::mem::replace(&mut refreshed, true) {
+                        return Err(NoAnswer::Unsettled);
+                    }
+                    self.metrics.refreshes.increment(1);
+                    routing = self
+                        .refresh(&routing, Epoch(reply.answer.epoch), until)
+                        .await;
+                    tried.clear();
+                }
+            }
+        }
+        Err(NoAnswer::Unreachable)
+    }
+
+    /// Deletes or expires a key at its owner, by `until` at the latest. Nobody stands in.
+    pub(super) async fn invalidate(
+        &self,
+        op: Op,
+        group: &Group,
+        key: Bytes,
+        until: Instant,
+    ) -> Result<Routed, NoAnswer> {
+        let hash = KeyHash::of(group.id, &key);
+        let mut routing = self.routing();
+        for _ in 0..2 {
+            let owner = routing.view.route(hash).owner;
+            let pipeline = owner
+                .and_then(|member| routing.reachable(member))
+                .ok_or(NoAnswer::Unreachable)?;
+            let call = call(op, Role::Owner, group, &routing, until);
+            let reply = match timeout_at(until, pipeline.call(call, key.clone())).await {
+                Err(_) | Ok(Err(CallError::Lost)) => return Err(NoAnswer::Unknown),
+                Ok(Err(CallError::Unreachable)) => return Err(NoAnswer::Unreachable),
+                Ok(Err(CallError::Overloaded)) => return Err(NoAnswer::Overloaded),
+                Ok(Ok(reply)) => reply,
+            };
+            if reply.answer.status() != Status::NotOwner {
+                return Ok(Routed {
+                    reply,
+                    role: Role::Owner,
+                });
+            }
+            self.metrics.refreshes.increment(1);
+            routing = self
+                .refresh(&routing, Epoch(reply.answer.epoch), until)
+                .await;
+        }
+        Err(NoAnswer::Unsettled)
+    }
+
+    /// Waits a moment for a routing at least as new as `epoch`; whatever is there then is used.
+    async fn refresh(&self, known: &Routing, epoch: Epoch, until: Instant) -> Arc<Routing> {
+        if epoch > known.view.epoch() {
+            let mut routing = self.routing.clone();
+            let newer = routing.wait_for(|routing| routing.view.epoch() >= epoch);
+            let patience = until.min(Instant::now() + REFRESH_WAIT);
+            let _late = timeout_at(patience, newer).await;
+        }
+        self.routing()
+    }
+
+    fn spend(&self) -> bool {
+        let granted = self.budget.may_retry(self.clock.now());
+        let counter = if granted {
+            &self.metrics.retries
+        } else {
+            &self.metrics.refused_retries
+        };
+        counter.increment(1);
+        granted
+    }
+
+    fn count(&self, role: Role) {
+        match role {
+            Role::Owner => {}
+            Role::Standby => self.metrics.standby.increment(1),
+            Role::LastResort => self.metrics.last_resort.increment(1),
+        }
+    }
+}
+
+/// The next member to ask: the first in order that is reachable and was not asked yet.
+fn next(routing: &Routing, hash: KeyHash, tried: &[Candidate]) -> Option<Candidate> {
+    let route = routing.view.route(hash);
+    let is_free = |member: MemberIndex| {
+        routing.reachable(member).is_some() && !tried.iter().any(|(asked, _)| *asked == member)
+    };
+    if let Some(owner) = route.owner.filter(|member| is_free(*member)) {
+        return Some((owner, Role::Owner));
+    }
+    if let Some(standby) = route.standby.filter(|member| is_free(*member)) {
+        return Some((standby, Role::Standby));
+    }
+    if tried.iter().any(|(_, role)| *role == Role::LastResort) {
+        return None;
+    }
+    let index = |id| routing.view.index_of(id);
+    let last = routing
+        .view
+        .last_resort(hash, |id| index(id).is_some_and(is_free))?;
+    Some((index(last.id)?, Role::LastResort))
+}
+
+fn call(op: Op, role: Role, group: &Group, routing: &Routing, until: Instant) -> Call {
+    let left = until
+        .saturating_duration_since(Instant::now())
+        .saturating_sub(HOP_MARGIN);
+    Call {
+        op: op.into(),
+        role: role.into(),
+        group: group.id.0,
+        epoch: routing.view.epoch().0,
+        // 0 would mean the node's own bound.
+        deadline_ms: u32::try_from(as_millis(left)).unwrap_or(u32::MAX).max(1),
+        ..Call::default()
+    }
+}

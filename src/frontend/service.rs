@@ -1,0 +1,137 @@
+//! The HTTP API on 9999: from a request to whoever answers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::many;
+use super::metrics::{Metrics, Outcome};
+use super::path::{self, Path};
+use super::problem::Problem;
+use super::respond::respond;
+use super::route::Router;
+use crate::admin::Probe;
+use crate::http::{Reply, empty, text, with_type};
+use crate::rpc::proto::Op;
+use crate::topology::group::Group;
+
+/// What `/openapi.json` answers.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
+
+/// Answers requests. Shared by all connections of a frontend.
+pub(super) struct Service {
+    pub(super) router: Router,
+    pub(super) deadline: Duration,
+    pub(super) many: many::Limits,
+    pub(super) ready: Probe,
+    pub(super) metrics: Metrics,
+}
+
+/// An answer and what it counts as.
+type Counted = (Reply, Outcome);
+
+impl Service {
+    /// Answers one request.
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Reply {
+        let began = Instant::now();
+        let (reply, outcome) = self.dispatch(request, began + self.deadline).await;
+        self.metrics.count(outcome, reply.status(), began.elapsed());
+        reply
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, until: Instant) -> Counted {
+        let (head, body) = request.into_parts();
+        match path::parse(head.uri.path()) {
+            Err(error) => (Problem::bad_key(&error).reply(), Outcome::Refused),
+            Ok(Path::Other(path)) => (
+                self.fixed(path, &head.method, head.uri.query()),
+                Outcome::Other,
+            ),
+            Ok(Path::Key { group, key }) => match self.group(group) {
+                None => (Problem::no_such_group(group).reply(), Outcome::Refused),
+                Some(group) => match head.method {
+                    Method::GET | Method::HEAD => {
+                        self.get(&group, key, &head.headers, &head.method, until)
+                            .await
+                    }
+                    Method::DELETE => self.invalidate(&group, key, head.uri.query(), until).await,
+                    _ => (Problem::method("GET, HEAD, DELETE"), Outcome::Refused),
+                },
+            },
+            Ok(Path::Group(group)) => match self.group(group) {
+                None => (Problem::no_such_group(group).reply(), Outcome::Refused),
+                Some(group) if head.method == Method::POST => {
+                    let reply = many::answer(&self.router, &group, body, self.many, until).await;
+                    (reply, Outcome::Many)
+                }
+                Some(_) => (Problem::method("POST"), Outcome::Refused),
+            },
+        }
+    }
+
+    fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.router.routing().view.group_by_name(name).cloned()
+    }
+
+    async fn get(
+        &self,
+        group: &Group,
+        key: Bytes,
+        headers: &HeaderMap,
+        method: &Method,
+        until: Instant,
+    ) -> Counted {
+        match self.router.get(group, key, until).await {
+            Ok(routed) => {
+                let outcome = Outcome::of(&routed.reply.answer);
+                (respond(&routed, group, headers, method), outcome)
+            }
+            Err(reason) => (Problem::no_answer(reason).reply(), Outcome::Failed),
+        }
+    }
+
+    async fn invalidate(
+        &self,
+        group: &Group,
+        key: Bytes,
+        query: Option<&str>,
+        until: Instant,
+    ) -> Counted {
+        let op = match query {
+            None | Some("") => Op::Delete,
+            Some("expire") => Op::Expire,
+            Some(other) => {
+                let shown: String = other.chars().take(64).collect();
+                let detail = format!(
+                    "{shown:?}; DELETE knows only ?expire, which lets stale values be served"
+                );
+                return (Problem::bad_query(detail).reply(), Outcome::Refused);
+            }
+        };
+        match self.router.invalidate(op, group, key, until).await {
+            Ok(routed) => match Problem::of_answer(&routed.reply.answer, &group.name) {
+                None => (empty(StatusCode::NO_CONTENT), Outcome::Invalidated),
+                Some(problem) => (problem.reply(), Outcome::Failed),
+            },
+            Err(reason) => (Problem::no_answer(reason).reply(), Outcome::Failed),
+        }
+    }
+
+    fn fixed(&self, path: &str, method: &Method, query: Option<&str>) -> Reply {
+        if !matches!(path, "/livez" | "/readyz" | "/health" | "/openapi.json") {
+            return Problem::no_such_path().reply();
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Problem::method("GET, HEAD");
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/openapi.json" => with_type(StatusCode::OK, "application/json", OPENAPI),
+            _ => (self.ready)().reply(query == Some("verbose")),
+        }
+    }
+}

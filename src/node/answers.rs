@@ -1,0 +1,64 @@
+//! Answers as they go over the wire. Plain construction; nothing here decides.
+
+use crate::cache::{Entry, Kind};
+use crate::ids::{Epoch, Millis};
+use crate::rpc::proto::{Answer, Status, Via};
+use crate::rpc::status;
+use crate::rpc::wire::AnswerItem;
+
+/// An answer without a value, and why.
+pub(super) fn refusal(id: u64, status: Status, message: &str) -> AnswerItem {
+    AnswerItem {
+        answer: Answer {
+            id,
+            status: status.into(),
+            message: message.to_owned(),
+            ..Answer::default()
+        },
+        value: None,
+    }
+}
+
+/// A delete or expire was carried out.
+pub(super) fn done(id: u64) -> AnswerItem {
+    refusal(id, Status::Ok, "")
+}
+
+/// This node does not answer for the key by its view of `epoch`.
+pub(super) fn not_owner(id: u64, epoch: Epoch) -> AnswerItem {
+    let mut item = refusal(id, Status::NotOwner, "another member answers for this key");
+    item.answer.epoch = epoch.0;
+    item
+}
+
+/// What an entry says: a value, that there is none, or why it could not be loaded.
+pub(super) fn of_entry(
+    id: u64,
+    entry: Entry,
+    via: Via,
+    stored: bool,
+    collapsed: bool,
+    now: Millis,
+) -> AnswerItem {
+    let (status, message) = match entry.kind() {
+        Kind::Value => (Status::Ok, String::new()),
+        Kind::Negative => (Status::Absent, String::new()),
+        Kind::Error(kind) => {
+            let message = entry.error().map(|error| error.message).unwrap_or_default();
+            (status::of_load(kind), message)
+        }
+    };
+    let answer = Answer {
+        id,
+        status: status.into(),
+        via: via.into(),
+        age_ms: entry.age_ms(now),
+        ttl_ms: entry.ttl_left_ms(now),
+        stored,
+        collapsed,
+        message,
+        ..Answer::default()
+    };
+    let value = (entry.kind() == Kind::Value).then_some(entry);
+    AnswerItem { answer, value }
+}

@@ -1,0 +1,193 @@
+//! What a node's read path and its cache count.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge};
+use parking_lot::RwLock;
+
+use crate::cache::Stats;
+use crate::ids::GroupId;
+use crate::metrics::Registry;
+use crate::rpc::proto::Via;
+use crate::topology::group::Group;
+
+/// What became of a call: every call counts as exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A value from the cache, fresh.
+    Hit,
+    /// "No such key" from the cache.
+    NegativeHit,
+    /// A remembered failure from the cache.
+    ErrorHit,
+    /// A value past its time, while one refresh runs.
+    Stale,
+    /// A value past its time, because the origin fails or too many wait.
+    StaleIfError,
+    /// Began a load.
+    Miss,
+    /// Joined a load.
+    Collapsed,
+    /// Deleted.
+    Deleted,
+    /// Expired on request.
+    Expired,
+    /// Not this node's key.
+    NotOwner,
+    /// A bound was reached, or the key cannot be one.
+    Refused,
+}
+
+impl Outcome {
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::Hit, "hit"),
+        (Self::NegativeHit, "negative-hit"),
+        (Self::ErrorHit, "error-hit"),
+        (Self::Stale, "stale"),
+        (Self::StaleIfError, "stale-if-error"),
+        (Self::Miss, "miss"),
+        (Self::Collapsed, "collapsed"),
+        (Self::Deleted, "deleted"),
+        (Self::Expired, "expired"),
+        (Self::NotOwner, "not-owner"),
+        (Self::Refused, "refused"),
+    ];
+
+    /// Which of the two kinds of stale an answer is.
+    #[must_use]
+    pub(super) fn of_stale(via: Via) -> Self {
+        if via == Via::StaleIfError {
+            Self::StaleIfError
+        } else {
+            Self::Stale
+        }
+    }
+}
+
+/// One counter per outcome, of one group.
+struct GroupCounters {
+    id: GroupId,
+    by_outcome: [Counter; Outcome::ALL.len()],
+}
+
+/// Counts calls by group and outcome. Groups come from the topology, so labels stay a closed set.
+#[derive(Clone)]
+pub(super) struct ReadMetrics {
+    registry: Registry,
+    groups: Arc<RwLock<Vec<GroupCounters>>>,
+}
+
+impl ReadMetrics {
+    /// Registers nothing yet: a group's counters appear with its first call.
+    #[must_use]
+    pub(super) fn register(registry: &Registry) -> Self {
+        Self {
+            registry: registry.clone(),
+            groups: Arc::default(),
+        }
+    }
+
+    /// Counts a call of `group`.
+    pub(super) fn count(&self, group: &Group, outcome: Outcome) {
+        // The discriminant is the place in ALL, which a test holds.
+        let place = outcome as usize;
+        if let Some(counters) = self.groups.read().iter().find(|known| known.id == group.id) {
+            counters.by_outcome[place].increment(1);
+            return;
+        }
+        let by_outcome = Outcome::ALL.map(|(_, label)| {
+            self.registry.counter(
+                "gcache_node_calls_total",
+                "Calls by group and by what became of them.",
+                &[("group", &group.name), ("outcome", label)],
+            )
+        });
+        by_outcome[place].increment(1);
+        self.groups.write().push(GroupCounters {
+            id: group.id,
+            by_outcome,
+        });
+    }
+}
+
+/// The state of a node's cache, as gauges and counters that are set from its own statistics.
+#[derive(Clone)]
+pub(super) struct CacheMetrics {
+    memory: Gauge,
+    budget: Gauge,
+    entries: Gauge,
+    flights: Gauge,
+    waiters: Gauge,
+    evicted: Counter,
+    expired: Counter,
+    not_stored: Counter,
+}
+
+impl CacheMetrics {
+    /// Registers the cache's metrics.
+    #[must_use]
+    pub(super) fn register(registry: &Registry) -> Self {
+        Self {
+            memory: registry.gauge(
+                "gcache_cache_memory_bytes",
+                "Charged to entries, overhead included.",
+                &[],
+            ),
+            budget: registry.gauge(
+                "gcache_cache_budget_bytes",
+                "The bound of gcache_cache_memory_bytes.",
+                &[],
+            ),
+            entries: registry.gauge(
+                "gcache_cache_entries",
+                "Entries, void ones not yet reclaimed included.",
+                &[],
+            ),
+            flights: registry.gauge(
+                "gcache_cache_flights",
+                "Loads that callers wait for or refresh an entry.",
+                &[],
+            ),
+            waiters: registry.gauge("gcache_cache_waiters", "Callers that wait for loads.", &[]),
+            evicted: registry.counter(
+                "gcache_cache_evicted_entries_total",
+                "Entries dropped to make room.",
+                &[],
+            ),
+            expired: registry.counter(
+                "gcache_cache_expired_entries_total",
+                "Entries dropped past every window.",
+                &[],
+            ),
+            not_stored: registry.counter(
+                "gcache_cache_unstored_fills_total",
+                "Loaded values above max_value_bytes, or for which no room could be made.",
+                &[],
+            ),
+        }
+    }
+
+    /// Shows `stats`.
+    pub(super) fn show(&self, stats: &Stats, budget_bytes: u64) {
+        self.memory.set(stats.bytes as f64);
+        self.budget.set(budget_bytes as f64);
+        self.entries.set(stats.entries as f64);
+        self.flights.set(stats.flights as f64);
+        self.waiters.set(stats.waiters as f64);
+        self.evicted.absolute(stats.counts.evicted);
+        self.expired.absolute(stats.counts.expired);
+        self.not_stored.absolute(stats.counts.rejected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_finds_its_own_label() {
+        for (place, (outcome, _)) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, place);
+        }
+    }
+}

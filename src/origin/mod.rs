@@ -1,0 +1,71 @@
+//! The origin: where values are loaded from. One trait, one implementation per kind of origin.
+//!
+//! Called by a node's loader, in batches; nothing here caches, retries or coalesces.
+
+pub mod memory;
+pub mod rows;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::rows::RowsError;
+use crate::cache::LoadError;
+use crate::topology::group::Group;
+
+/// What became of one key: its value, none if the origin has no such key, or why it cannot be had.
+pub type Row = Result<Option<Bytes>, LoadError>;
+
+/// A boxed future, so that an origin can be chosen when the process starts.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where values come from.
+pub trait Origin: Send + Sync + std::fmt::Debug {
+    /// Loads `keys` of `group` in one call: the result has one row per key, in their order.
+    ///
+    /// The caller bounds the time and the number of calls at once, and may drop the future: then the
+    /// origin should stop working for it.
+    ///
+    /// # Errors
+    /// If the whole call failed; a single key's failure is its row's.
+    fn load<'a>(
+        &'a self,
+        group: &'a Group,
+        keys: &'a [Bytes],
+    ) -> BoxFuture<'a, Result<Vec<Row>, LoadError>>;
+
+    /// Whether `group` can be loaded at all, found out without touching its rows.
+    ///
+    /// # Errors
+    /// What is wrong with the group, or with the origin.
+    fn check<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), LoadError>>;
+
+    /// The origin as an operator may see it: no credentials.
+    fn describe(&self) -> String;
+}
+
+/// Opens an embedded origin with the rows of a file.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn open_rows(path: &Path, faults: memory::Faults) -> Result<Arc<dyn Origin>, RowsError> {
+    Ok(Arc::new(memory::Memory::new(rows::read(path)?, faults)))
+}
+
+/// An embedded origin with the rows of a CSV text, as table `table`.
+///
+/// # Errors
+/// What is wrong with the text, and where.
+pub fn embedded(
+    table: &str,
+    csv: &str,
+    faults: memory::Faults,
+) -> Result<Arc<dyn Origin>, RowsError> {
+    Ok(Arc::new(memory::Memory::new(
+        rows::from_csv(table, csv)?,
+        faults,
+    )))
+}

@@ -1,0 +1,25 @@
+//! gRPC on port 8001: the generated code, the pipeline's two ends, the server with its limits, and
+//! the only place where errors and the wire's status numbers meet.
+
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto file documents it"
+)]
+pub mod proto {
+    //! Generated from `proto/cache.proto`.
+    tonic::include_proto!("gcache.v1");
+
+    /// What server reflection serves.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+}
+
+mod connect;
+mod keeper;
+pub mod outbox;
+mod pending;
+pub mod pipeline;
+pub mod server;
+pub mod status;
+pub mod wire;

@@ -1,0 +1,201 @@
+//! What waits to be sent on a stream, and the stream that sends it.
+//!
+//! Both ends of a pipeline push items at any rate; whenever the stream is writable, whatever waits
+//! goes in one message. No timer: an idle stream sends at once, a busy one batches by itself.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::Stream;
+use parking_lot::Mutex;
+
+/// A message made of a batch of items.
+pub trait Frame: Sized + Send + 'static {
+    /// What is batched.
+    type Item: Send + 'static;
+
+    /// Bytes that an item adds to the message, roughly: it bounds a message's size.
+    fn weight(item: &Self::Item) -> usize;
+
+    /// Builds a message from a ping's number (0: none) and the items, which may be none.
+    fn assemble(ping: u64, items: Vec<Self::Item>) -> Self;
+}
+
+/// How much goes into one message.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Items.
+    pub items: usize,
+    /// Summed weight, in bytes, beyond which no further item is added. One item always goes.
+    pub bytes: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<T>,
+    waiting_bytes: usize,
+    ping: u64,
+    closed: bool,
+    sender: Option<Waker>,
+    /// Pushers that wait for `waiting_bytes` to fall.
+    drained: Vec<Waker>,
+}
+
+/// The pushing end. Clones push to the same stream.
+pub struct Outbox<F: Frame> {
+    state: Arc<Mutex<State<F::Item>>>,
+}
+
+impl<F: Frame> Clone for Outbox<F> {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+        }
+    }
+}
+
+/// The sending end: a stream of messages that ends once the outbox is closed and empty.
+pub struct Sending<F: Frame> {
+    state: Arc<Mutex<State<F::Item>>>,
+    limits: BatchLimits,
+    sent: metrics::Histogram,
+}
+
+/// A pair of ends. `sent` records how many items each message carried.
+///
+/// The queue between them has no bound of its own: a pusher bounds what it has outstanding, or waits
+/// in [`Outbox::below`].
+pub fn outbox<F: Frame>(limits: BatchLimits, sent: metrics::Histogram) -> (Outbox<F>, Sending<F>) {
+    let state = Arc::new(Mutex::new(State {
+        waiting: VecDeque::new(),
+        waiting_bytes: 0,
+        ping: 0,
+        closed: false,
+        sender: None,
+        drained: Vec::new(),
+    }));
+    let sending = Sending {
+        state: Arc::clone(&state),
+        limits,
+        sent,
+    };
+    (Outbox { state }, sending)
+}
+
+impl<F: Frame> Outbox<F> {
+    /// Queues an item. False if the stream has ended: nothing was queued.
+    pub fn push(&self, item: F::Item) -> bool {
+        self.push_all(std::iter::once(item))
+    }
+
+    /// Queues items under one lock. False if the stream has ended: nothing was queued.
+    pub fn push_all(&self, items: impl IntoIterator<Item = F::Item>) -> bool {
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        for item in items {
+            state.waiting_bytes += F::weight(&item);
+            state.waiting.push_back(item);
+        }
+        wake(state);
+        true
+    }
+
+    /// Sends a ping's number, ahead of the items, with the next message. A later one replaces it.
+    pub fn ping(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.ping = number;
+        wake(state);
+    }
+
+    /// Ends the stream after what is queued.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        wake(state);
+    }
+
+    /// Resolves once less than `bytes` wait, or the stream has ended. Cancel-safe.
+    ///
+    /// A reader that stops reading thus stops being answered, instead of filling memory.
+    pub async fn below(&self, bytes: usize) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.state.lock();
+            if state.waiting_bytes < bytes || state.closed {
+                return Poll::Ready(());
+            }
+            if !state
+                .drained
+                .iter()
+                .any(|waker| waker.will_wake(cx.waker()))
+            {
+                state.drained.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+fn wake<T>(mut state: parking_lot::MutexGuard<'_, State<T>>) {
+    let waker = state.sender.take();
+    // Woken outside the lock: the woken task would only run into it.
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl<F: Frame> Stream for Sending<F> {
+    type Item = F;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F>> {
+        let mut state = self.state.lock();
+        if state.waiting.is_empty() && state.ping == 0 {
+            if state.closed {
+                return Poll::Ready(None);
+            }
+            state.sender = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let items = take::<F>(&mut state, self.limits);
+        let ping = std::mem::take(&mut state.ping);
+        let drained = std::mem::take(&mut state.drained);
+        drop(state);
+        drained.into_iter().for_each(Waker::wake);
+        if !items.is_empty() {
+            self.sent.record(items.len() as f64);
+        }
+        Poll::Ready(Some(F::assemble(ping, items)))
+    }
+}
+
+/// Takes what fits in one message from the front.
+fn take<F: Frame>(state: &mut State<F::Item>, limits: BatchLimits) -> Vec<F::Item> {
+    let mut bytes = 0;
+    let mut count = 0;
+    for item in state.waiting.iter().take(limits.items.max(1)) {
+        bytes += F::weight(item);
+        if count > 0 && bytes > limits.bytes {
+            bytes -= F::weight(item);
+            break;
+        }
+        count += 1;
+    }
+    state.waiting_bytes -= bytes;
+    state.waiting.drain(..count).collect()
+}
+
+impl<F: Frame> Drop for Sending<F> {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.waiting.clear();
+        state.waiting_bytes = 0;
+        let drained = std::mem::take(&mut state.drained);
+        drop(state);
+        drained.into_iter().for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,123 @@
+//! The calls of one pipeline that wait for their answers.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::wire::Reply;
+
+/// Why a call was not answered by its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The node cannot be reached. Nothing was sent.
+    #[error("the node cannot be reached")]
+    Unreachable,
+    /// The node stopped answering while the call waited. It may or may not have been carried out.
+    #[error("the node stopped answering")]
+    Lost,
+    /// `pipeline.max_in_flight` calls wait already. Nothing was sent.
+    #[error("too many calls wait for the node")]
+    Overloaded,
+}
+
+#[derive(Default)]
+struct Table {
+    /// Whether the node is reachable. Kept under the same lock as the calls, so that no call can
+    /// slip in between the verdict and the clearing.
+    open: bool,
+    /// Whether it was ever judged.
+    judged: bool,
+    next_id: u64,
+    waiting: HashMap<u64, oneshot::Sender<Reply>>,
+}
+
+/// The table of waiting calls. Shared by the callers and the keeper.
+pub(super) struct Pending {
+    table: Mutex<Table>,
+    max: usize,
+}
+
+/// A place in the table, given back when dropped.
+pub(super) struct Ticket<'a> {
+    pending: &'a Pending,
+    pub(super) id: u64,
+    pub(super) answer: oneshot::Receiver<Reply>,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.pending.table.lock().waiting.remove(&self.id);
+    }
+}
+
+impl Pending {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            table: Mutex::default(),
+            max,
+        }
+    }
+
+    /// Enters a call.
+    pub(super) fn enter(&self) -> Result<Ticket<'_>, CallError> {
+        let mut table = self.table.lock();
+        if !table.open {
+            return Err(CallError::Unreachable);
+        }
+        if table.waiting.len() >= self.max {
+            return Err(CallError::Overloaded);
+        }
+        let id = table.next_id;
+        table.next_id += 1;
+        let (tx, rx) = oneshot::channel();
+        table.waiting.insert(id, tx);
+        Ok(Ticket {
+            pending: self,
+            id,
+            answer: rx,
+        })
+    }
+
+    /// Hands a reply to its caller. A caller that left is not missed.
+    pub(super) fn deliver(&self, replies: impl Iterator<Item = Reply>) {
+        let mut table = self.table.lock();
+        for reply in replies {
+            if let Some(caller) = table.waiting.remove(&reply.answer.id) {
+                let _left = caller.send(reply);
+            }
+        }
+    }
+
+    /// Declares the node reachable. True if it was not.
+    pub(super) fn open(&self) -> bool {
+        let mut table = self.table.lock();
+        table.judged = true;
+        !std::mem::replace(&mut table.open, true)
+    }
+
+    /// Declares the node unreachable and fails every waiting call. True if it was reachable.
+    pub(super) fn close(&self) -> bool {
+        let mut table = self.table.lock();
+        table.judged = true;
+        let was_open = std::mem::take(&mut table.open);
+        let failed = std::mem::take(&mut table.waiting);
+        drop(table);
+        // Dropping a sender is the failure; outside the lock, since it wakes the caller.
+        drop(failed);
+        was_open
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.table.lock().open
+    }
+
+    /// Whether the node was found reachable or unreachable at least once.
+    pub(super) fn is_judged(&self) -> bool {
+        self.table.lock().judged
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.lock().waiting.len()
+    }
+}

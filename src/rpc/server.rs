@@ -1,0 +1,161 @@
+//! The gRPC server of a node: the cache service, standard health and reflection, and every limit.
+//!
+//! tonic passes "no limit" to hyper for concurrent streams and local resets, which switches hyper's own
+//! protections off; so both are set here, with all the others.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{Stream, unfold};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::connect::{CONNECTION_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES};
+use super::proto::DESCRIPTORS;
+use super::proto::cache_server::{Cache, CacheServer};
+
+/// Streams and calls open at once on one connection. A frontend needs one.
+const MAX_STREAMS: u32 = 256;
+const MAX_LOCAL_RESETS: usize = 1024;
+const MAX_PENDING_RESETS: usize = 20;
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A unary call's time; a pipeline has none.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long accepting pauses after it failed, as it does when no file descriptor is left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The bounds of a node's gRPC port.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Bytes in one message, either way.
+    pub max_message_bytes: usize,
+}
+
+/// Serves `cache` on `listener` until `stop` resolves, then until its calls have ended.
+///
+/// # Errors
+/// If the transport fails as a whole; a broken connection is not that.
+pub async fn serve<C: Cache>(
+    listener: TcpListener,
+    cache: C,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<CacheServer<C>>().await;
+    let descriptors = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+    let builder = |()| {
+        descriptors.iter().fold(
+            tonic_reflection::server::Builder::configure(),
+            |builder, set| builder.register_encoded_file_descriptor_set(set),
+        )
+    };
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .concurrency_limit_per_connection(MAX_STREAMS as usize)
+        .load_shed(true)
+        .timeout(CALL_TIMEOUT)
+        .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_service(health_service)
+        // Both versions: older clients know only the second.
+        .add_service(builder(()).build_v1()?)
+        .add_service(builder(()).build_v1alpha()?)
+        .add_service(
+            CacheServer::new(cache)
+                .max_decoding_message_size(limits.max_message_bytes)
+                .max_encoding_message_size(limits.max_message_bytes),
+        )
+        .serve_with_incoming_shutdown(incoming(listener, limits.max_connections), stop)
+        .await?;
+    Ok(())
+}
+
+fn incoming(listener: TcpListener, max: usize) -> impl Stream<Item = std::io::Result<Slotted>> {
+    let slots = Arc::new(Semaphore::new(max));
+    unfold((listener, slots), |(listener, slots)| async move {
+        let slot = Arc::clone(&slots)
+            .acquire_owned()
+            .await
+            .expect("nobody closes the semaphore");
+        let accepted = match listener.accept().await {
+            Ok((stream, _)) => stream.set_nodelay(true).map(|()| Slotted {
+                stream,
+                _slot: slot,
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(error)
+            }
+        };
+        Some((accepted, (listener, slots)))
+    })
+}
+
+/// A connection that holds its place among `max_connections`.
+struct Slotted {
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connected for Slotted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Slotted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Slotted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
