@@ -2,6 +2,11 @@
 //!
 //! `cargo bench --bench cache`. Hit ratios and memory: `cargo bench --bench cache_table`.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "criterion times threads of its own by the real clock"
+)]
+
 mod contenders;
 
 use std::hint::black_box;

@@ -3,6 +3,8 @@
 //! `cargo bench --bench cache_table`. Apart from the timings, because counting every allocation
 //! would distort them. Memory is what was asked of the allocator, without its own rounding.
 
+#![expect(clippy::print_stdout, reason = "the table is the result")]
+
 mod contenders;
 
 use cap::Cap;
