@@ -18,6 +18,10 @@ use crate::shutdown::Shutdown;
 /// that a process that was merely frozen is back with its first answer.
 const ABANDON_AFTER_TIMEOUTS: u32 = 10;
 
+/// A pipeline on which nobody waits is pinged only every so many ticks: pings are most of what an idle
+/// process does. A call to a node that froze meanwhile is noticed within a tick and a time-out.
+const QUIET_TICKS: u32 = 5;
+
 /// Runs until shutdown: a stream, a pause, a stream.
 pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
     let mut pause = shared.settings.reconnect_min;
@@ -129,14 +133,18 @@ async fn listen(
                 Err(status) => return format!("{:?}: {}", status.code(), status.message()),
             },
             _ = ticks.tick() => {
-                shared.metrics.in_flight.set(shared.pending.len() as f64);
+                let waiting = shared.pending.len();
+                shared.metrics.in_flight.set(waiting as f64);
                 match watch.tick() {
                     Verdict::Alive => {}
                     Verdict::Silent => close(shared, "ping unanswered"),
                     Verdict::Dead => return "pings unanswered".into(),
                 }
-                number += 1;
-                outbox.ping(number);
+                if watch.wants_ping(waiting > 0) {
+                    number += 1;
+                    outbox.ping(number);
+                    watch.asked();
+                }
             }
         }
     }
@@ -159,13 +167,15 @@ enum Verdict {
     Dead,
 }
 
-/// How long the node has been silent: by the clock, and by how often we looked.
+/// Whether a ping is unanswered, and for how long: by the clock, and by how often we looked.
 ///
 /// A process that was itself starved finds all its time-outs passed at once. So silence counts only
 /// when as many ticks as fit in the time-out came and went, each of which let the answers in first.
 struct Watch {
-    last_heard: Instant,
-    ticks_since: u32,
+    /// When the unanswered ping was sent. There is never more than one: the stream loses nothing.
+    asked: Option<Instant>,
+    /// Since that ping, or since the last answer.
+    ticks: u32,
     timeout: Duration,
     ticks_needed: u32,
 }
@@ -177,8 +187,9 @@ impl Watch {
             .div_duration_f64(settings.ping_interval)
             .ceil();
         Self {
-            last_heard: Instant::now(),
-            ticks_since: 0,
+            asked: None,
+            // The first tick sends the first ping.
+            ticks: QUIET_TICKS,
             timeout: settings.ping_timeout,
             ticks_needed: ticks as u32,
         }
@@ -186,16 +197,28 @@ impl Watch {
 
     /// Any message counts: an answer is as good a sign of life as a pong.
     fn heard(&mut self) {
-        self.last_heard = Instant::now();
-        self.ticks_since = 0;
+        if self.asked.take().is_some() {
+            self.ticks = 0;
+        }
+    }
+
+    fn wants_ping(&self, is_awaited: bool) -> bool {
+        self.asked.is_none() && (is_awaited || self.ticks >= QUIET_TICKS)
+    }
+
+    fn asked(&mut self) {
+        self.asked = Some(Instant::now());
+        self.ticks = 0;
     }
 
     fn tick(&mut self) -> Verdict {
-        self.ticks_since += 1;
-        let silent = self.last_heard.elapsed();
-        let long = |times: u32| {
-            silent >= self.timeout * times && self.ticks_since > self.ticks_needed * times
+        self.ticks = self.ticks.saturating_add(1);
+        let Some(asked) = self.asked else {
+            return Verdict::Alive;
         };
+        let silent = asked.elapsed();
+        let long =
+            |times: u32| silent >= self.timeout * times && self.ticks >= self.ticks_needed * times;
         if long(ABANDON_AFTER_TIMEOUTS) {
             Verdict::Dead
         } else if long(1) {
@@ -223,23 +246,47 @@ mod tests {
         }
     }
 
+    async fn after_100_ms(watch: &mut Watch) -> Verdict {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        watch.tick()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn silence_for_the_timeout_is_noticed_by_the_tick_after_it() {
+    async fn a_ping_unanswered_for_the_timeout_is_silence_until_the_answer() {
         let mut watch = Watch::new(&settings());
+        assert!(watch.wants_ping(false), "a new stream is pinged at once");
+        watch.asked();
         let mut verdicts = Vec::new();
         for _ in 0..4 {
-            tokio::time::advance(Duration::from_millis(100)).await;
-            verdicts.push(watch.tick());
+            verdicts.push(after_100_ms(&mut watch).await);
+            assert!(!watch.wants_ping(true), "one unanswered ping is enough");
         }
         use Verdict::{Alive, Silent};
-        assert_eq!(verdicts, [Alive, Alive, Alive, Silent]);
+        assert_eq!(verdicts, [Alive, Alive, Silent, Silent]);
         watch.heard();
         assert_eq!(watch.tick(), Alive);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_quiet_pipeline_is_pinged_rarely_and_an_awaited_one_at_every_tick() {
+        let mut watch = Watch::new(&settings());
+        let mut pings = 0;
+        for _ in 0..50 {
+            if watch.wants_ping(false) {
+                watch.asked();
+                watch.heard();
+                pings += 1;
+            }
+            assert_eq!(after_100_ms(&mut watch).await, Verdict::Alive);
+        }
+        assert_eq!(pings, 10);
+        assert!(watch.wants_ping(true));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_starved_process_does_not_blame_its_peer() {
         let mut watch = Watch::new(&settings());
+        watch.asked();
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(watch.tick(), Verdict::Alive);
     }
@@ -247,12 +294,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_silence_ends_the_stream() {
         let mut watch = Watch::new(&settings());
+        watch.asked();
         let mut ticks = 0;
-        while watch.tick() != Verdict::Dead {
-            tokio::time::advance(Duration::from_millis(100)).await;
+        while after_100_ms(&mut watch).await != Verdict::Dead {
             ticks += 1;
             assert!(ticks < 40);
         }
-        assert!(ticks >= 30);
+        assert!(ticks >= 29, "{ticks} ticks");
     }
 }
