@@ -134,12 +134,14 @@ struct World<'a> {
 
 impl World<'_> {
     fn node(&self, member: &Member, listener: TcpListener) {
+        let registry = self.registry.labelled("node", &member.name);
+        registry.describe_process("node", member.zone.as_str());
         let parts = node::Parts {
             me: member.id,
             listener,
             origin: Arc::clone(&self.origin),
             view: self.view.clone(),
-            registry: self.registry.labelled("node", &member.name),
+            registry,
             clock: self.clock,
             shutdown: self.shutdown.clone(),
         };
@@ -148,10 +150,12 @@ impl World<'_> {
     }
 
     fn frontend(&self, listener: TcpListener) -> Probe {
+        let registry = self.registry.labelled("node", "frontend");
+        registry.describe_process("frontend", &self.config.process.zone);
         let parts = frontend::Parts {
             listener,
             view: self.view.clone(),
-            registry: self.registry.labelled("node", "frontend"),
+            registry,
             clock: self.clock,
             shutdown: self.shutdown.clone(),
         };

@@ -124,6 +124,21 @@ impl Registry {
             .register_histogram(&self.key(name, labels), &METADATA)
     }
 
+    /// Says once what this process is, so that a dashboard can join on it.
+    pub fn describe_process(&self, role: &str, zone: &str) {
+        let labels = &[
+            ("role", role),
+            ("zone", zone),
+            ("version", env!("CARGO_PKG_VERSION")),
+        ];
+        self.gauge(
+            "gcache_process_info",
+            "What this process is; always 1.",
+            labels,
+        )
+        .set(1.0);
+    }
+
     /// The exposition in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {

@@ -51,6 +51,17 @@ pub fn listen(
     TcpListener::from_std(socket.into()).map_err(fail)
 }
 
+/// Raises the soft limit of open files to the hard one: every connection is an open file, and the
+/// soft limit is often 1024 for the sake of programs that use `select`.
+///
+/// Failing is no reason not to start: then the limit is what it was.
+pub fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files raised"),
+        Err(error) => tracing::warn!(%error, "open files not raised"),
+    }
+}
+
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

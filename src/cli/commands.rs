@@ -8,13 +8,13 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::args::{self, Url};
-use super::setup::{configure, faults, fixed, groups, identify, origin};
+use super::setup::{configure, faults, fixed, groups, identify, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
 use crate::config::{Config, SourceFile, read_groups};
 use crate::metrics::Registry;
-use crate::net::{BACKLOG, listen};
+use crate::net::{BACKLOG, listen, raise_open_files};
 use crate::shutdown::{Shutdown, signalled};
 use crate::{dev, frontend, node};
 
@@ -37,13 +37,10 @@ pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
     let Some(config) = configure(&args.common, args.flags(), None)? else {
         return Ok(());
     };
+    require(&config, true)?;
     let (view, members) = fixed(&config)?;
     let me = identify(&config, &members)?;
-    let origin = origin(&config)?.ok_or_else(|| {
-        Failure::Usage(
-            "origin.url is not set: give --origin, for example memory:config/dev.csv".into(),
-        )
-    })?;
+    let origin = origin(&config)?.expect("required above");
     let listener = bind(
         &config,
         config.node.grpc_port,
@@ -52,6 +49,7 @@ pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
     )?;
     let process = Process::begin(&config)?;
     tracing::info!(node = %me.name, address = %me.address(), origin = %origin.describe(), "node started");
+    process.registry.describe_process("node", &me.zone);
     let ready = node::start(
         &config,
         node::Parts {
@@ -71,6 +69,7 @@ pub(super) async fn frontend(args: args::Frontend) -> Result<(), Failure> {
     let Some(config) = configure(&args.common, args.flags(), None)? else {
         return Ok(());
     };
+    require(&config, false)?;
     let (view, _) = fixed(&config)?;
     let listener = bind(
         &config,
@@ -81,6 +80,9 @@ pub(super) async fn frontend(args: args::Frontend) -> Result<(), Failure> {
     let process = Process::begin(&config)?;
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
     tracing::info!(%address, "frontend started");
+    process
+        .registry
+        .describe_process("frontend", &config.process.zone);
     let ready = frontend::start(
         &config,
         frontend::Parts {
@@ -103,6 +105,7 @@ struct Process {
 
 impl Process {
     fn begin(config: &Config) -> Result<Self, Failure> {
+        raise_open_files();
         let admin = bind(
             config,
             config.process.admin_port,
@@ -165,6 +168,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
         None => crate::origin::embedded(DEV_TABLE, DEV_ROWS, faults(&config))
             .map_err(|error| Failure::Failed(error.to_string()))?,
     };
+    raise_open_files();
     let shutdown = Shutdown::new();
     let told = origin.describe();
     let parts = dev::Parts {

@@ -1,4 +1,4 @@
-//! The command line: what was typed, in [`args`]; what it means, here.
+//! The command line: what was typed, in `args`; what it means, here.
 //!
 //! Exit codes: 0 done, 1 could not be done, 2 wrongly asked (flags, configuration). Nothing but the
 //! result goes to stdout.

@@ -107,22 +107,58 @@ fn check_sizes(config: &Config, file: &str, groups: &[(String, GroupSpec)]) -> R
 
 /// The view that `cluster.members` and `cluster.groups` describe, with the members as listed.
 pub(super) fn fixed(config: &Config) -> Result<(Arc<View>, Vec<StaticMember>), Failure> {
-    let path = config.cluster.members.as_deref().ok_or_else(|| {
-        Failure::Usage(
-            "cluster.members is not set: give --members FILE with the cluster's nodes".into(),
-        )
-    })?;
-    let groups = groups(config)?.ok_or_else(|| {
-        Failure::Usage("cluster.groups is not set: give --groups FILE with the cache groups".into())
-    })?;
+    let (groups, members) = match (groups(config), members(config)) {
+        (Ok(groups), Ok(members)) => (groups, members),
+        (Err(Failure::Usage(one)), Err(Failure::Usage(other))) => {
+            return Err(Failure::Usage(format!("{one}\n{other}")));
+        }
+        (Err(failure), _) | (_, Err(failure)) => return Err(failure),
+    };
+    let view = fixed_view(
+        members.iter().map(member).collect(),
+        groups.unwrap_or_default(),
+    )
+    .map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok((Arc::new(view), members))
+}
+
+/// The members of `cluster.members`; none if it is not set.
+fn members(config: &Config) -> Result<Vec<StaticMember>, Failure> {
+    let Some(path) = &config.cluster.members else {
+        return Ok(Vec::new());
+    };
     let (name, text) = (path.display().to_string(), read(path)?);
-    let members = read_members(SourceFile {
+    Ok(read_members(SourceFile {
         name: &name,
         text: &text,
-    })?;
-    let view = fixed_view(members.iter().map(member).collect(), groups)
-        .map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
-    Ok((Arc::new(view), members))
+    })?)
+}
+
+/// Fails with all that a role needs and was not told: of the member list, the groups and the origin.
+pub(super) fn require(config: &Config, needs_origin: bool) -> Result<(), Failure> {
+    let needs = [
+        (
+            config.cluster.members.is_none(),
+            "cluster.members is not set: give --members FILE with the cluster's nodes",
+        ),
+        (
+            config.cluster.groups.is_none(),
+            "cluster.groups is not set: give --groups FILE with the cache groups",
+        ),
+        (
+            needs_origin && config.origin.url.is_none(),
+            "origin.url is not set: give --origin, for example memory:config/dev.csv",
+        ),
+    ];
+    let lacks: Vec<_> = needs
+        .iter()
+        .filter_map(|(is_lacking, text)| is_lacking.then_some(*text))
+        .collect();
+    if lacks.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Usage(lacks.join("\n")))
+    }
 }
 
 fn member(listed: &StaticMember) -> Member {

@@ -10,6 +10,7 @@ use crate::ids::GroupId;
 use crate::metrics::Registry;
 use crate::rpc::proto::Via;
 use crate::topology::group::Group;
+use crate::topology::view::View;
 
 /// What became of a call: every call counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,7 @@ impl ReadMetrics {
 /// The state of a node's cache, as gauges and counters that are set from its own statistics.
 #[derive(Clone)]
 pub(super) struct CacheMetrics {
+    registry: Registry,
     memory: Gauge,
     budget: Gauge,
     entries: Gauge,
@@ -128,6 +130,7 @@ impl CacheMetrics {
     #[must_use]
     pub(super) fn register(registry: &Registry) -> Self {
         Self {
+            registry: registry.clone(),
             memory: registry.gauge(
                 "gcache_cache_memory_bytes",
                 "Charged to entries, overhead included.",
@@ -167,8 +170,8 @@ impl CacheMetrics {
         }
     }
 
-    /// Shows `stats`.
-    pub(super) fn show(&self, stats: &Stats, budget_bytes: u64) {
+    /// Shows `stats`, each group's under the name that `view` gives it.
+    pub(super) fn show(&self, stats: &Stats, budget_bytes: u64, view: &View) {
         self.memory.set(stats.bytes as f64);
         self.budget.set(budget_bytes as f64);
         self.entries.set(stats.entries as f64);
@@ -177,6 +180,22 @@ impl CacheMetrics {
         self.evicted.absolute(stats.counts.evicted);
         self.expired.absolute(stats.counts.expired);
         self.not_stored.absolute(stats.counts.rejected);
+        for group in view.groups() {
+            let share = stats.groups.get(&group.id).copied().unwrap_or_default();
+            self.of_group(group, "gcache_cache_group_memory_bytes", share.bytes);
+            self.of_group(group, "gcache_cache_group_entries", share.entries);
+        }
+    }
+
+    /// Registering again only finds the gauge; this runs once a second.
+    fn of_group(&self, group: &Group, name: &'static str, value: u64) {
+        self.registry
+            .gauge(
+                name,
+                "The group's share of the cache.",
+                &[("group", &group.name)],
+            )
+            .set(value as f64);
     }
 }
 

@@ -85,15 +85,14 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         &registry,
         shutdown.clone(),
     );
-    let cache_metrics = metrics::CacheMetrics::register(&registry);
-    shutdown.spawn(sweep(
-        cache.clone(),
+    let sweeper = Sweeper {
+        cache: cache.clone(),
         clock,
-        config.node.sweep_interval,
-        memory_bytes,
-        cache_metrics,
-        shutdown.clone(),
-    ));
+        view: view.clone(),
+        budget_bytes: memory_bytes,
+        metrics: metrics::CacheMetrics::register(&registry),
+    };
+    shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
     shutdown.spawn(follow(me, cache.clone(), view.clone(), shutdown.clone()));
     let path = read::ReadPath::new(
         me,
@@ -171,24 +170,30 @@ async fn follow(
     }
 }
 
-/// Drops what has expired and shows the cache's state, until shutdown.
-async fn sweep(
+/// Drops what has expired and shows the cache's state.
+struct Sweeper {
     cache: Cache,
     clock: Clock,
-    every: Duration,
+    view: watch::Receiver<Arc<View>>,
     budget_bytes: u64,
     metrics: metrics::CacheMetrics,
-    shutdown: Shutdown,
-) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = shutdown.begun() => return,
+}
+
+impl Sweeper {
+    /// Sweeps `every` so often, until shutdown.
+    async fn run(self, every: Duration, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.begun() => return,
+            }
+            self.cache.sweep(self.clock.now(), SWEEP_ENTRIES);
+            let view = Arc::clone(&self.view.borrow());
+            self.metrics
+                .show(&self.cache.stats(), self.budget_bytes, &view);
         }
-        cache.sweep(clock.now(), SWEEP_ENTRIES);
-        metrics.show(&cache.stats(), budget_bytes);
     }
 }
 
