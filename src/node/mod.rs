@@ -5,6 +5,8 @@ mod loader;
 mod metrics;
 mod read;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
