@@ -199,3 +199,87 @@ impl<F: Frame> Drop for Sending<F> {
         drained.into_iter().for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    /// A message as its ping and the items in it, each weighing its own value.
+    #[derive(Debug, PartialEq)]
+    struct Message(u64, Vec<usize>);
+
+    impl Frame for Message {
+        type Item = usize;
+
+        fn weight(item: &usize) -> usize {
+            *item
+        }
+
+        fn assemble(ping: u64, items: Vec<usize>) -> Self {
+            Self(ping, items)
+        }
+    }
+
+    fn pair(items: usize, bytes: usize) -> (Outbox<Message>, Sending<Message>) {
+        outbox(BatchLimits { items, bytes }, metrics::Histogram::noop())
+    }
+
+    #[tokio::test]
+    async fn what_waits_goes_in_one_message_within_its_bounds() {
+        let (outbox, mut sending) = pair(3, 100);
+        assert!(outbox.push_all([1, 2, 3, 4]));
+        assert_eq!(sending.next().await, Some(Message(0, vec![1, 2, 3])));
+        assert!(outbox.push_all([90, 7, 500, 1]));
+        assert_eq!(sending.next().await, Some(Message(0, vec![4, 90])));
+        assert_eq!(sending.next().await, Some(Message(0, vec![7])));
+        assert_eq!(
+            sending.next().await,
+            Some(Message(0, vec![500])),
+            "one always goes"
+        );
+        assert_eq!(sending.next().await, Some(Message(0, vec![1])));
+        assert_eq!(sending.next().now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_stream_is_woken_by_items_pings_and_the_end() {
+        let (outbox, mut sending) = pair(3, 100);
+        let pushed = async {
+            tokio::task::yield_now().await;
+            outbox.push(1);
+            tokio::task::yield_now().await;
+            outbox.ping(7);
+            tokio::task::yield_now().await;
+            outbox.close();
+        };
+        let (all, ()) = tokio::join!(sending.by_ref().collect::<Vec<_>>(), pushed);
+        assert_eq!(all, [Message(0, vec![1]), Message(7, vec![])]);
+        assert!(!outbox.push(2), "nothing is queued on an ended stream");
+    }
+
+    #[tokio::test]
+    async fn a_ping_does_not_wait_behind_items() {
+        let (outbox, mut sending) = pair(1, 100);
+        outbox.push_all([1, 2, 3]);
+        outbox.ping(7);
+        assert_eq!(sending.next().await, Some(Message(7, vec![1])));
+    }
+
+    #[tokio::test]
+    async fn a_pusher_waits_until_enough_is_sent_or_the_reader_is_gone() {
+        let (outbox, mut sending) = pair(1, 100);
+        outbox.push_all([60, 60]);
+        assert_eq!(outbox.below(100).now_or_never(), None);
+        let (_, sent) = tokio::join!(outbox.below(100), sending.next());
+        assert_eq!(sent, Some(Message(0, vec![60])));
+        outbox.push_all([60]);
+        let drop_it = async {
+            tokio::task::yield_now().await;
+            drop(sending);
+        };
+        tokio::join!(outbox.below(100), drop_it);
+        assert!(!outbox.push(1));
+    }
+}

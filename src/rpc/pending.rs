@@ -121,3 +121,61 @@ impl Pending {
         self.table.lock().waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::rpc::proto::Answer;
+
+    fn reply(id: u64) -> Reply {
+        let answer = Answer {
+            id,
+            ..Answer::default()
+        };
+        Reply {
+            answer,
+            value: Bytes::new(),
+        }
+    }
+
+    fn open(max: usize) -> Pending {
+        let pending = Pending::new(max);
+        assert!(pending.open());
+        pending
+    }
+
+    #[tokio::test]
+    async fn every_waiting_call_fails_when_the_node_becomes_unreachable() {
+        let pending = open(2);
+        let (mut a, mut b) = (pending.enter().unwrap(), pending.enter().unwrap());
+        assert_eq!(pending.enter().err(), Some(CallError::Overloaded));
+        assert!(pending.close());
+        assert!((&mut a.answer).await.is_err() && (&mut b.answer).await.is_err());
+        assert_eq!(pending.enter().err(), Some(CallError::Unreachable));
+        assert!(!pending.close(), "it was closed already");
+    }
+
+    #[tokio::test]
+    async fn an_answer_finds_its_call_and_a_late_one_nobody() {
+        let pending = open(2);
+        let (late, mut there) = (pending.enter().unwrap(), pending.enter().unwrap());
+        let late_id = late.id;
+        drop(late);
+        assert_eq!(
+            pending.len(),
+            1,
+            "a caller that leaves leaves nothing behind"
+        );
+        pending.deliver([reply(late_id), reply(there.id)].into_iter());
+        assert_eq!((&mut there.answer).await.unwrap().answer.id, there.id);
+        pending.close();
+        pending.open();
+        let fresh = pending.enter().unwrap();
+        assert!(
+            fresh.id > there.id,
+            "a number is never used twice, so no late answer can match"
+        );
+    }
+}
