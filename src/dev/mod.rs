@@ -1,5 +1,8 @@
 //! `gcache dev`: a whole cluster in one process, with an embedded origin, for a laptop.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,151 @@
+//! Roles together in one process whose views differ for a while, as they do when a topology changes.
+
+use http::{Method, StatusCode};
+
+use super::*;
+use crate::client::{Answer, ask, key_url};
+use crate::config::{Layers, SourceFile, load, read_groups};
+use crate::hash::KeyHash;
+use crate::ids::{Epoch, GroupId};
+use crate::origin::embedded;
+use crate::origin::memory::Faults;
+use crate::topology::place;
+
+const GROUPS: &str =
+    "[groups.g]\ntable = \"t\"\nkey_column = \"k\"\nvalue_column = \"v\"\nttl = \"60s\"\n";
+
+/// Two nodes of which the first owned everything at epoch 1 and the second its half at epoch 2, and a
+/// frontend.
+struct Cluster {
+    old: Arc<View>,
+    new: Arc<View>,
+    frontend: watch::Sender<Arc<View>>,
+    http: SocketAddr,
+    registry: Registry,
+    shutdown: Shutdown,
+}
+
+fn views(members: &[Member]) -> (Arc<View>, Arc<View>) {
+    let groups = read_groups(SourceFile {
+        name: "groups",
+        text: GROUPS,
+    })
+    .unwrap();
+    // The old view lists both, so that frontends know both addresses; the second is not up yet.
+    let mut before = members.to_vec();
+    before[1].status = MemberStatus::Down;
+    let old = fixed_view(before.clone(), groups).unwrap();
+    let was = place(&before, None, Epoch(1));
+    let table = place(members, Some(&was), Epoch(2));
+    let groups = old
+        .groups()
+        .map(|group| crate::topology::Group::clone(group))
+        .collect();
+    let new = View::new("test", Epoch(2), members.to_vec(), &table, groups).unwrap();
+    (Arc::new(old), Arc::new(new))
+}
+
+async fn cluster() -> Cluster {
+    let config = load(&Layers::default()).unwrap().config;
+    let host = IpAddr::from([127, 0, 0, 1]);
+    let listeners = [(); 2].map(|()| listen((host, 0).into(), "gRPC", BACKLOG).unwrap());
+    let members: Vec<Member> = (1..)
+        .zip(&listeners)
+        .map(|(number, listener)| member(number, host, listener.local_addr().unwrap()))
+        .collect();
+    let (old, new) = views(&members);
+    let (frontend, frontend_view) = watch::channel(Arc::clone(&old));
+    let rows: String = (0..100).map(|i| format!("key-{i},{i}\n")).collect();
+    let (shutdown, registry) = (Shutdown::new(), Registry::new());
+    let world = |view| World {
+        config: &config,
+        view,
+        origin: embedded("t", &format!("k,v\n{rows}"), Faults::default()).unwrap(),
+        registry: registry.clone(),
+        clock: Clock::start(),
+        shutdown: shutdown.clone(),
+    };
+    let nodes_world = world(watch::channel(Arc::clone(&new)).1);
+    for (member, listener) in members.iter().zip(listeners) {
+        nodes_world.node(member, listener);
+    }
+    let listener = listen((host, 0).into(), "HTTP", BACKLOG).unwrap();
+    let http = listener.local_addr().unwrap();
+    let ready = world(frontend_view).frontend(listener);
+    until_ready(&ready).await.unwrap();
+    Cluster {
+        old,
+        new,
+        frontend,
+        http,
+        registry: registry.clone(),
+        shutdown: shutdown.clone(),
+    }
+}
+
+impl Cluster {
+    /// A key that the second node owns at epoch 2, and its value.
+    fn moved(&self) -> (String, String) {
+        let is_moved = |key: &str| {
+            let partition = KeyHash::of(GroupId(1), key.as_bytes()).partition();
+            self.old.is_owner(NodeId(1), partition) && self.new.is_owner(NodeId(2), partition)
+        };
+        let number = (0..100)
+            .find(|i| is_moved(&format!("key-{i}")))
+            .expect("half of them are");
+        (format!("key-{number}"), number.to_string())
+    }
+
+    async fn until_it_refreshes(&self) {
+        let told = "gcache_frontend_refreshes_total{node=\"frontend\"} 1";
+        let wait = async {
+            while !self.registry.render().contains(told) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), wait)
+            .await
+            .expect("the frontend is told");
+    }
+
+    async fn get(&self, key: &str) -> Answer {
+        ask(
+            Method::GET,
+            &key_url(&format!("http://{}", self.http), "g", key.as_bytes()),
+        )
+        .await
+        .unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_frontend_that_is_behind_is_told_so_and_asks_the_new_owner() {
+    let cluster = cluster().await;
+    let (key, value) = cluster.moved();
+    let (answer, ()) = tokio::join!(cluster.get(&key), async {
+        while !cluster
+            .registry
+            .render()
+            .contains("gcache_frontend_refreshes_total 1")
+        {
+            tokio::task::yield_now().await;
+        }
+        cluster.frontend.send_replace(Arc::clone(&cluster.new));
+    });
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (StatusCode::OK, value.as_bytes())
+    );
+    assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn a_frontend_that_stays_behind_gives_up_honestly() {
+    let cluster = cluster().await;
+    let (key, _) = cluster.moved();
+    let answer = cluster.get(&key).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let body = String::from_utf8_lossy(&answer.body);
+    assert!(body.contains("ownership-unsettled"), "{body}");
+    assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
+}
