@@ -123,13 +123,7 @@ async fn a_frontend_that_is_behind_is_told_so_and_asks_the_new_owner() {
     let cluster = cluster().await;
     let (key, value) = cluster.moved();
     let (answer, ()) = tokio::join!(cluster.get(&key), async {
-        while !cluster
-            .registry
-            .render()
-            .contains("gcache_frontend_refreshes_total 1")
-        {
-            tokio::task::yield_now().await;
-        }
+        cluster.until_it_refreshes().await;
         cluster.frontend.send_replace(Arc::clone(&cluster.new));
     });
     assert_eq!(
