@@ -16,6 +16,7 @@ use crate::shutdown::Shutdown;
 /// Enough for a scraper, a load balancer and some operators.
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADER_BYTES: usize = 8192;
 
@@ -94,6 +95,7 @@ pub async fn run(listener: TcpListener, registry: Registry, ready: Probe, shutdo
         max_connections: MAX_CONNECTIONS,
         header_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
+        write_timeout: WRITE_TIMEOUT,
         max_header_bytes: MAX_HEADER_BYTES,
     };
     shutdown.spawn(upkeep(registry.clone(), shutdown.clone()));

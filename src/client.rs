@@ -7,7 +7,7 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// A command waits this long for its answer: longer than any deadline a server has by default.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +36,13 @@ pub enum ClientError {
     },
 }
 
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// What a server answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -49,8 +56,8 @@ pub struct Answer {
 #[must_use]
 pub fn key_url(base: &str, group: &str, key: &[u8]) -> String {
     let base = base.trim_end_matches('/');
-    let group = percent_encode(group.as_bytes(), NON_ALPHANUMERIC);
-    let key = percent_encode(key, NON_ALPHANUMERIC);
+    let group = percent_encode(group.as_bytes(), RESERVED);
+    let key = percent_encode(key, RESERVED);
     format!("{base}/v1/{group}/{key}")
 }
 
@@ -114,8 +121,8 @@ mod tests {
     #[test]
     fn any_key_fits_in_a_url() {
         assert_eq!(
-            key_url("http://h:1/", "scores", b"a/b \xff%"),
-            "http://h:1/v1/scores/a%2Fb%20%FF%25"
+            key_url("http://h:1/", "my-scores", b"a/b \xff%.~"),
+            "http://h:1/v1/my-scores/a%2Fb%20%FF%25.~"
         );
     }
 }

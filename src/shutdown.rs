@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,12 +21,21 @@ impl Shutdown {
         Self::default()
     }
 
-    /// One that this one also stops, but that can be stopped and waited for alone.
+    /// One that this one also stops, but that is waited for alone: whoever makes it finishes it.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
             token: self.token.child_token(),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    /// One that this one also stops, and that can be stopped alone; its tasks are waited for here.
+    #[must_use]
+    pub fn branch(&self) -> Self {
+        Self {
+            token: self.token.child_token(),
+            tasks: self.tasks.clone(),
         }
     }
 
@@ -62,15 +71,30 @@ impl Shutdown {
     }
 }
 
-/// Resolves with the signal's name on the first SIGINT or SIGTERM.
-///
-/// # Errors
-/// If the process may not install signal handlers.
-pub async fn signalled() -> std::io::Result<&'static str> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    })
+/// The signals that ask a process to stop, caught from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Catches SIGINT and SIGTERM from now on.
+    ///
+    /// # Errors
+    /// If the process may not install signal handlers.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Resolves with the name of the first signal that came, also if it came before the call.
+    pub async fn first(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }

@@ -90,6 +90,10 @@ impl Flight {
         self.landed.notify_waiters();
     }
 
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
     fn is_for(&self, group: GroupId, key: &[u8]) -> bool {
         self.group == group && *self.key == *key
     }
@@ -100,7 +104,8 @@ impl Flight {
     /// caller's late view asks for.
     fn serves(&self, request: &Request<'_>) -> bool {
         let stamps = &request.stamps;
-        let in_time = self.role != Role::Standby || request.now.since(self.started) <= STANDBY_MS;
+        // Only an owner closes its flights on a delete, so only an owner's may be joined at any age.
+        let in_time = self.role == Role::Owner || request.now.since(self.started) <= STANDBY_MS;
         let tenure = self.token.tenure;
         in_time
             && self.token.generation >= stamps.generation

@@ -62,6 +62,12 @@ impl Lead {
         self.flight.token
     }
 
+    /// Whether anybody waits at this moment.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.flight.is_awaited()
+    }
+
     /// When the flight was opened.
     #[must_use]
     pub fn started(&self) -> Millis {

@@ -11,7 +11,7 @@
 //!     Stale { entry, refresh }        => answer; if refresh: spawn the load with it
 //!     Lead { lead, wait, fallback }   => spawn the load with lead; await wait, with a deadline
 //!     Wait { wait, fallback }         => await wait, with a deadline
-//!     Refused { reason, fallback }    => answer the fallback, or 429
+//!     Refused { reason, fallback }    => answer the fallback, or 503
 //! }
 //! the load's task: ask the origin, take a new view, lead.finish(loaded, &fill)
 //! ```

@@ -45,7 +45,8 @@ pub enum Role {
     /// older than that.
     Standby,
     /// It answers because owner and standby are unreachable, or because it is itself isolated:
-    /// loads are coalesced, never stored, and no entry is looked at.
+    /// loads are coalesced, never stored, and no entry is looked at. It too joins no flight older
+    /// than [`STANDBY_MS`].
     LastResort,
 }
 

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, SourceFile, read_groups};
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
-use crate::shutdown::{Shutdown, signalled};
+use crate::shutdown::{Shutdown, Signals};
 use crate::{dev, frontend, node};
 
 /// What `dev` uses where nothing was given.
@@ -101,11 +101,13 @@ struct Process {
     registry: Registry,
     admin: tokio::net::TcpListener,
     shutdown: Shutdown,
+    signals: Signals,
 }
 
 impl Process {
     fn begin(config: &Config) -> Result<Self, Failure> {
         raise_open_files();
+        let signals = Signals::catch().map_err(anyhow::Error::from)?;
         let admin = bind(
             config,
             config.process.admin_port,
@@ -116,6 +118,7 @@ impl Process {
             registry: Registry::new(),
             admin,
             shutdown: Shutdown::new(),
+            signals,
         })
     }
 
@@ -125,17 +128,24 @@ impl Process {
             registry,
             admin,
             shutdown,
+            signals,
         } = self;
         shutdown.spawn(admin::run(admin, registry, ready, shutdown.clone()));
-        end(config, &shutdown).await
+        end(config, signals, &shutdown).await
     }
 }
 
 /// Waits for a signal, then for every task.
-async fn end(config: &Config, shutdown: &Shutdown) -> Result<(), Failure> {
-    let signal = signalled().await.map_err(anyhow::Error::from)?;
+async fn end(config: &Config, mut signals: Signals, shutdown: &Shutdown) -> Result<(), Failure> {
+    let signal = signals.first().await;
     tracing::info!(signal, "shutting down");
-    if shutdown.finish(config.process.shutdown_grace).await {
+    let ended = tokio::select! {
+        ended = shutdown.finish(config.process.shutdown_grace) => ended,
+        again = signals.first() => {
+            return Err(Failure::Failed(format!("stopped at once by a second {again}")));
+        }
+    };
+    if ended {
         tracing::info!("stopped");
     } else {
         tracing::warn!(grace = ?config.process.shutdown_grace, "stopped with work in progress");
@@ -169,6 +179,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
             .map_err(|error| Failure::Failed(error.to_string()))?,
     };
     raise_open_files();
+    let signals = Signals::catch().map_err(anyhow::Error::from)?;
     let shutdown = Shutdown::new();
     let told = origin.describe();
     let parts = dev::Parts {
@@ -183,7 +194,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
         dev::banner(args.nodes, &told, addresses, sample).as_bytes(),
         false,
     )?;
-    end(&config, &shutdown).await
+    end(&config, signals, &shutdown).await
 }
 
 pub(super) async fn get(args: args::Get) -> Result<(), Failure> {

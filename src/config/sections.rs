@@ -132,6 +132,8 @@ sections! {
         max_connections: usize = Count { min: 1, max: 65_536 };
         /// How long a request of a newer epoch waits for this node to have it too.
         epoch_wait: Duration = span_ms(0, 5 * SECOND);
+        /// The longest that a request may wait for a load, whatever its deadline.
+        max_deadline: Duration = span_ms(10, 5 * MINUTE);
     }
 
     /// The origin: where rows come from, and how hard it may be asked.
@@ -170,12 +172,16 @@ sections! {
         idle_timeout: Duration = span_ms(100, HOUR);
         /// How long the body of a request may take to arrive.
         body_timeout: Duration = span_ms(100, 10 * MINUTE);
+        /// How long a client may take nothing of what is sent to it.
+        write_timeout: Duration = span_ms(100, 10 * MINUTE);
         /// How large the head of a request may be.
         max_header_bytes: ByteSize = Size { min: ByteSize::kib(8), max: ByteSize::mib(1) };
         /// How large the body of a request may be.
         max_body_bytes: ByteSize = Size { min: ByteSize::kib(1), max: ByteSize::mib(64) };
         /// How many keys one request may ask for.
         multi_get_max_keys: usize = Count { min: 1, max: 10_000 };
+        /// How large all the values of one answer to many keys may be together.
+        multi_get_max_bytes: ByteSize = Size { min: ByteSize::kib(1), max: ByteSize::gib(1) };
         /// How many second attempts are allowed per first attempt.
         retry_ratio: f64 = SHARE;
         /// How many second attempts per second are allowed in any case.

@@ -1,5 +1,6 @@
 //! `POST /v1/{group}`: many keys in one request, answered in the order asked.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
@@ -23,6 +24,8 @@ use crate::topology::group::Group;
 pub(super) struct Limits {
     pub(super) max_body_bytes: u64,
     pub(super) max_keys: usize,
+    /// Bytes of all values together.
+    pub(super) max_value_bytes: u64,
     pub(super) body_timeout: Duration,
 }
 
@@ -50,6 +53,9 @@ struct One {
 }
 
 /// Reads the keys and looks all of them up at once, by `until` at the latest.
+///
+/// Values that would come beyond `max_value_bytes` are let go as they arrive and told to be too large
+/// together, so that a short request cannot ask for more than there is memory.
 pub(super) async fn answer(
     router: &Router,
     group: &Group,
@@ -61,20 +67,23 @@ pub(super) async fn answer(
         Ok(asked) => asked,
         Err(problem) => return problem.reply(),
     };
-    let results = join_all(
-        asked
-            .keys
-            .into_iter()
-            .map(|key| one(router, group, key, until)),
-    )
-    .await;
-    let body =
+    let left = AtomicU64::new(limits.max_value_bytes);
+    let one = async |key: String| {
+        let value = look_up(router, group, &key, until).await;
+        One::new(key, value.and_then(|value| fits(value, &left)))
+    };
+    let results = join_all(asked.keys.into_iter().map(one)).await;
+    let mut body =
         serde_json::to_vec(&Answered { results }).expect("strings and numbers always serialize");
+    body.push(b'\n');
     with_type(StatusCode::OK, "application/json", body)
 }
 
 async fn read(body: Incoming, limits: Limits) -> Result<Asked, Problem> {
     let max = usize::try_from(limits.max_body_bytes).unwrap_or(usize::MAX);
+    if body.size_hint().lower() > limits.max_body_bytes {
+        return Err(Problem::body_too_large(limits.max_body_bytes));
+    }
     let whole = timeout(limits.body_timeout, Limited::new(body, max).collect())
         .await
         .map_err(|_| Problem::body_too_slow())?
@@ -97,26 +106,38 @@ async fn read(body: Incoming, limits: Limits) -> Result<Asked, Problem> {
     Ok(asked)
 }
 
-async fn one(router: &Router, group: &Group, key: String, until: Instant) -> One {
-    let looked_up = look_up(router, group, &key, until).await;
-    let mut one = One {
-        key,
-        status: 200,
-        value: None,
-        value_base64: None,
-        problem: None,
-    };
-    match looked_up {
-        Ok(value) => match String::from_utf8(value.into()) {
-            Ok(text) => one.value = Some(text),
-            Err(binary) => one.value_base64 = Some(STANDARD.encode(binary.as_bytes())),
-        },
-        Err(problem) => {
-            one.status = problem.status().as_u16();
-            one.problem = Some(problem);
+/// The value, if it fits into what is left for values.
+fn fits(value: Bytes, left: &AtomicU64) -> Result<Bytes, Problem> {
+    let size = value.len() as u64;
+    let taken = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(size)
+    });
+    taken
+        .map(|_| value)
+        .map_err(|_| Problem::values_too_large())
+}
+
+impl One {
+    fn new(key: String, looked_up: Result<Bytes, Problem>) -> Self {
+        let mut one = Self {
+            key,
+            status: StatusCode::OK.as_u16(),
+            value: None,
+            value_base64: None,
+            problem: None,
+        };
+        match looked_up {
+            Ok(value) => match String::from_utf8(value.into()) {
+                Ok(text) => one.value = Some(text),
+                Err(binary) => one.value_base64 = Some(STANDARD.encode(binary.as_bytes())),
+            },
+            Err(problem) => {
+                one.status = problem.status().as_u16();
+                one.problem = Some(problem);
+            }
         }
+        one
     }
-    one
 }
 
 async fn look_up(

@@ -11,6 +11,7 @@ mod route;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -50,12 +51,16 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         clock,
         shutdown,
     } = parts;
+    let stages = Stages {
+        connections: shutdown.child(),
+        pipelines: Shutdown::new(),
+    };
     let routing = nodes::follow(
         view,
         config.process.host,
         pipeline_settings(config),
         registry.clone(),
-        shutdown.clone(),
+        stages.pipelines.clone(),
     );
     let budget = budget::RetryBudget::new(
         config.frontend.retry_ratio,
@@ -68,6 +73,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         many: many::Limits {
             max_body_bytes: config.frontend.max_body_bytes.0,
             max_keys: config.frontend.multi_get_max_keys,
+            max_value_bytes: config.frontend.multi_get_max_bytes.0,
             body_timeout: config.frontend.body_timeout,
         },
         ready: Arc::clone(&ready),
@@ -78,17 +84,33 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         max_connections: config.frontend.max_connections,
         header_timeout: config.frontend.header_timeout,
         idle_timeout: config.frontend.idle_timeout,
+        write_timeout: config.frontend.write_timeout,
         max_header_bytes: usize::try_from(config.frontend.max_header_bytes.0).unwrap_or(usize::MAX),
     };
     let answer = move |request| Arc::clone(&service).answer(request);
-    shutdown.spawn(http::serve(
+    stages.connections.spawn(http::serve(
         listener,
         limits,
         connections,
-        shutdown.clone(),
+        stages.connections.clone(),
         answer,
     ));
+    shutdown.spawn(stages.end(shutdown.clone(), config.process.shutdown_grace));
     ready
+}
+
+/// What ends one after the other: a request that is being answered still needs its node.
+struct Stages {
+    connections: Shutdown,
+    pipelines: Shutdown,
+}
+
+impl Stages {
+    async fn end(self, shutdown: Shutdown, grace: Duration) {
+        shutdown.begun().await;
+        self.connections.finish(grace).await;
+        self.pipelines.finish(grace).await;
+    }
 }
 
 fn probe(routing: watch::Receiver<Arc<nodes::Routing>>, shutdown: Shutdown) -> Probe {

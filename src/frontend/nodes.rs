@@ -116,7 +116,7 @@ impl Opener {
     fn pipeline(&mut self, member: &Member) -> Pipeline {
         let target = self.target(member);
         let open = self.open.entry(member.id).or_insert_with(|| {
-            let ends = self.shutdown.child();
+            let ends = self.shutdown.branch();
             let metrics = Metrics::register(&self.registry, &member.name);
             let pipeline = Pipeline::open(target.clone(), self.settings.clone(), metrics, &ends);
             Open {

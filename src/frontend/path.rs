@@ -1,6 +1,9 @@
 //! From a request's path to a group's name and a key. Pure.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 
 use crate::hash::MAX_KEY_BYTES;
 
@@ -8,9 +11,9 @@ use crate::hash::MAX_KEY_BYTES;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Path<'a> {
     /// `/v1/{group}/{key}`.
-    Key { group: &'a str, key: Bytes },
+    Key { group: Cow<'a, str>, key: Bytes },
     /// `/v1/{group}`.
-    Group(&'a str),
+    Group(Cow<'a, str>),
     /// Anything else.
     Other(&'a str),
 }
@@ -35,12 +38,17 @@ pub(super) fn parse(path: &str) -> Result<Path<'_>, BadKey> {
         return Ok(Path::Other(path));
     };
     match rest.split_once('/') {
-        None => Ok(Path::Group(rest)),
+        None => Ok(Path::Group(name(rest))),
         Some((group, key)) => Ok(Path::Key {
-            group,
+            group: name(group),
             key: decode(key)?,
         }),
     }
+}
+
+/// A group's name. Whatever is malformed in it is left as it is: no group is named so.
+fn name(encoded: &str) -> Cow<'_, str> {
+    percent_decode_str(encoded).decode_utf8_lossy()
 }
 
 /// The bytes of a percent-encoded key: every byte is allowed, slashes too, encoded or not.
@@ -132,7 +140,10 @@ mod tests {
 
     #[test]
     fn other_paths_are_told_apart() {
-        assert_eq!(parse("/v1/scores"), Ok(Path::Group("scores")));
+        assert_eq!(
+            parse("/v1/my%2Dscores"),
+            Ok(Path::Group("my-scores".into()))
+        );
         assert_eq!(parse("/livez"), Ok(Path::Other("/livez")));
         assert_eq!(parse("/v1"), Ok(Path::Other("/v1")));
     }

@@ -20,6 +20,9 @@ pub(super) struct Problem {
     status: u16,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
+    /// The request's body was not read to its end.
+    #[serde(skip)]
+    leaves_body: bool,
 }
 
 impl Problem {
@@ -29,6 +32,14 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.into(),
+            leaves_body: false,
+        }
+    }
+
+    fn leaving_body(self) -> Self {
+        Self {
+            leaves_body: true,
+            ..self
         }
     }
 
@@ -47,10 +58,8 @@ impl Problem {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
-        if self.status() == StatusCode::PAYLOAD_TOO_LARGE
-            || self.status() == StatusCode::REQUEST_TIMEOUT
-        {
-            // What is left of the body is not read; the connection cannot be used again.
+        if self.leaves_body {
+            // The connection cannot be used again: what follows on it is the rest of the body.
             reply
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -130,6 +139,16 @@ impl Problem {
             "request body too large",
             format!("at most {max} bytes are allowed"),
         )
+        .leaving_body()
+    }
+
+    pub(super) fn values_too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "values-too-large",
+            "values too large together",
+            "ask for fewer keys at once; the bound is frontend.multi_get_max_bytes",
+        )
     }
 
     pub(super) fn body_too_slow() -> Self {
@@ -139,6 +158,7 @@ impl Problem {
             "request body too slow",
             "",
         )
+        .leaving_body()
     }
 
     /// No node answered.

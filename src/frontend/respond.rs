@@ -25,11 +25,31 @@ pub(super) fn respond(
         None => value(&routed.reply.value, group, request, method),
     };
     let headers = reply.headers_mut();
-    headers.insert("cache-status", cache_status(answer, routed.role));
+    if tells_of_the_cache(answer.status()) {
+        headers.insert("cache-status", cache_status(answer, routed.role));
+    }
     if matches!(answer.status(), Status::Ok | Status::Absent) {
         headers.insert(header::AGE, (answer.age_ms / 1000).into());
     }
     reply
+}
+
+/// Whether the cache or the origin was asked at all.
+fn tells_of_the_cache(status: Status) -> bool {
+    match status {
+        Status::Ok
+        | Status::Absent
+        | Status::OriginUnavailable
+        | Status::OriginTimeout
+        | Status::OriginRefused => true,
+        Status::NotOwner
+        | Status::NoSuchGroup
+        | Status::BadKey
+        | Status::TooLarge
+        | Status::Overloaded
+        | Status::Deadline
+        | Status::Internal => false,
+    }
 }
 
 fn value(value: &Bytes, group: &Group, request: &HeaderMap, method: &Method) -> Reply {
@@ -81,8 +101,12 @@ fn cache_status(answer: &Answer, role: Role) -> HeaderValue {
         Via::Expired | Via::StaleIfError => "fwd=stale",
     });
     if matches!(answer.status(), Status::Ok | Status::Absent) {
-        // Rounded down: a stale answer's time left is negative, never 0.
-        write!(text, "; ttl={}", answer.ttl_ms.div_euclid(1000)).expect("strings take everything");
+        // Rounded down, and at least a second over for what is past its time: 0 would be a hit's.
+        let seconds = match answer.via() {
+            Via::Stale | Via::StaleIfError => answer.ttl_ms.div_euclid(1000).min(-1),
+            Via::Hit | Via::Miss | Via::Expired => answer.ttl_ms.div_euclid(1000),
+        };
+        write!(text, "; ttl={seconds}").expect("strings take everything");
     }
     if answer.stored {
         text.push_str("; stored");

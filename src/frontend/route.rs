@@ -1,9 +1,11 @@
 //! Who is asked for a key, in what role, and what happens when he does not answer.
 //!
 //! The owner; in place of an owner found unreachable its standby; in place of both the reachable member
-//! that ranks first for the key. A request tries each once and then fails honestly. A member already
-//! known to be unreachable is passed over at no cost; only further attempts of one request draw on the
-//! retry budget.
+//! that ranks first for the key. A request tries each once and then fails honestly.
+//!
+//! A member known to be unreachable is passed over at no cost, and so is an owner that is lost while the
+//! request waits: its standby coalesces what comes from there, so that the origin sees no storm. Any
+//! attempt after that draws on the retry budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +133,7 @@ impl Router {
         let mut tried = Vec::new();
         let mut refreshed = false;
         while let Some((member, role)) = next(&routing, hash, &tried) {
-            if !tried.is_empty() && !self.spend() {
+            if tried.iter().any(|(_, role)| *role != Role::Owner) && !self.spend() {
                 return Err(NoAnswer::Unreachable);
             }
             tried.push((member, role));

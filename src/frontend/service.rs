@@ -51,8 +51,8 @@ impl Service {
                 self.fixed(path, &head.method, head.uri.query()),
                 Outcome::Other,
             ),
-            Ok(Path::Key { group, key }) => match self.group(group) {
-                None => (Problem::no_such_group(group).reply(), Outcome::Refused),
+            Ok(Path::Key { group, key }) => match self.group(&group) {
+                None => (Problem::no_such_group(&group).reply(), Outcome::Refused),
                 Some(group) => match head.method {
                     Method::GET | Method::HEAD => {
                         self.get(&group, key, &head.headers, &head.method, until)
@@ -62,8 +62,8 @@ impl Service {
                     _ => (Problem::method("GET, HEAD, DELETE"), Outcome::Refused),
                 },
             },
-            Ok(Path::Group(group)) => match self.group(group) {
-                None => (Problem::no_such_group(group).reply(), Outcome::Refused),
+            Ok(Path::Group(group)) => match self.group(&group) {
+                None => (Problem::no_such_group(&group).reply(), Outcome::Refused),
                 Some(group) if head.method == Method::POST => {
                     let reply = many::answer(&self.router, &group, body, self.many, until).await;
                     (reply, Outcome::Many)

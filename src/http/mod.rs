@@ -8,7 +8,6 @@ mod patience;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use metrics::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::patience::Patient;
+use self::patience::{Patience, Patient};
 use crate::shutdown::Shutdown;
 
 /// What every handler answers with.
@@ -47,6 +46,8 @@ pub struct Limits {
     /// From the opening of a connection, or the end of the last answer, until the next request's
     /// head is complete; idle clients are closed.
     pub idle_timeout: Duration,
+    /// From the moment nothing more could be sent until the client takes some of it.
+    pub write_timeout: Duration,
     /// A request's head; a larger one is answered with 431. At least 8 KiB.
     pub max_header_bytes: usize,
 }
@@ -131,14 +132,18 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let (stream, busy) = Patient::new(stream, limits.header_timeout);
+    let patience = Patience {
+        head: limits.header_timeout,
+        write: limits.write_timeout,
+    };
+    let (stream, turns) = Patient::new(stream, patience);
     let handler = service_fn(move |request| {
-        let busy = Arc::clone(&busy);
-        busy.store(true, Ordering::Relaxed);
+        let turns = turns.clone();
+        turns.next();
         let answer = service(request);
         async move {
             let reply = answer.await;
-            busy.store(false, Ordering::Relaxed);
+            turns.next();
             Ok::<_, Infallible>(reply)
         }
     });
@@ -147,7 +152,6 @@ where
         .header_read_timeout(limits.idle_timeout)
         .max_buf_size(limits.max_header_bytes.max(MIN_HEADER_BYTES))
         .max_headers(MAX_HEADERS)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), handler);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

@@ -1,41 +1,92 @@
-//! How long a client may take over a request's head once it has begun one.
+//! How long a client may take: over a request's head once it has begun one, and to read what it asked for.
 //!
-//! hyper has one timer for the head and for the idle time before it; it gets the longer, idle one. This
-//! wraps the connection with the shorter: it starts with a head's first byte and ends when the request
-//! reaches its handler.
+//! hyper has one timer for the head and for the idle time before it; it gets the longer, idle one, and it
+//! has none for writing. This wraps the connection with both.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Set while a request is being handled: then no head is expected.
-pub(super) type Busy = Arc<AtomicBool>;
+/// Counts the beginnings and ends of a connection's requests: odd while one is being handled.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<AtomicU64>);
 
-/// A connection that fails to read once a head takes too long.
+impl Turns {
+    /// A request begins or ends.
+    pub(super) fn next(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The bounds of one client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// From a head's first byte until the request reaches its handler.
+    pub(super) head: Duration,
+    /// From the moment nothing more could be sent until the client takes some of it.
+    pub(super) write: Duration,
+}
+
+/// A connection that fails once its client takes too long.
 pub(super) struct Patient<T> {
     inner: T,
-    busy: Busy,
-    timeout: Duration,
-    /// Runs while a head has begun and is not complete.
-    timer: Option<Pin<Box<Sleep>>>,
+    turns: Turns,
+    patience: Patience,
+    /// Runs while a head has begun and is not complete; with the turn in which it began.
+    head: Option<(u64, Timer)>,
+    /// Runs while the client takes nothing.
+    write: Option<Timer>,
+}
+
+type Timer = Pin<Box<Sleep>>;
+
+fn timer(after: Duration) -> Timer {
+    Box::pin(sleep_until(Instant::now() + after))
+}
+
+fn too_slow(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 impl<T> Patient<T> {
-    pub(super) fn new(inner: T, timeout: Duration) -> (Self, Busy) {
-        let busy = Busy::default();
+    pub(super) fn new(inner: T, patience: Patience) -> (Self, Turns) {
+        let turns = Turns::default();
         let patient = Self {
             inner,
-            busy: Arc::clone(&busy),
-            timeout,
-            timer: None,
+            turns: turns.clone(),
+            patience,
+            head: None,
+            write: None,
         };
-        (patient, busy)
+        (patient, turns)
+    }
+
+    /// Fails a write that has been waiting for too long.
+    fn bounded<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if done.is_ready() {
+            self.write = None;
+            return done;
+        }
+        let after = self.patience.write;
+        let waiting = self.write.get_or_insert_with(|| timer(after));
+        if waiting.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(too_slow("the client reads too slowly")));
+        }
+        Poll::Pending
     }
 }
 
@@ -47,21 +98,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if self.busy.load(Ordering::Relaxed) {
-            self.timer = None;
+        let turn = self.turns.now();
+        if turn % 2 == 1 {
+            self.head = None;
             return read;
         }
-        if self.timer.is_none() && buf.filled().len() > before {
-            self.timer = Some(Box::pin(sleep_until(Instant::now() + self.timeout)));
+        // A head of an earlier turn was completed by bytes that had been read before.
+        self.head.take_if(|(began, _)| *began != turn);
+        if self.head.is_none() && buf.filled().len() > before {
+            self.head = Some((turn, timer(self.patience.head)));
         }
-        if let Some(timer) = &mut self.timer
-            && (read.is_pending() || buf.filled().len() > before)
+        if let Some((_, timer)) = &mut self.head
             && timer.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the request's head took too long",
-            )));
+            return Poll::Ready(Err(too_slow("the request's head took too long")));
         }
         read
     }
@@ -73,16 +123,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.bounded(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.bounded(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-        Poll::Ready(Ok(()))
+        let ended = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.bounded(cx, ended)
     }
 
     fn poll_write_vectored(
@@ -90,7 +142,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.bounded(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,24 +153,34 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_secs(10),
+        write: Duration::from_secs(30),
+    };
+
+    fn pair() -> (DuplexStream, Patient<DuplexStream>, Turns) {
+        let (client, server) = duplex(64);
+        let (patient, turns) = Patient::new(server, PATIENCE);
+        (client, patient, turns)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_head_that_trickles_is_cut_off_and_a_silent_client_is_not() {
-        let (mut client, server) = duplex(64);
-        let (mut patient, _busy) = Patient::new(server, Duration::from_secs(10));
+        let (mut client, mut patient, _turns) = pair();
         let mut byte = [0];
-        let idle =
-            tokio::time::timeout(Duration::from_secs(60), patient.read_exact(&mut byte)).await;
+        let idle = timeout(Duration::from_secs(60), patient.read_exact(&mut byte)).await;
         assert!(idle.is_err(), "an idle connection is hyper's to close");
         let mut sent = 0;
         let error = loop {
             client.write_all(b"G").await.unwrap();
             sent += 1;
             match patient.read_exact(&mut byte).await {
-                Ok(_) => tokio::time::advance(Duration::from_secs(1)).await,
+                Ok(_) => advance(Duration::from_secs(1)).await,
                 Err(error) => break error,
             }
         };
@@ -127,14 +190,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_handler_is_not_a_slow_head() {
-        let (mut client, server) = duplex(64);
-        let (mut patient, busy) = Patient::new(server, Duration::from_secs(10));
+        let (mut client, mut patient, turns) = pair();
         let mut byte = [0];
         client.write_all(b"G").await.unwrap();
         patient.read_exact(&mut byte).await.unwrap();
-        busy.store(true, Ordering::Relaxed);
-        let waited =
-            tokio::time::timeout(Duration::from_secs(60), patient.read_exact(&mut byte)).await;
+        turns.next();
+        let waited = timeout(Duration::from_secs(60), patient.read_exact(&mut byte)).await;
         assert!(waited.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_head_has_its_own_time_however_many_follow_one_another() {
+        let (mut client, mut patient, turns) = pair();
+        let mut byte = [0];
+        for _ in 0..20 {
+            client.write_all(b"G").await.unwrap();
+            patient.read_exact(&mut byte).await.unwrap();
+            // Handled without a read meanwhile, as hyper does with requests it has already read.
+            turns.next();
+            turns.next();
+            advance(Duration::from_secs(5)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_is_cut_off_and_a_slow_one_is_not() {
+        let (mut client, mut patient, _turns) = pair();
+        let mut chunk = [0; 64];
+        for _ in 0..5 {
+            patient.write_all(&[7; 64]).await.unwrap();
+            advance(Duration::from_secs(20)).await;
+            client.read_exact(&mut chunk).await.unwrap();
+        }
+        let began = Instant::now();
+        let error = patient.write_all(&[7; 65]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((30..32).contains(&began.elapsed().as_secs()));
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn of_entry(
 ) -> AnswerItem {
     let (status, message) = match entry.kind() {
         Kind::Value => (Status::Ok, String::new()),
-        Kind::Negative => (Status::Absent, String::new()),
+        Kind::Negative => (Status::Absent, "the origin has no such key".into()),
         Kind::Error(kind) => {
             let message = entry.error().map(|error| error.message).unwrap_or_default();
             (status::of_load(kind), message)

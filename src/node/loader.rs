@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Stamps};
-use crate::clock::{Clock, as_millis};
+use crate::clock::Clock;
 use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::Registry;
 use crate::origin::{Origin, Row};
@@ -27,16 +27,18 @@ use crate::topology::view::View;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     /// One call's time.
-    pub timeout: Duration,
+    pub(super) timeout: Duration,
     /// Keys in one call.
-    pub max_batch: usize,
+    pub(super) max_batch: usize,
     /// Calls of one group in flight.
-    pub max_concurrent_loads: usize,
+    pub(super) max_concurrent_loads: usize,
     /// Misses that may queue on this node.
-    pub miss_queue: usize,
-    /// How long a miss may queue before it fails.
-    pub queue_wait: Duration,
+    pub(super) miss_queue: usize,
 }
+
+/// One part in so many of the queue is out of one group's reach: a slow table must not keep the others
+/// from queueing.
+const GROUP_LEAVES: usize = 4;
 
 /// What a loader counts.
 #[derive(Clone)]
@@ -57,7 +59,8 @@ struct Queue {
 
 struct Queued {
     lead: Lead,
-    since: Millis,
+    /// When the caller who began it gives up. Past it the miss is loaded only if others wait for it.
+    until: Millis,
 }
 
 /// Runs the loads of one node. Cheap to clone.
@@ -130,28 +133,28 @@ impl Loader {
 
     /// Loads the lead's key in a task of its own, now or as soon as its group has room.
     ///
-    /// Never blocks. With `miss_queue` misses waiting already the lead fails as overloaded.
-    pub(super) fn submit(&self, lead: Lead) {
+    /// Never blocks. If the group has no room and the queue none either, the lead fails as
+    /// overloaded. `until` is when the caller gives up; a lead that is still queued then and that
+    /// nobody waits for fails too.
+    pub(super) fn submit(&self, lead: Lead, until: Millis) {
         let shared = &self.shared;
-        let now = shared.clock.now();
         let group = lead.group();
-        if shared.queued.load(Ordering::Relaxed) >= shared.settings.miss_queue {
-            shared.metrics.refused.increment(1);
-            shared.finish(
-                lead,
-                &Err(overloaded("too many misses queue on this node")),
-                now,
-            );
-            return;
-        }
-        shared.queued.fetch_add(1, Ordering::Relaxed);
         let mut queues = shared.queues.lock();
         let queue = queues.entry(group).or_default();
-        queue.waiting.push_back(Queued { lead, since: now });
-        let start = queue.running < shared.settings.max_concurrent_loads;
-        queue.running += usize::from(start);
+        let has_room = queue.running < shared.settings.max_concurrent_loads;
+        if !has_room && shared.is_full_for(queue) {
+            drop(queues);
+            shared.metrics.refused.increment(1);
+            let refused = Err(overloaded("too many misses queue on this node"));
+            shared.finish(lead, &refused, shared.clock.now());
+            return;
+        }
+        queue.waiting.push_back(Queued { lead, until });
+        queue.running += usize::from(has_room);
+        let queued = shared.queued.fetch_add(1, Ordering::Relaxed) + 1;
         drop(queues);
-        if start {
+        shared.metrics.queued.set(queued as f64);
+        if has_room {
             shared.shutdown.spawn(work(Arc::clone(shared), group));
         }
     }
@@ -162,12 +165,15 @@ async fn work(shared: Arc<Shared>, group: GroupId) {
     // A shutdown ends what waits: dropped leads tell their waiters.
     while let Some(batch) = shared.take(group) {
         // A task of its own, so that a panicking origin fails this batch and not the queue.
-        let call = tokio::spawn(run(Arc::clone(&shared), group, batch));
+        let mut call = shared
+            .shutdown
+            .spawn(run(Arc::clone(&shared), group, batch));
         tokio::select! {
-            ended = call => if let Err(error) = ended && error.is_panic() {
+            ended = &mut call => if let Err(error) = ended && error.is_panic() {
                 tracing::error!(%group, "the origin's code panicked during a load");
             },
             () = shared.shutdown.begun() => {
+                call.abort();
                 shared.abandon(group);
                 return;
             }
@@ -228,18 +234,24 @@ async fn run(shared: Arc<Shared>, group: GroupId, batch: Vec<Lead>) {
 }
 
 impl Shared {
+    /// Whether nothing more may queue behind what waits in `queue`.
+    fn is_full_for(&self, queue: &Queue) -> bool {
+        let max = self.settings.miss_queue;
+        let share = max - max / GROUP_LEAVES;
+        self.queued.load(Ordering::Relaxed) >= max || queue.waiting.len() >= share
+    }
+
     /// The next batch of a group; none, and one worker fewer, if nothing waits.
     fn take(&self, group: GroupId) -> Option<Vec<Lead>> {
         let now = self.clock.now();
-        let limit = as_millis(self.settings.queue_wait);
         let mut late = Vec::new();
         let mut batch = Vec::new();
         let mut queues = self.queues.lock();
         let queue = queues.entry(group).or_default();
         while batch.len() < self.settings.max_batch
-            && let Some(Queued { lead, since }) = queue.waiting.pop_front()
+            && let Some(Queued { lead, until }) = queue.waiting.pop_front()
         {
-            if now.since(since) <= limit {
+            if now < until || lead.is_awaited() {
                 &mut batch
             } else {
                 &mut late
@@ -260,7 +272,7 @@ impl Shared {
             .queued
             .set((left - batch.len() - late.len()) as f64);
         self.metrics.refused.increment(late.len() as u64);
-        let queued_too_long = Err(overloaded("queued too long for the origin"));
+        let queued_too_long = Err(overloaded("nobody waits for this miss any more"));
         for lead in late {
             self.finish(lead, &queued_too_long, now);
         }

@@ -1,6 +1,7 @@
 //! The node: owns partitions, keeps their values in memory, and loads what it lacks from the origin.
 
 mod answers;
+mod groups;
 mod loader;
 mod metrics;
 mod read;
@@ -8,11 +9,9 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -34,8 +33,8 @@ const SWEEP_ENTRIES: usize = 100_000;
 /// What a message needs beside its values.
 const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 
-/// How often a group that the origin refused is checked again.
-const RECHECK_EVERY: Duration = Duration::from_secs(10);
+/// Given to a unary call beyond `node.max_deadline`, so that its answer says what took so long.
+const CALL_MARGIN: Duration = Duration::from_secs(1);
 
 /// What a node is made of beside its configuration. The listener is bound by the caller.
 pub struct Parts {
@@ -54,9 +53,6 @@ pub struct Parts {
     /// When to stop. Every task of the node belongs to it.
     pub shutdown: Shutdown,
 }
-
-/// What the origin said of each group that it cannot load, by name.
-type Unusable = Arc<Mutex<BTreeMap<Arc<str>, String>>>;
 
 /// Starts a node's tasks and returns its readiness probe.
 ///
@@ -79,13 +75,17 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         max_waiters_per_key: config.node.max_waiters_per_key,
         max_waiters_per_group: config.node.max_waiters_per_group,
     });
+    let stages = Stages {
+        pipelines: shutdown.child(),
+        loads: Shutdown::new(),
+    };
     let loader = loader::Loader::new(
         Arc::clone(&origin),
         view.clone(),
         clock,
         loader_settings(config),
         &registry,
-        shutdown.clone(),
+        stages.loads.clone(),
     );
     let sweeper = Sweeper {
         cache: cache.clone(),
@@ -110,16 +110,23 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         "Answers in one message to a frontend.",
         &[],
     );
-    let service = service::Service::new(path, service_settings(config), sent, shutdown.clone());
+    let service = service::Service::new(
+        path,
+        service_settings(config),
+        sent,
+        stages.pipelines.clone(),
+    );
     shutdown.spawn(serve(listener, service, config, &shutdown));
-    let unusable = Unusable::default();
-    shutdown.spawn(check_groups(
-        Arc::clone(&origin),
+    let unusable = groups::Unusable::default();
+    let checker = groups::Checker {
+        origin: Arc::clone(&origin),
         view,
-        Arc::clone(&unusable),
-        registry,
-        shutdown.clone(),
-    ));
+        patience: config.origin.timeout,
+        unusable: Arc::clone(&unusable),
+        count: groups::register(&registry),
+    };
+    shutdown.spawn(checker.run(shutdown.clone()));
+    shutdown.spawn(stages.end(shutdown.clone(), config.process.shutdown_grace));
     probe(origin, unusable, shutdown)
 }
 
@@ -132,6 +139,7 @@ fn serve(
     let limits = server::Limits {
         max_connections: config.node.max_connections,
         max_message_bytes: max_message(config),
+        call_timeout: config.node.max_deadline + CALL_MARGIN,
     };
     let shutdown = shutdown.clone();
     async move {
@@ -139,6 +147,20 @@ fn serve(
         if let Err(error) = server::serve(listener, service, limits, stop).await {
             tracing::error!(%error, "gRPC server failed");
         }
+    }
+}
+
+/// What ends one after the other: a call that waits for a load still needs it.
+struct Stages {
+    pipelines: Shutdown,
+    loads: Shutdown,
+}
+
+impl Stages {
+    async fn end(self, shutdown: Shutdown, grace: Duration) {
+        shutdown.begun().await;
+        self.pipelines.finish(grace).await;
+        self.loads.finish(grace).await;
     }
 }
 
@@ -199,47 +221,7 @@ impl Sweeper {
     }
 }
 
-/// Asks the origin whether it can load each group, until it can load all of them.
-async fn check_groups(
-    origin: Arc<dyn Origin>,
-    view: watch::Receiver<Arc<View>>,
-    unusable: Unusable,
-    registry: Registry,
-    shutdown: Shutdown,
-) {
-    let count = registry.gauge(
-        "gcache_origin_unusable_groups",
-        "Groups that the origin cannot load, as of the last check.",
-        &[],
-    );
-    loop {
-        let view = Arc::clone(&view.borrow());
-        for group in view.groups() {
-            match origin.check(group).await {
-                Ok(()) => {
-                    if unusable.lock().remove(&group.name).is_some() {
-                        tracing::info!(group = %group.name, "group usable again");
-                    }
-                }
-                Err(error) => {
-                    let known = unusable
-                        .lock()
-                        .insert(Arc::clone(&group.name), error.message.clone());
-                    if known.as_ref() != Some(&error.message) {
-                        tracing::error!(group = %group.name, %error, "group cannot be loaded");
-                    }
-                }
-            }
-        }
-        count.set(unusable.lock().len() as f64);
-        tokio::select! {
-            () = tokio::time::sleep(RECHECK_EVERY) => {}
-            () = shutdown.begun() => return,
-        }
-    }
-}
-
-fn probe(origin: Arc<dyn Origin>, unusable: Unusable, shutdown: Shutdown) -> Probe {
+fn probe(origin: Arc<dyn Origin>, unusable: groups::Unusable, shutdown: Shutdown) -> Probe {
     Arc::new(move || {
         let mut readiness = Readiness::default();
         let stopping = shutdown.has_begun();
@@ -275,14 +257,13 @@ fn loader_settings(config: &Config) -> loader::Settings {
         max_batch: config.origin.max_batch,
         max_concurrent_loads: config.origin.max_concurrent_loads,
         miss_queue: config.node.miss_queue,
-        queue_wait: config.frontend.deadline,
     }
 }
 
 fn read_settings(config: &Config) -> read::Settings {
     read::Settings {
         epoch_wait: config.node.epoch_wait,
-        deadline: config.frontend.deadline,
+        max_deadline: config.node.max_deadline,
         max_value_bytes: max_message(config) - MESSAGE_OVERHEAD_BYTES.min(max_message(config) / 2),
     }
 }

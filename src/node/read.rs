@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use super::answers::{self, refusal};
 use super::loader::Loader;
 use super::metrics::{Outcome as Counted, ReadMetrics};
-use crate::cache::{Cache, Entry, Found, Kind, Outcome, Phase, Request, Role, Stamps, Wait};
-use crate::clock::Clock;
+use crate::cache::{Cache, Entry, Found, Kind, Lead, Outcome, Phase, Request, Role, Stamps, Wait};
+use crate::clock::{Clock, as_millis};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{Epoch, GroupId, NodeId};
 use crate::rpc::proto::{self, Call, Op, Status, Via};
@@ -26,11 +26,11 @@ use crate::topology::view::{Role as ViewRole, View};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     /// How long a call with a newer epoch waits for this node to have it.
-    pub epoch_wait: Duration,
-    /// How long a call without a deadline of its own may take.
-    pub deadline: Duration,
+    pub(super) epoch_wait: Duration,
+    /// The longest a call may take, whatever its caller allows.
+    pub(super) max_deadline: Duration,
     /// Values larger than this cannot be sent.
-    pub max_value_bytes: usize,
+    pub(super) max_value_bytes: usize,
 }
 
 /// Everything a call needs. Cheap to clone.
@@ -121,13 +121,9 @@ impl ReadPath {
         let Some(group) = view.group(GroupId(call.group)) else {
             return self.refuse(&call, None, Status::NoSuchGroup, "no such group");
         };
-        if key.len() > MAX_KEY_BYTES {
-            return self.refuse(
-                &call,
-                Some(group),
-                Status::BadKey,
-                "the key is longer than 512 bytes",
-            );
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            let reason = "a key has 1 to 512 bytes";
+            return self.refuse(&call, Some(group), Status::BadKey, reason);
         }
         let hash = KeyHash::of(group.id, &key);
         let row = view.route(hash);
@@ -178,7 +174,7 @@ impl ReadPath {
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
-                    self.shared.loader.submit(lead);
+                    self.submit(lead, call);
                 }
                 let via = match entry.phase(request.now) {
                     Phase::StaleOnError => Via::StaleIfError,
@@ -200,7 +196,7 @@ impl ReadPath {
                 fallback,
             } => {
                 self.shared.metrics.count(group, Counted::Miss);
-                self.shared.loader.submit(lead);
+                self.submit(lead, call);
                 (wait, fallback, true)
             }
             Found::Wait { wait, fallback } => {
@@ -216,6 +212,12 @@ impl ReadPath {
         Begun::Later(self.later(*call, key.clone(), self.until(call), waits_for))
     }
 
+    fn submit(&self, lead: Lead, call: &Call) {
+        let left = self.until(call).saturating_duration_since(Instant::now());
+        let until = self.shared.clock.now().plus(as_millis(left));
+        self.shared.loader.submit(lead, until);
+    }
+
     fn later(&self, call: Call, key: Bytes, until: Instant, waits_for: WaitsFor) -> Later {
         Later {
             path: self.clone(),
@@ -228,7 +230,7 @@ impl ReadPath {
 
     /// When the caller stops waiting.
     fn until(&self, call: &Call) -> Instant {
-        let own = self.shared.settings.deadline;
+        let own = self.shared.settings.max_deadline;
         let asked = match call.deadline_ms {
             0 => own,
             ms => Duration::from_millis(ms.into()).min(own),

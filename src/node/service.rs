@@ -1,16 +1,16 @@
 //! The node's gRPC service: pipelines and unary look-ups, both onto the read path.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use metrics::Histogram;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answers::refusal;
-use super::read::{Begun, ReadPath};
+use super::read::{Begun, Later, ReadPath};
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
 use crate::rpc::proto::{self, Call, GetReply, GetRequest, PipelineReply, PipelineRequest};
@@ -22,11 +22,11 @@ use crate::shutdown::Shutdown;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     /// What goes into one message.
-    pub batch: BatchLimits,
+    pub(super) batch: BatchLimits,
     /// Calls of one pipeline that may wait for loads; more are answered as overloaded.
-    pub max_in_flight: usize,
+    pub(super) max_in_flight: usize,
     /// Answers that may wait for a slow reader, in bytes, before its calls are no longer read.
-    pub max_unsent_bytes: usize,
+    pub(super) max_unsent_bytes: usize,
 }
 
 /// Serves calls. Cheap to clone.
@@ -72,7 +72,7 @@ impl Cache for Service {
         let conversation = Conversation {
             service: self.clone(),
             outbox,
-            in_flight: Arc::new(AtomicUsize::new(0)),
+            waiting: TaskTracker::new(),
         };
         self.shutdown.spawn(conversation.run(request.into_inner()));
         let replies = futures_util::StreamExt::map(sending, Ok);
@@ -108,21 +108,38 @@ impl Cache for Service {
     }
 }
 
+/// How long a frontend that was told of the stop may take to end its direction of the stream.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+
 /// One pipeline, from its first message to its last.
 struct Conversation {
     service: Service,
     outbox: Outbox<PipelineReply>,
-    in_flight: Arc<AtomicUsize>,
+    /// The calls that wait for loads.
+    waiting: TaskTracker,
 }
 
 impl Conversation {
+    /// Answers until the frontend ends its direction of the stream, or is too slow to do so once it
+    /// was told that the node stops; then until what waits is answered.
     async fn run(self, mut inbound: Streaming<PipelineRequest>) {
-        loop {
-            let message = tokio::select! {
-                message = inbound.message() => message,
-                () = self.service.shutdown.begun() => break,
-            };
-            let Ok(Some(message)) = message else { break };
+        let stop = &self.service.shutdown;
+        let told = async {
+            stop.begun().await;
+            self.outbox.drain();
+            tokio::time::sleep(DRAIN_PATIENCE).await;
+        };
+        tokio::select! {
+            () = self.listen(&mut inbound) => {}
+            () = told => {}
+        }
+        self.waiting.close();
+        self.waiting.wait().await;
+        self.outbox.close();
+    }
+
+    async fn listen(&self, inbound: &mut Streaming<PipelineRequest>) {
+        while let Ok(Some(message)) = inbound.message().await {
             // The pong goes first: it never waits behind what the message asks for.
             if message.ping != 0 {
                 self.outbox.ping(message.ping);
@@ -131,14 +148,13 @@ impl Conversation {
                 Ok(calls) => self.answer(calls),
                 Err(malformed) => {
                     tracing::warn!(%malformed, "pipeline ended");
-                    break;
+                    return;
                 }
             }
             self.outbox
                 .below(self.service.settings.max_unsent_bytes)
                 .await;
         }
-        self.outbox.close();
     }
 
     fn answer(&self, calls: impl Iterator<Item = (Call, Bytes)>) {
@@ -147,26 +163,27 @@ impl Conversation {
         for (call, key) in calls {
             match self.service.path.begin(call, key, &view) {
                 Begun::Now(item) => ready.push(item),
-                Begun::Later(later) => {
-                    if self.in_flight.load(Ordering::Relaxed) >= self.service.settings.max_in_flight
-                    {
-                        ready.push(refusal(
-                            call.id,
-                            proto::Status::Overloaded,
-                            "too many calls of this pipeline wait for loads",
-                        ));
-                        continue;
-                    }
-                    self.in_flight.fetch_add(1, Ordering::Relaxed);
-                    let (outbox, in_flight) = (self.outbox.clone(), Arc::clone(&self.in_flight));
-                    self.service.shutdown.spawn(async move {
-                        let item = later.answer().await;
-                        in_flight.fetch_sub(1, Ordering::Relaxed);
-                        outbox.push(item);
-                    });
+                Begun::Later(_) if self.waiting.len() >= self.service.settings.max_in_flight => {
+                    let reason = "too many calls of this pipeline wait for loads";
+                    ready.push(refusal(call.id, proto::Status::Overloaded, reason));
                 }
+                Begun::Later(later) => self.wait_for(call.id, later),
             }
         }
         self.outbox.push_all(ready);
+    }
+
+    fn wait_for(&self, id: u64, later: Later) {
+        let outbox = self.outbox.clone();
+        let max = self.service.settings.max_unsent_bytes;
+        self.waiting.spawn(async move {
+            let mut item = later.answer().await;
+            // Loads end whether their frontend reads or not: here is where their values are bounded.
+            if outbox.waiting_bytes() >= max {
+                let reason = "the frontend reads its answers too slowly";
+                item = refusal(id, proto::Status::Overloaded, reason);
+            }
+            outbox.push(item);
+        });
     }
 }

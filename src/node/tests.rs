@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -26,8 +27,19 @@ use crate::topology::group::Group;
 use crate::topology::view::View;
 use crate::topology::{Member, MemberStatus, Zone, place};
 
-const GROUPS: &str =
-    "[groups.g]\ntable = \"t\"\nkey_column = \"k\"\nvalue_column = \"v\"\nttl = \"60s\"\n";
+const GROUPS: &str = "
+[groups.g]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"60s\"
+
+[groups.other]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"60s\"
+";
 const GROUP: GroupId = GroupId(1);
 /// The origin answers with the key itself, so this is below the longest key.
 const MAX_VALUE_BYTES: usize = 400;
@@ -137,7 +149,6 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         max_batch: 128,
         max_concurrent_loads: 4,
         miss_queue: 1000,
-        queue_wait: Duration::from_secs(10),
     };
     change(&mut settings);
     let origin = Arc::new(Told {
@@ -164,7 +175,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
     );
     let bounds = read::Settings {
         epoch_wait: Duration::from_millis(200),
-        deadline: Duration::from_secs(10),
+        max_deadline: Duration::from_secs(10),
         max_value_bytes: MAX_VALUE_BYTES,
     };
     let metrics = ReadMetrics::register(&registry);
@@ -335,7 +346,7 @@ async fn misses_that_wait_together_go_in_one_call() {
         let first = node.get("first");
         let rest = async {
             node.origin.asked.notified().await;
-            let rest = futures_util::future::join_all(keys.iter().map(|key| node.get(key)));
+            let rest = join_all(keys.iter().map(|key| node.get(key)));
             node.origin.permits.add_permits(2);
             rest.await
         };
@@ -410,6 +421,71 @@ async fn a_full_queue_refuses_and_what_was_queued_is_served() {
     tokio::join!(get("a"), busy);
     assert_eq!(refused.load(Ordering::Relaxed), 2);
     assert_eq!(node.origin.calls.lock().concat(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_of_one_group_does_not_refuse_another() {
+    let node = inside_with(1, 0, |settings| {
+        settings.max_concurrent_loads = 1;
+        settings.miss_queue = 8;
+    });
+    let elsewhere = Call {
+        group: 2,
+        ..call(Op::Get, Role::Owner)
+    };
+    let behind = async {
+        node.origin.asked.notified().await;
+        let slow = join_all(["b", "c", "d", "e", "f", "g", "h", "i"].map(|key| node.get(key)));
+        // One is loaded at once, since its group has room; one takes the place that "h" could not.
+        let others = async {
+            let others = join_all(["x", "y"].map(|key| node.ask(elsewhere, key)));
+            node.origin.permits.add_permits(10);
+            others.await
+        };
+        tokio::join!(slow, others)
+    };
+    let (_, (slow, others)) = tokio::join!(node.get("a"), behind);
+    let refused = slow
+        .iter()
+        .filter(|item| status(item) == Status::Overloaded)
+        .count();
+    assert_eq!(refused, 2, "three quarters of the queue are behind \"a\"");
+    assert!(
+        others.iter().all(|item| status(item) == Status::Ok),
+        "{others:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_miss_that_nobody_waits_for_any_more_is_not_loaded() {
+    let node = inside_with(1, 0, |settings| settings.max_concurrent_loads = 1);
+    let hurried = Call {
+        deadline_ms: 50,
+        ..call(Op::Get, Role::Owner)
+    };
+    let behind = async {
+        node.origin.asked.notified().await;
+        let patient = async {
+            let patient = node.get("awaited");
+            tokio::pin!(patient);
+            let early = tokio::time::timeout(Duration::from_secs(1), &mut patient).await;
+            assert!(early.is_err(), "it waits behind the first");
+            node.origin.permits.add_permits(2);
+            patient.await
+        };
+        tokio::join!(
+            node.ask(hurried, "late"),
+            node.ask(hurried, "awaited"),
+            patient
+        )
+    };
+    let (first, (late, left, patient)) = tokio::join!(node.get("first"), behind);
+    assert_eq!(
+        (status(&late), status(&left)),
+        (Status::Deadline, Status::Deadline)
+    );
+    assert_eq!((status(&first), status(&patient)), (Status::Ok, Status::Ok));
+    assert_eq!(node.origin.calls.lock().concat(), ["first", "awaited"]);
 }
 
 #[tokio::test]

@@ -63,14 +63,17 @@ pub fn read(path: &Path) -> Result<Tables, RowsError> {
             "{size} bytes; the embedded origin takes up to {MAX_FILE_BYTES}"
         )));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     let table = path
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or("rows");
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("csv") => csv_rows(&name, table, &text),
-        Some("jsonl" | "ndjson") => json_rows(&name, table, &text),
+        Some("jsonl" | "ndjson") => match std::str::from_utf8(&text) {
+            Ok(text) => json_rows(&name, table, text),
+            Err(error) => Err(fail(format!("JSON is UTF-8, and this is not: {error}"))),
+        },
         _ => Err(fail("the ending must be .csv, .jsonl or .ndjson".into())),
     }
 }
@@ -80,16 +83,16 @@ pub fn read(path: &Path) -> Result<Tables, RowsError> {
 /// # Errors
 /// [`RowsError`], with the line.
 pub fn from_csv(table: &str, text: &str) -> Result<Tables, RowsError> {
-    csv_rows("embedded rows", table, text)
+    csv_rows("embedded rows", table, text.as_bytes())
 }
 
-fn csv_rows(path: &str, table: &str, text: &str) -> Result<Tables, RowsError> {
+fn csv_rows(path: &str, table: &str, text: &[u8]) -> Result<Tables, RowsError> {
     let fail = |error: csv::Error| RowsError::Line {
         path: path.to_owned(),
         line: error.position().map_or(1, csv::Position::line),
         reason: error.to_string(),
     };
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut reader = csv::Reader::from_reader(text);
     let columns = reader
         .headers()
         .map_err(fail)?

@@ -1,8 +1,17 @@
 //! Outgoing gRPC connections, with every limit set.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tonic::transport::{Channel, Endpoint};
 
 /// A stream's share of unread bytes. A pipeline is one stream, so it gets nearly all of them.
@@ -36,21 +45,116 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Connects, within `timeout`.
+/// Whether anything was received on a connection: the bytes, not the messages, since one large
+/// message may take longer than the time-out that tells a dead node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Life {
+    received: Arc<AtomicBool>,
+}
+
+impl Life {
+    /// Whether bytes came since the last look.
+    pub(super) fn has_shown(&self) -> bool {
+        self.received.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Connects, within `timeout`; whatever is received shows in `life`.
 pub(super) async fn connect(
     target: &Target,
     timeout: Duration,
+    life: &Life,
 ) -> Result<Channel, tonic::transport::Error> {
-    let from = Some(target.from).filter(|ip| !ip.is_unspecified());
-    Endpoint::from_shared(format!("http://{target}"))?
+    let (target, life) = (target.clone(), life.clone());
+    let endpoint = Endpoint::from_shared(format!("http://{target}"))?
         .connect_timeout(timeout)
-        .tcp_nodelay(true)
-        .local_address(from)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .connect()
-        .await
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let connector = tower::service_fn(move |_: Uri| {
+        let (target, life) = (target.clone(), life.clone());
+        async move {
+            let stream = open(&target).await?;
+            Ok::<_, io::Error>(TokioIo::new(Watched { stream, life }))
+        }
+    });
+    endpoint.connect_with_connector(connector).await
+}
+
+/// A TCP connection to the first of the target's addresses that can be had.
+async fn open(target: &Target) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host((target.host.as_str(), target.port)).await? {
+        match open_one(address, target.from).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+async fn open_one(address: SocketAddr, from: IpAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if !from.is_unspecified() && from.is_ipv4() == address.is_ipv4() {
+        socket.bind((from, 0).into())?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A connection that tells of its life.
+struct Watched {
+    stream: TcpStream,
+    life: Life,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.life.received.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
 }

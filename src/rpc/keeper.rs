@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tonic::Streaming;
 
-use super::connect::connect;
+use super::connect::{Life, connect};
 use super::outbox::{Outbox, outbox};
 use super::pipeline::{Settings, Shared};
 use super::proto::cache_client::CacheClient;
@@ -22,24 +22,40 @@ const ABANDON_AFTER_TIMEOUTS: u32 = 10;
 /// process does. A call to a node that froze meanwhile is noticed within a tick and a time-out.
 const QUIET_TICKS: u32 = 5;
 
+/// How a stream ended.
+struct Ended {
+    reason: String,
+    /// How long it was open; 0 if it never was.
+    lasted: Duration,
+}
+
+impl Ended {
+    fn unopened(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            lasted: Duration::ZERO,
+        }
+    }
+}
+
 /// Runs until shutdown: a stream, a pause, a stream.
 pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
     let mut pause = shared.settings.reconnect_min;
     loop {
-        let began = Instant::now();
         let ended = tokio::select! {
             ended = converse(&shared) => ended,
-            () = shutdown.begun() => "shutdown".to_owned(),
+            () = shutdown.begun() => Ended::unopened("shutdown"),
         };
         *shared.outbox.lock() = None;
         if shutdown.has_begun() {
             shared.pending.close();
+            shared.metrics.reachable.set(0.0);
             return;
         }
-        close(&shared, &ended);
-        tracing::debug!(peer = %shared.target, reason = %ended, "pipeline ended");
+        close(&shared, &ended.reason);
+        tracing::debug!(peer = %shared.target, reason = %ended.reason, "pipeline ended");
         // A stream that lasted earns a fresh start.
-        if began.elapsed() > shared.settings.reconnect_max {
+        if ended.lasted > shared.settings.reconnect_max {
             pause = shared.settings.reconnect_min;
         }
         tokio::select! {
@@ -70,28 +86,39 @@ fn close(shared: &Shared, reason: &str) {
 }
 
 /// One stream, from connecting to its end; says why it ended.
-async fn converse(shared: &Shared) -> String {
+async fn converse(shared: &Shared) -> Ended {
     let wait = shared.settings.connect_timeout;
-    let (outbox, inbound) = match timeout(wait * 2, start(shared)).await {
+    let (outbox, inbound, life) = match timeout(wait * 2, start(shared)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(reason)) => return reason,
-        Err(_) => return format!("no stream within {wait:?} twice"),
+        Ok(Err(reason)) => return Ended::unopened(reason),
+        Err(_) => return Ended::unopened(format!("no stream within {wait:?} twice")),
     };
+    let opened = Instant::now();
     *shared.outbox.lock() = Some(outbox.clone());
     shared.metrics.connects.increment(1);
-    let mut watch = Watch::new(&shared.settings);
-    let reason = listen(shared, &outbox, inbound, &mut watch).await;
+    let listener = Listener {
+        shared,
+        watch: Watch::new(&shared.settings),
+        life,
+        is_draining: false,
+        outbox: &outbox,
+    };
+    let reason = listener.run(inbound).await;
     outbox.close();
-    reason
+    Ended {
+        reason,
+        lasted: opened.elapsed(),
+    }
 }
 
-type Stream = (Outbox<PipelineRequest>, Streaming<PipelineReply>);
+type Stream = (Outbox<PipelineRequest>, Streaming<PipelineReply>, Life);
 
 /// Connects and opens the stream; it is open once the node's headers are here, which only a node
 /// that runs can send: a frozen one still accepts connections.
 async fn start(shared: &Shared) -> Result<Stream, String> {
     let settings = &shared.settings;
-    let channel = connect(&shared.target, settings.connect_timeout)
+    let life = Life::default();
+    let channel = connect(&shared.target, settings.connect_timeout, &life)
         .await
         .map_err(|error| chain(&error))?;
     let (outbox, sending) = outbox(settings.batch(), shared.metrics.batch.clone());
@@ -103,50 +130,73 @@ async fn start(shared: &Shared) -> Result<Stream, String> {
         .await
         .map_err(|status| status.to_string())?
         .into_inner();
-    Ok((outbox, inbound))
+    Ok((outbox, inbound, life))
 }
 
 /// Delivers answers and sends pings until the stream ends or stays silent for too long.
-async fn listen(
-    shared: &Shared,
-    outbox: &Outbox<PipelineRequest>,
-    mut inbound: Streaming<PipelineReply>,
-    watch: &mut Watch,
-) -> String {
-    let mut ticks = interval(shared.settings.ping_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut number = 0;
-    loop {
-        tokio::select! {
-            // Answers first: a tick that came late must not outrun the answer that came in time.
-            biased;
-            message = inbound.message() => match message {
-                Ok(Some(message)) => {
-                    watch.heard();
-                    open(shared);
-                    match wire::replies(message) {
-                        Ok(replies) => shared.pending.deliver(replies),
-                        Err(malformed) => return malformed.to_string(),
-                    }
-                }
-                Ok(None) => return "the node ended the stream".into(),
-                Err(status) => return format!("{:?}: {}", status.code(), status.message()),
-            },
-            _ = ticks.tick() => {
-                let waiting = shared.pending.len();
-                shared.metrics.in_flight.set(waiting as f64);
-                match watch.tick() {
-                    Verdict::Alive => {}
-                    Verdict::Silent => close(shared, "ping unanswered"),
-                    Verdict::Dead => return "pings unanswered".into(),
-                }
-                if watch.wants_ping(waiting > 0) {
-                    number += 1;
-                    outbox.ping(number);
-                    watch.asked();
-                }
+struct Listener<'a> {
+    shared: &'a Shared,
+    watch: Watch,
+    life: Life,
+    /// The node is about to stop: it answers what it was sent and gets nothing more.
+    is_draining: bool,
+    outbox: &'a Outbox<PipelineRequest>,
+}
+
+impl Listener<'_> {
+    async fn run(mut self, mut inbound: Streaming<PipelineReply>) -> String {
+        let mut ticks = interval(self.shared.settings.ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let ended = tokio::select! {
+                // Answers first: a tick that came late must not outrun the answer that came in time.
+                biased;
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.hear(message),
+                    Ok(None) => Err("the node ended the stream".into()),
+                    Err(status) => Err(format!("{:?}: {}", status.code(), status.message())),
+                },
+                _ = ticks.tick() => self.tick(),
+            };
+            if let Err(reason) = ended {
+                return reason;
             }
         }
+    }
+
+    fn hear(&mut self, message: PipelineReply) -> Result<(), String> {
+        self.watch.heard();
+        if message.draining {
+            self.is_draining = true;
+            self.shared.pending.drain();
+            self.shared.metrics.reachable.set(0.0);
+            tracing::info!(peer = %self.shared.target, "node is stopping");
+            // Ends our direction after what is queued: the node then knows that it has everything.
+            self.outbox.close();
+        }
+        if !self.is_draining {
+            open(self.shared);
+        }
+        let replies = wire::replies(message).map_err(|malformed| malformed.to_string())?;
+        self.shared.pending.deliver(replies);
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), String> {
+        let waiting = self.shared.pending.len();
+        self.shared.metrics.in_flight.set(waiting as f64);
+        if self.life.has_shown() {
+            self.watch.heard();
+        }
+        match self.watch.tick() {
+            Verdict::Alive => {}
+            Verdict::Silent => close(self.shared, "ping unanswered"),
+            Verdict::Dead => return Err("pings unanswered".into()),
+        }
+        if !self.is_draining && self.watch.wants_ping(waiting > 0) {
+            self.outbox.ping(self.watch.asked());
+        }
+        Ok(())
     }
 }
 
@@ -167,15 +217,27 @@ enum Verdict {
     Dead,
 }
 
-/// Whether a ping is unanswered, and for how long: by the clock, and by how often we looked.
+/// A tick that comes later than this after its time tells that this process is short of time: then an
+/// answer may have come and wait behind other work. On a busy machine it is common; below it, a
+/// runtime's own scheduling.
+const LATE: Duration = Duration::from_millis(25);
+
+/// Whether a ping is unanswered, and for how long: by the clock, and by how often we looked in time.
 ///
-/// A process that was itself starved finds all its time-outs passed at once. So silence counts only
-/// when as many ticks as fit in the time-out came and went, each of which let the answers in first.
+/// A process that is itself starved finds its time-outs passed while the answer waits to be read. So
+/// silence counts only when as many ticks as fit in the time-out came one after the other and none
+/// of them late. A frontend that is starved for good gives the stream up after many ticks of any kind.
 struct Watch {
+    /// How many pings were sent.
+    number: u64,
     /// When the unanswered ping was sent. There is never more than one: the stream loses nothing.
     asked: Option<Instant>,
+    last_tick: Instant,
     /// Since that ping, or since the last answer.
     ticks: u32,
+    /// The last of them, none of which was late.
+    in_time: u32,
+    interval: Duration,
     timeout: Duration,
     ticks_needed: u32,
 }
@@ -187,15 +249,19 @@ impl Watch {
             .div_duration_f64(settings.ping_interval)
             .ceil();
         Self {
+            number: 0,
             asked: None,
+            last_tick: Instant::now(),
             // The first tick sends the first ping.
             ticks: QUIET_TICKS,
+            in_time: 0,
+            interval: settings.ping_interval,
             timeout: settings.ping_timeout,
             ticks_needed: ticks as u32,
         }
     }
 
-    /// Any message counts: an answer is as good a sign of life as a pong.
+    /// Any byte counts: an answer, or part of a large one, is as good a sign of life as a pong.
     fn heard(&mut self) {
         if self.asked.take().is_some() {
             self.ticks = 0;
@@ -206,22 +272,29 @@ impl Watch {
         self.asked.is_none() && (is_awaited || self.ticks >= QUIET_TICKS)
     }
 
-    fn asked(&mut self) {
+    /// Notes that a ping is sent now; returns its number.
+    fn asked(&mut self) -> u64 {
         self.asked = Some(Instant::now());
         self.ticks = 0;
+        self.in_time = 0;
+        self.number += 1;
+        self.number
     }
 
     fn tick(&mut self) -> Verdict {
+        let now = Instant::now();
+        let is_late = now - self.last_tick > self.interval + LATE;
+        self.last_tick = now;
         self.ticks = self.ticks.saturating_add(1);
+        self.in_time = if is_late { 0 } else { self.in_time + 1 };
         let Some(asked) = self.asked else {
             return Verdict::Alive;
         };
-        let silent = asked.elapsed();
-        let long =
-            |times: u32| silent >= self.timeout * times && self.ticks >= self.ticks_needed * times;
-        if long(ABANDON_AFTER_TIMEOUTS) {
+        let silent = now - asked;
+        let abandon = ABANDON_AFTER_TIMEOUTS;
+        if silent >= self.timeout * abandon && self.ticks >= self.ticks_needed * abandon {
             Verdict::Dead
-        } else if long(1) {
+        } else if silent >= self.timeout && self.in_time >= self.ticks_needed {
             Verdict::Silent
         } else {
             Verdict::Alive
@@ -289,6 +362,21 @@ mod tests {
         watch.asked();
         tokio::time::advance(Duration::from_secs(20)).await;
         assert_eq!(watch.tick(), Verdict::Alive);
+        for late in [100, 140, 100, 160, 100, 100, 130] {
+            tokio::time::advance(Duration::from_millis(late)).await;
+            assert_eq!(watch.tick(), Verdict::Alive);
+        }
+        let mut watch = Watch::new(&settings());
+        watch.asked();
+        let mut ticks = 0;
+        while watch.tick() != Verdict::Dead {
+            tokio::time::advance(Duration::from_millis(200)).await;
+            ticks += 1;
+            assert!(
+                ticks < 40,
+                "starved for good, and the peer was never given up"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

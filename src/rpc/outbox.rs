@@ -19,8 +19,17 @@ pub trait Frame: Sized + Send + 'static {
     /// Bytes that an item adds to the message, roughly: it bounds a message's size.
     fn weight(item: &Self::Item) -> usize;
 
-    /// Builds a message from a ping's number (0: none) and the items, which may be none.
-    fn assemble(ping: u64, items: Vec<Self::Item>) -> Self;
+    /// Builds a message from what goes ahead of the items and the items, which may be none.
+    fn assemble(ahead: Ahead, items: Vec<Self::Item>) -> Self;
+}
+
+/// What a message says beside its items; it never waits behind them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// The number of a ping or of its answer; 0: none.
+    pub ping: u64,
+    /// The sender is about to stop.
+    pub draining: bool,
 }
 
 /// How much goes into one message.
@@ -35,7 +44,7 @@ pub struct BatchLimits {
 struct State<T> {
     waiting: VecDeque<T>,
     waiting_bytes: usize,
-    ping: u64,
+    ahead: Ahead,
     closed: bool,
     sender: Option<Waker>,
     /// Pushers that wait for `waiting_bytes` to fall.
@@ -70,7 +79,7 @@ pub fn outbox<F: Frame>(limits: BatchLimits, sent: metrics::Histogram) -> (Outbo
     let state = Arc::new(Mutex::new(State {
         waiting: VecDeque::new(),
         waiting_bytes: 0,
-        ping: 0,
+        ahead: Ahead::default(),
         closed: false,
         sender: None,
         drained: Vec::new(),
@@ -106,8 +115,21 @@ impl<F: Frame> Outbox<F> {
     /// Sends a ping's number, ahead of the items, with the next message. A later one replaces it.
     pub fn ping(&self, number: u64) {
         let mut state = self.state.lock();
-        state.ping = number;
+        state.ahead.ping = number;
         wake(state);
+    }
+
+    /// Tells the other end, once, that this one is about to stop.
+    pub fn drain(&self) {
+        let mut state = self.state.lock();
+        state.ahead.draining = true;
+        wake(state);
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.state.lock().waiting_bytes
     }
 
     /// Ends the stream after what is queued.
@@ -153,7 +175,7 @@ impl<F: Frame> Stream for Sending<F> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F>> {
         let mut state = self.state.lock();
-        if state.waiting.is_empty() && state.ping == 0 {
+        if state.waiting.is_empty() && state.ahead == Ahead::default() {
             if state.closed {
                 return Poll::Ready(None);
             }
@@ -161,14 +183,14 @@ impl<F: Frame> Stream for Sending<F> {
             return Poll::Pending;
         }
         let items = take::<F>(&mut state, self.limits);
-        let ping = std::mem::take(&mut state.ping);
+        let ahead = std::mem::take(&mut state.ahead);
         let drained = std::mem::take(&mut state.drained);
         drop(state);
         drained.into_iter().for_each(Waker::wake);
         if !items.is_empty() {
             self.sent.record(items.len() as f64);
         }
-        Poll::Ready(Some(F::assemble(ping, items)))
+        Poll::Ready(Some(F::assemble(ahead, items)))
     }
 }
 
@@ -210,6 +232,8 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Message(u64, Vec<usize>);
 
+    const DRAINING: u64 = u64::MAX;
+
     impl Frame for Message {
         type Item = usize;
 
@@ -217,8 +241,9 @@ mod tests {
             *item
         }
 
-        fn assemble(ping: u64, items: Vec<usize>) -> Self {
-            Self(ping, items)
+        fn assemble(ahead: Ahead, items: Vec<usize>) -> Self {
+            let first = if ahead.draining { DRAINING } else { ahead.ping };
+            Self(first, items)
         }
     }
 
@@ -260,11 +285,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ping_does_not_wait_behind_items() {
+    async fn neither_a_ping_nor_the_news_of_a_stop_waits_behind_items() {
         let (outbox, mut sending) = pair(1, 100);
         outbox.push_all([1, 2, 3]);
         outbox.ping(7);
         assert_eq!(sending.next().await, Some(Message(7, vec![1])));
+        outbox.drain();
+        assert_eq!(sending.next().await, Some(Message(DRAINING, vec![2])));
+        assert_eq!(sending.next().await, Some(Message(0, vec![3])));
     }
 
     #[tokio::test]

@@ -96,6 +96,13 @@ impl Pending {
         !std::mem::replace(&mut table.open, true)
     }
 
+    /// Takes no further calls; those that wait still get their answers.
+    pub(super) fn drain(&self) {
+        let mut table = self.table.lock();
+        table.judged = true;
+        table.open = false;
+    }
+
     /// Declares the node unreachable and fails every waiting call. True if it was reachable.
     pub(super) fn close(&self) -> bool {
         let mut table = self.table.lock();

@@ -24,7 +24,7 @@ use crate::shutdown::Shutdown;
 /// The bounds of a pipeline; each is a key of `[pipeline]`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How often a ping is sent.
+    /// How often a ping is sent to a node that owes an answer.
     pub ping_interval: Duration,
     /// How long the node may stay silent before it counts as unreachable.
     pub ping_timeout: Duration,

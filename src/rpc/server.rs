@@ -6,13 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, unfold};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::connect::{CONNECTION_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES};
@@ -25,8 +26,8 @@ const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A unary call's time; a pipeline has none.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client may take to say anything at all.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting pauses after it failed, as it does when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,6 +38,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Bytes in one message, either way.
     pub max_message_bytes: usize,
+    /// A unary call's time; a pipeline has none.
+    pub call_timeout: Duration,
 }
 
 /// Serves `cache` on `listener` until `stop` resolves, then until its calls have ended.
@@ -62,7 +65,7 @@ pub async fn serve<C: Cache>(
         .max_concurrent_streams(MAX_STREAMS)
         .concurrency_limit_per_connection(MAX_STREAMS as usize)
         .load_shed(true)
-        .timeout(CALL_TIMEOUT)
+        .timeout(limits.call_timeout)
         .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
@@ -92,10 +95,9 @@ fn incoming(listener: TcpListener, max: usize) -> impl Stream<Item = std::io::Re
             .await
             .expect("nobody closes the semaphore");
         let accepted = match listener.accept().await {
-            Ok((stream, _)) => stream.set_nodelay(true).map(|()| Slotted {
-                stream,
-                _slot: slot,
-            }),
+            Ok((stream, _)) => stream
+                .set_nodelay(true)
+                .map(|()| Slotted::new(stream, slot)),
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -106,10 +108,22 @@ fn incoming(listener: TcpListener, max: usize) -> impl Stream<Item = std::io::Re
     })
 }
 
-/// A connection that holds its place among `max_connections`.
+/// A connection that holds its place among `max_connections`, and loses it if it stays silent.
 struct Slotted {
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
+    /// Runs until the first byte: before it, hyper has no connection to keep alive or to give up.
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+impl Slotted {
+    fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
+        Self {
+            stream,
+            _slot: slot,
+            silence: Some(Box::pin(sleep(FIRST_BYTES_TIMEOUT))),
+        }
+    }
 }
 
 impl Connected for Slotted {
@@ -126,7 +140,15 @@ impl AsyncRead for Slotted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            self.silence = None;
+        }
+        if let Some(silence) = &mut self.silence {
+            ready!(silence.as_mut().poll(cx));
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::outbox::Frame;
+use super::outbox::{Ahead, Frame};
 use super::proto::{Answer, Call, PipelineReply, PipelineRequest};
 use crate::cache::Entry;
 
@@ -54,7 +54,7 @@ impl Frame for PipelineRequest {
         RECORD_BYTES + item.key.len()
     }
 
-    fn assemble(ping: u64, items: Vec<CallItem>) -> Self {
+    fn assemble(ahead: Ahead, items: Vec<CallItem>) -> Self {
         let mut keys = BytesMut::with_capacity(items.iter().map(|item| item.key.len()).sum());
         let calls = items
             .into_iter()
@@ -65,7 +65,7 @@ impl Frame for PipelineRequest {
             })
             .collect();
         Self {
-            ping,
+            ping: ahead.ping,
             calls,
             keys: keys.freeze(),
         }
@@ -81,7 +81,7 @@ impl Frame for PipelineReply {
             + item.value.as_ref().map_or(0, |entry| entry.value().len())
     }
 
-    fn assemble(pong: u64, items: Vec<AnswerItem>) -> Self {
+    fn assemble(ahead: Ahead, items: Vec<AnswerItem>) -> Self {
         let total = items.iter().filter_map(|item| item.value.as_ref());
         let mut values = BytesMut::with_capacity(total.map(|entry| entry.value().len()).sum());
         let answers = items
@@ -95,7 +95,8 @@ impl Frame for PipelineReply {
             })
             .collect();
         Self {
-            pong,
+            pong: ahead.ping,
+            draining: ahead.draining,
             answers,
             values: values.freeze(),
         }
@@ -167,8 +168,13 @@ mod tests {
 
     #[test]
     fn calls_come_out_as_they_went_in() {
-        let message =
-            PipelineRequest::assemble(9, vec![item(1, b"Tom"), item(2, b""), item(3, b"x")]);
+        let message = PipelineRequest::assemble(
+            Ahead {
+                ping: 9,
+                draining: false,
+            },
+            vec![item(1, b"Tom"), item(2, b""), item(3, b"x")],
+        );
         assert_eq!(message.ping, 9);
         let back: Vec<_> = calls(message)
             .unwrap()
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_message_that_does_not_add_up_is_refused() {
-        let mut message = PipelineRequest::assemble(0, vec![item(1, b"Tom")]);
+        let mut message = PipelineRequest::assemble(Ahead::default(), vec![item(1, b"Tom")]);
         message.calls[0].key_bytes = u32::MAX;
         assert!(calls(message).is_err());
     }

@@ -166,7 +166,7 @@ impl World {
             .position(|f| f.is_open && f.key == key && f.role == role)?;
         let token = self.air[at].token;
         let age = self.bench.now.since(self.air[at].started);
-        let is_in_time = role != Role::Standby || age <= STANDBY_MS;
+        let is_in_time = role == Role::Owner || age <= STANDBY_MS;
         self.air[at].is_open = is_in_time && self.is_valid(key, token.tenure, token.generation);
         self.air[at].is_open.then_some(self.air[at].number)
     }

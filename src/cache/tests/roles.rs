@@ -60,6 +60,18 @@ fn a_standbys_flight_older_than_two_seconds_takes_no_joiners() {
 }
 
 #[test]
+fn a_last_resorts_flight_older_than_two_seconds_takes_no_joiners() {
+    // A delete acknowledged by the owner meanwhile closed no flight here.
+    let mut bench = Bench::new();
+    bench.role = Role::LastResort;
+    let (_old, _first) = bench.lead("k");
+    bench.later(2_000);
+    drop(bench.join("k"));
+    bench.later(1);
+    drop(bench.lead("k"));
+}
+
+#[test]
 fn an_owners_flight_takes_joiners_at_any_age() {
     let mut bench = Bench::new();
     let (_lead, _wait) = bench.lead("k");

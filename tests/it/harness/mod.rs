@@ -1,0 +1,11 @@
+//! What the tests drive `gcache` with: addresses, processes, clusters, HTTP, metrics and load.
+
+pub(crate) mod address;
+pub(crate) mod cluster;
+pub(crate) mod http;
+pub(crate) mod layout;
+pub(crate) mod load;
+pub(crate) mod metrics;
+pub(crate) mod process;
+pub(crate) mod setup;
+pub(crate) mod wait;

@@ -1,0 +1,28 @@
+//! Integration tests: real `gcache` processes on loopback, driven over real HTTP and gRPC.
+//!
+//! Each test claims a block of loopback addresses of its own and starts what it needs there, with the
+//! standard ports, as ECS tasks have them. Nothing is shared between tests, so they run in parallel.
+//! Nothing sleeps to let time pass: [`harness::wait`] waits for a condition, with a deadline.
+//!
+//! A test that fails shows the log of every process it started.
+
+mod harness;
+
+mod bad_address;
+mod bad_input;
+mod bodies;
+mod client_commands;
+mod deadlines;
+mod dev;
+mod failing_origin;
+mod frozen_node;
+mod grpc;
+mod keys;
+mod killed_node;
+mod lost_nodes;
+mod many_keys;
+mod protocol;
+mod shutdown;
+mod slow_clients;
+mod stampede;
+mod values;

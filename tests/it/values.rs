@@ -1,0 +1,200 @@
+//! Values: loaded once, cached, validated, deleted, and missing.
+
+use crate::harness::cluster::Cluster;
+use crate::harness::http::{Answer, Connection, ask, get, request};
+use crate::harness::setup::{Setup, group};
+use crate::harness::wait::until;
+
+const TOM: &str = "/v1/scores/Tom";
+
+fn assert_value(answer: &Answer, value: &str) {
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, value),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_value_is_loaded_once_and_then_served_by_both_frontends() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let first = get(cluster.http(0), TOM).await;
+    assert_value(&first, "630");
+    assert!(
+        first.cache_status().starts_with("gcache; fwd=miss; ttl="),
+        "{first:?}"
+    );
+    assert!(first.cache_status().ends_with("; stored"), "{first:?}");
+    assert_eq!(first.header("content-type"), Some("text/plain"));
+    assert_eq!(first.header("age"), Some("0"));
+    for http in cluster.all_http() {
+        let again = get(http, TOM).await;
+        assert_value(&again, "630");
+        assert!(
+            again.cache_status().starts_with("gcache; hit; ttl="),
+            "{again:?}"
+        );
+        assert_eq!(again.header("etag"), first.header("etag"));
+    }
+    assert_eq!(cluster.loaded_keys().await, 1.0);
+}
+
+#[tokio::test]
+async fn a_cold_key_asked_of_both_frontends_at_once_is_one_load() {
+    let cluster = Cluster::start(Setup::with(&["origin.memory_latency=300ms"])).await;
+    let [one, other] = [cluster.http(0), cluster.http(1)];
+    let (one, other) = tokio::join!(get(one, TOM), get(other, TOM));
+    assert_value(&one, "630");
+    assert_value(&other, "630");
+    let joined = [&one, &other].map(|answer| answer.cache_status().contains("; collapsed"));
+    assert!(
+        joined[0] != joined[1],
+        "one leads and one joins: {one:?} {other:?}"
+    );
+    assert_eq!(cluster.loaded_keys().await, 1.0);
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_loaded_again() {
+    let cluster = Cluster::start(Setup::default()).await;
+    get(cluster.http(0), TOM).await;
+    let deleted = ask(cluster.http(1), "DELETE", TOM).await;
+    assert_eq!(
+        (deleted.status, deleted.body.len()),
+        (204, 0),
+        "{deleted:?}"
+    );
+    let next = get(cluster.http(0), TOM).await;
+    assert_value(&next, "630");
+    assert!(next.cache_status().contains("fwd=miss"), "{next:?}");
+    assert_eq!(cluster.loaded_keys().await, 2.0);
+    let absent = ask(cluster.http(0), "DELETE", "/v1/scores/never-asked").await;
+    assert_eq!(
+        absent.status, 204,
+        "deleting what is not there is no failure: {absent:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_delete_while_a_load_runs_keeps_its_result_out_of_the_cache() {
+    let cluster = Cluster::start(Setup::with(&["origin.memory_latency=500ms"])).await;
+    let http = cluster.http(0);
+    let early = tokio::spawn(async move { get(http, TOM).await });
+    until("the load has begun", async || {
+        let calls = cluster.node_sum("gcache_node_calls_total", &[]).await;
+        if calls > 0.0 { Ok(()) } else { Err(calls) }
+    })
+    .await;
+    assert_eq!(ask(cluster.http(1), "DELETE", TOM).await.status, 204);
+    let late = get(cluster.http(1), TOM).await;
+    let early = early.await.unwrap();
+    assert_value(&early, "630");
+    assert!(!early.cache_status().contains("stored"), "{early:?}");
+    assert_value(&late, "630");
+    assert!(
+        !late.cache_status().contains("collapsed"),
+        "it joined the load from before: {late:?}"
+    );
+    assert!(late.cache_status().ends_with("stored"), "{late:?}");
+    assert_eq!(cluster.loaded_keys().await, 2.0);
+}
+
+#[tokio::test]
+async fn an_expired_key_is_served_stale_while_it_is_refreshed() {
+    let groups = group("scores", "ttl = '60s'\nstale = '60s'");
+    let cluster = Cluster::start(Setup {
+        groups,
+        ..Setup::default()
+    })
+    .await;
+    let http = cluster.http(0);
+    get(http, TOM).await;
+    assert_eq!(
+        ask(http, "DELETE", &format!("{TOM}?expire")).await.status,
+        204
+    );
+    let stale = get(http, TOM).await;
+    assert_value(&stale, "630");
+    assert!(
+        stale.cache_status().starts_with("gcache; hit; ttl=-"),
+        "{stale:?}"
+    );
+    let wrong = ask(http, "DELETE", &format!("{TOM}?exprie")).await;
+    assert_eq!((wrong.status, wrong.problem().as_str()), (400, "bad-query"));
+}
+
+#[tokio::test]
+async fn head_tells_of_the_value_without_it() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let mut connection = Connection::open(cluster.http(0)).await.unwrap();
+    let head = connection.ask("HEAD", TOM).await.unwrap();
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("3")),
+        "{head:?}"
+    );
+    // On the same connection: a body after the head would be taken for this answer.
+    let value = connection.ask("GET", TOM).await.unwrap();
+    assert_value(&value, "630");
+    assert_eq!(value.header("etag"), head.header("etag"));
+    let missing = connection.ask("HEAD", "/v1/scores/nobody").await.unwrap();
+    assert_eq!(missing.status, 404, "{missing:?}");
+    assert_value(&connection.ask("GET", TOM).await.unwrap(), "630");
+}
+
+#[tokio::test]
+async fn a_known_etag_is_answered_304_without_a_body() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let http = cluster.http(0);
+    let etag = get(http, TOM)
+        .await
+        .header("etag")
+        .map(str::to_owned)
+        .unwrap();
+    let mut connection = Connection::open(http).await.unwrap();
+    for known in [etag.clone(), format!("\"other\", W/{etag}"), "*".into()] {
+        let headers = [("if-none-match", known.as_str())];
+        connection
+            .send(&request("GET", TOM, &headers, b""))
+            .await
+            .unwrap();
+        let answer = connection.answer().await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("etag")),
+            (304, Some(etag.as_str())),
+            "{known}"
+        );
+    }
+    connection
+        .send(&request("GET", TOM, &[("if-none-match", "\"other\"")], b""))
+        .await
+        .unwrap();
+    assert_value(&connection.answer().await.unwrap(), "630");
+}
+
+#[tokio::test]
+async fn what_is_missing_says_what_it_is() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let http = cluster.http(0);
+    for (path, problem) in [
+        ("/v1/scores/nobody", "no-such-key"),
+        ("/v1/unknown/Tom", "no-such-group"),
+        ("/v1/unknown", "no-such-group"),
+        ("/v1", "no-such-path"),
+        ("/", "no-such-path"),
+    ] {
+        let answer = get(http, path).await;
+        assert_eq!(
+            (answer.status, answer.problem().as_str()),
+            (404, problem),
+            "{path}"
+        );
+    }
+    let again = get(http, "/v1/scores/nobody").await;
+    assert_eq!(again.status, 404);
+    assert!(
+        again.cache_status().contains("hit"),
+        "\"no such key\" is cached: {again:?}"
+    );
+    assert_eq!(cluster.loaded_keys().await, 1.0);
+}
