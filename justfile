@@ -18,8 +18,8 @@ dev *ARGS:
 
 # Run all tests, or those that ARGS of nextest select
 test *ARGS:
-    cargo nextest run "$@"
     @[ $# -gt 0 ] || cargo test --quiet --doc
+    cargo nextest run "$@"
 
 # Run everything that must pass before a push
 ci: fmt-check lint doc test config-check deny-if-installed
