@@ -16,6 +16,7 @@ mod deadlines;
 mod dev;
 mod failing_origin;
 mod frozen_node;
+mod greedy_clients;
 mod grpc;
 mod keys;
 mod killed_node;

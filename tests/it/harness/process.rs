@@ -98,6 +98,14 @@ impl Process {
         read(&self.stderr)
     }
 
+    /// The most memory it has had resident so far.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.child.id())));
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("Linux tells the peak of a process") << 10
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits"));
         kill(pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
