@@ -13,7 +13,7 @@ use gcache::ids::NodeId;
 use gcache::metrics::Registry;
 use gcache::net::{BACKLOG, listen};
 use gcache::origin::{self, memory::Faults};
-use gcache::rpc::pipeline::{Metrics, Pipeline, Settings, Target};
+use gcache::rpc::pipeline::{Metrics, Pipeline, Target};
 use gcache::rpc::proto::cache_client::CacheClient;
 use gcache::rpc::proto::{Call, GetRequest};
 use gcache::shutdown::Shutdown;
@@ -76,7 +76,7 @@ async fn start(shutdown: &Shutdown) -> Bench {
         from: [127, 0, 0, 1].into(),
     };
     let metrics = Metrics::register(&Registry::new(), "bench");
-    let pipeline = Pipeline::open(target.clone(), settings(&config), metrics, shutdown);
+    let pipeline = Pipeline::open(target.clone(), (&config.pipeline).into(), metrics, shutdown);
     while !pipeline.is_reachable() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -88,20 +88,6 @@ async fn start(shutdown: &Shutdown) -> Bench {
     };
     join_all((0..KEYS).map(|i| look_up(&bench, i))).await;
     bench
-}
-
-fn settings(config: &Config) -> Settings {
-    let section = &config.pipeline;
-    Settings {
-        ping_interval: section.ping_interval,
-        ping_timeout: section.ping_timeout,
-        connect_timeout: section.connect_timeout,
-        reconnect_min: section.reconnect_min,
-        reconnect_max: section.reconnect_max,
-        max_in_flight: section.max_in_flight,
-        max_batch: section.max_batch,
-        max_message_bytes: section.max_message.0 as usize,
-    }
 }
 
 async fn look_up(bench: &Bench, i: usize) {

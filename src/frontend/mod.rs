@@ -21,7 +21,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Limits};
 use crate::metrics::Registry;
-use crate::rpc::pipeline;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
@@ -58,7 +57,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
     let routing = nodes::follow(
         view,
         config.process.host,
-        pipeline_settings(config),
+        (&config.pipeline).into(),
         registry.clone(),
         stages.pipelines.clone(),
     );
@@ -144,18 +143,4 @@ fn probe(routing: watch::Receiver<Arc<nodes::Routing>>, shutdown: Shutdown) -> P
         );
         readiness
     })
-}
-
-fn pipeline_settings(config: &Config) -> pipeline::Settings {
-    let section = &config.pipeline;
-    pipeline::Settings {
-        ping_interval: section.ping_interval,
-        ping_timeout: section.ping_timeout,
-        connect_timeout: section.connect_timeout,
-        reconnect_min: section.reconnect_min,
-        reconnect_max: section.reconnect_max,
-        max_in_flight: section.max_in_flight,
-        max_batch: section.max_batch,
-        max_message_bytes: usize::try_from(section.max_message.0).unwrap_or(usize::MAX),
-    }
 }

@@ -22,4 +22,5 @@ mod pending;
 pub mod pipeline;
 pub mod server;
 pub mod status;
+mod watch;
 pub mod wire;

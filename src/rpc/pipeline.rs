@@ -18,6 +18,7 @@ pub use super::pending::CallError;
 use super::pending::Pending;
 use super::proto::{Call, PipelineRequest};
 use super::wire::{CallItem, Reply};
+use crate::config;
 use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
 
@@ -40,6 +41,21 @@ pub struct Settings {
     pub max_batch: usize,
     /// Bytes in one message, either way.
     pub max_message_bytes: usize,
+}
+
+impl From<&config::Pipeline> for Settings {
+    fn from(section: &config::Pipeline) -> Self {
+        Self {
+            ping_interval: section.ping_interval,
+            ping_timeout: section.ping_timeout,
+            connect_timeout: section.connect_timeout,
+            reconnect_min: section.reconnect_min,
+            reconnect_max: section.reconnect_max,
+            max_in_flight: section.max_in_flight,
+            max_batch: section.max_batch,
+            max_message_bytes: usize::try_from(section.max_message.0).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl Settings {

@@ -3,18 +3,10 @@
 use std::time::Duration;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, Connection, ask, ask_raw, get, request};
+use crate::harness::http::{Connection, ask, ask_raw, get, request};
 use crate::harness::setup::Setup;
 
 const TOM: &str = "/v1/scores/Tom";
-
-fn assert_value(answer: &Answer, value: &str) {
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (200, value),
-        "{answer:?}"
-    );
-}
 
 #[tokio::test]
 async fn a_method_that_is_not_there_is_told_which_are() {
@@ -42,7 +34,7 @@ async fn every_process_tells_that_it_lives_and_is_ready() {
             ("/readyz", "ready\n"),
             ("/health", "ready\n"),
         ] {
-            assert_value(&get(server, path).await, text);
+            get(server, path).await.assert_value(text);
         }
     }
     let metrics = get(frontend, "/metrics").await;
@@ -68,7 +60,8 @@ async fn pipelined_requests_are_answered_in_order() {
         .collect();
     connection.send(&asked).await.unwrap();
     for row in 0..20 {
-        assert_value(&connection.answer().await.unwrap(), &format!("value-{row}"));
+        let answer = connection.answer().await.unwrap();
+        answer.assert_value(&format!("value-{row}"));
     }
 }
 
@@ -80,9 +73,12 @@ async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
     let (begun, rest) = whole.split_at(10);
     connection.send(&[&whole, begun].concat()).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(5), connection.answer()).await;
-    assert_value(&first.expect("the first is answered").unwrap(), "630");
+    first
+        .expect("the first is answered")
+        .unwrap()
+        .assert_value("630");
     connection.send(rest).await.unwrap();
-    assert_value(&connection.answer().await.unwrap(), "630");
+    connection.answer().await.unwrap().assert_value("630");
 }
 
 #[tokio::test]
@@ -110,6 +106,6 @@ async fn a_head_that_is_no_http_is_refused_and_others_are_served() {
     ] {
         let answer = ask_raw(http, request.as_bytes()).await;
         assert_eq!(answer.status, status, "{answer:?}");
-        assert_value(&get(http, TOM).await, "630");
+        get(http, TOM).await.assert_value("630");
     }
 }

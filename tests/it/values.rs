@@ -1,25 +1,17 @@
 //! Values: loaded once, cached, validated, deleted, and missing.
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, Connection, ask, get, request};
+use crate::harness::http::{Connection, ask, get, request};
 use crate::harness::setup::{Setup, group};
 use crate::harness::wait::until;
 
 const TOM: &str = "/v1/scores/Tom";
 
-fn assert_value(answer: &Answer, value: &str) {
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (200, value),
-        "{answer:?}"
-    );
-}
-
 #[tokio::test]
 async fn a_value_is_loaded_once_and_then_served_by_both_frontends() {
     let cluster = Cluster::start(Setup::default()).await;
     let first = get(cluster.http(0), TOM).await;
-    assert_value(&first, "630");
+    first.assert_value("630");
     assert!(
         first.cache_status().starts_with("gcache; fwd=miss; ttl="),
         "{first:?}"
@@ -29,7 +21,7 @@ async fn a_value_is_loaded_once_and_then_served_by_both_frontends() {
     assert_eq!(first.header("age"), Some("0"));
     for http in cluster.all_http() {
         let again = get(http, TOM).await;
-        assert_value(&again, "630");
+        again.assert_value("630");
         assert!(
             again.cache_status().starts_with("gcache; hit; ttl="),
             "{again:?}"
@@ -44,8 +36,8 @@ async fn a_cold_key_asked_of_both_frontends_at_once_is_one_load() {
     let cluster = Cluster::start(Setup::with(&["origin.memory_latency=300ms"])).await;
     let [one, other] = [cluster.http(0), cluster.http(1)];
     let (one, other) = tokio::join!(get(one, TOM), get(other, TOM));
-    assert_value(&one, "630");
-    assert_value(&other, "630");
+    one.assert_value("630");
+    other.assert_value("630");
     let joined = [&one, &other].map(|answer| answer.cache_status().contains("; collapsed"));
     assert!(
         joined[0] != joined[1],
@@ -65,7 +57,7 @@ async fn a_deleted_key_is_loaded_again() {
         "{deleted:?}"
     );
     let next = get(cluster.http(0), TOM).await;
-    assert_value(&next, "630");
+    next.assert_value("630");
     assert!(next.cache_status().contains("fwd=miss"), "{next:?}");
     assert_eq!(cluster.loaded_keys().await, 2.0);
     let absent = ask(cluster.http(0), "DELETE", "/v1/scores/never-asked").await;
@@ -88,9 +80,9 @@ async fn a_delete_while_a_load_runs_keeps_its_result_out_of_the_cache() {
     assert_eq!(ask(cluster.http(1), "DELETE", TOM).await.status, 204);
     let late = get(cluster.http(1), TOM).await;
     let early = early.await.unwrap();
-    assert_value(&early, "630");
+    early.assert_value("630");
     assert!(!early.cache_status().contains("stored"), "{early:?}");
-    assert_value(&late, "630");
+    late.assert_value("630");
     assert!(
         !late.cache_status().contains("collapsed"),
         "it joined the load from before: {late:?}"
@@ -114,7 +106,7 @@ async fn an_expired_key_is_served_stale_while_it_is_refreshed() {
         204
     );
     let stale = get(http, TOM).await;
-    assert_value(&stale, "630");
+    stale.assert_value("630");
     assert!(
         stale.cache_status().starts_with("gcache; hit; ttl=-"),
         "{stale:?}"
@@ -135,11 +127,12 @@ async fn head_tells_of_the_value_without_it() {
     );
     // On the same connection: a body after the head would be taken for this answer.
     let value = connection.ask("GET", TOM).await.unwrap();
-    assert_value(&value, "630");
+    value.assert_value("630");
     assert_eq!(value.header("etag"), head.header("etag"));
     let missing = connection.ask("HEAD", "/v1/scores/nobody").await.unwrap();
     assert_eq!(missing.status, 404, "{missing:?}");
-    assert_value(&connection.ask("GET", TOM).await.unwrap(), "630");
+    let answer = connection.ask("GET", TOM).await.unwrap();
+    answer.assert_value("630");
 }
 
 #[tokio::test]
@@ -169,7 +162,7 @@ async fn a_known_etag_is_answered_304_without_a_body() {
         .send(&request("GET", TOM, &[("if-none-match", "\"other\"")], b""))
         .await
         .unwrap();
-    assert_value(&connection.answer().await.unwrap(), "630");
+    connection.answer().await.unwrap().assert_value("630");
 }
 
 #[tokio::test]

@@ -42,6 +42,13 @@ impl Answer {
         self.header("cache-status").unwrap_or_default()
     }
 
+    /// It is this value, from wherever.
+    #[track_caller]
+    pub(crate) fn assert_value(&self, value: &str) {
+        let seen = (self.status, self.text());
+        assert_eq!(seen, (200, value.to_owned()), "{self:?}");
+    }
+
     /// The body as text, for assertions and messages.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
