@@ -22,7 +22,7 @@ test *ARGS:
     cargo nextest run "$@"
 
 # Run everything that must pass before a push
-ci: fmt-check lint doc test config-check deny-if-installed
+ci: fmt-check lint doc config-check deny test
 
 # Run the benchmarks, or those that ARGS select
 bench *ARGS:
@@ -61,7 +61,3 @@ config-check:
 # Check the dependencies: bans, licenses and sources
 deny:
     cargo deny --locked check bans licenses sources
-
-[private]
-deny-if-installed:
-    @if command -v cargo-deny >/dev/null; then just deny; else echo "cargo-deny is not installed: dependencies are not checked"; fi

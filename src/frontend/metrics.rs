@@ -8,7 +8,7 @@ use metrics::{Counter, Histogram};
 use crate::metrics::Registry;
 use crate::rpc::proto::{Answer, Status, Via};
 
-/// What became of a request: every request counts as exactly one.
+/// What became of a request: every request that is answered counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// A value or "no such key" from the cache.

@@ -12,7 +12,7 @@ use crate::rpc::proto::Via;
 use crate::topology::group::Group;
 use crate::topology::view::View;
 
-/// What became of a call: every call counts as exactly one.
+/// What became of a call of a known group: every such call counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// A value from the cache, fresh.

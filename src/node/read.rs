@@ -147,7 +147,10 @@ impl ReadPath {
         match call.op() {
             Op::Get => self.get(&call, &key, group, &request),
             // Nothing may stand in for the owner when a value must never be served again.
-            _ if role != Role::Owner => Begun::Now(answers::not_owner(call.id, view.epoch())),
+            _ if role != Role::Owner => {
+                self.shared.metrics.count(group, Counted::NotOwner);
+                Begun::Now(answers::not_owner(call.id, view.epoch()))
+            }
             Op::Delete => {
                 self.shared.cache.delete(group.id, &key, hash);
                 self.shared.metrics.count(group, Counted::Deleted);

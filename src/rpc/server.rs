@@ -61,6 +61,11 @@ pub async fn serve<C: Cache>(
             |builder, set| builder.register_encoded_file_descriptor_set(set),
         )
     };
+    let stop = async move {
+        stop.await;
+        // Whoever watches the health service learns it before the connections end.
+        health.set_not_serving::<CacheServer<C>>().await;
+    };
     tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .concurrency_limit_per_connection(MAX_STREAMS as usize)
