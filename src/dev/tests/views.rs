@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::*;
+use super::super::*;
 use crate::client::{Answer, ask, key_url};
 use crate::config::{Layers, SourceFile, load, read_groups};
 use crate::hash::KeyHash;
