@@ -13,8 +13,12 @@ default:
     @just --list --unsorted
 
 # Run a whole cluster in one process: frontend on http://127.0.0.1:9999
-dev *ARGS:
-    cargo run --quiet -- dev "$@"
+dev *ARGS: dev-binary
+    @exec "${CARGO_TARGET_DIR:-target}/debug/gcache" dev "$@"
+
+[private]
+dev-binary:
+    @cargo build --bin gcache
 
 # Run all tests, or those that ARGS of nextest select
 test *ARGS:

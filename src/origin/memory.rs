@@ -168,9 +168,6 @@ impl Origin for Memory {
 
     fn describe(&self) -> String {
         let rows: usize = self.tables.values().map(|table| table.rows.len()).sum();
-        format!(
-            "embedded origin, {rows} rows in {} tables",
-            self.tables.len()
-        )
+        format!("the embedded origin with {rows} rows")
     }
 }

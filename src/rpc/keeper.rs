@@ -39,7 +39,10 @@ pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
             ended = converse(&shared) => ended,
             () = shutdown.begun() => Ended::unopened("shutdown"),
         };
-        *shared.outbox.lock() = None;
+        // Ends our direction of the stream. Dropping it would not: hyper holds on to what it sends.
+        if let Some(outbox) = shared.outbox.lock().take() {
+            outbox.close();
+        }
         if shutdown.has_begun() {
             shared.pending.close();
             shared.metrics.reachable.set(0.0);
@@ -97,7 +100,6 @@ async fn converse(shared: &Shared) -> Ended {
         outbox: &outbox,
     };
     let reason = listener.run(inbound).await;
-    outbox.close();
     Ended {
         reason,
         lasted: opened.elapsed(),
