@@ -182,9 +182,9 @@ sections! {
         multi_get_max_keys: usize = Count { min: 1, max: 10_000 };
         /// How large all the values of one answer to many keys may be together.
         multi_get_max_bytes: ByteSize = Size { min: ByteSize::kib(1), max: ByteSize::gib(1) };
-        /// How many second attempts are allowed per first attempt.
+        /// How many retries are allowed per request.
         retry_ratio: f64 = SHARE;
-        /// How many second attempts per second are allowed in any case.
+        /// How many retries per second are allowed in any case.
         retry_floor_per_second: u32 = Count { min: 0, max: 100_000 };
     }
 

@@ -1,7 +1,7 @@
-//! The retry budget: how many second attempts a frontend may make, so that a failing tier does not get
+//! The retry budget: how many retries a frontend may make, so that a failing tier does not get
 //! more load the more it fails. Pure; time is an argument.
 //!
-//! As in Finagle's and tower's budgets: over the last ten seconds, second attempts may be a share of the
+//! As in Finagle's and tower's budgets: over the last ten seconds, retries may be a share of the
 //! first attempts plus a floor per second.
 
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ struct Slot {
     retries: u64,
 }
 
-/// Counts first attempts and grants second ones. Shared by all requests of a frontend.
+/// Counts first attempts and grants retries. Shared by all requests of a frontend.
 pub(super) struct RetryBudget {
     ratio: f64,
     floor_per_second: u32,
@@ -26,7 +26,7 @@ pub(super) struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// `ratio` second attempts per first attempt, and `floor_per_second` in any case.
+    /// `ratio` retries per first attempt, and `floor_per_second` in any case.
     pub(super) fn new(ratio: f64, floor_per_second: u32) -> Self {
         Self {
             ratio,
@@ -40,7 +40,7 @@ impl RetryBudget {
         current(&mut self.slots.lock(), now).first_attempts += 1;
     }
 
-    /// Grants a second attempt, or not.
+    /// Grants a retry, or not.
     pub(super) fn may_retry(&self, now: Millis) -> bool {
         let mut slots = self.slots.lock();
         current(&mut slots, now);

@@ -92,7 +92,7 @@ impl Router {
         let retry = |outcome| {
             registry.counter(
                 "gcache_frontend_retries_total",
-                "Second attempts, and those that the retry budget refused.",
+                "Attempts after the one at the standby, and those that the budget refused.",
                 &[("outcome", outcome)],
             )
         };
