@@ -172,7 +172,7 @@ sections! {
         idle_timeout: Duration = span_ms(100, HOUR);
         /// How long the body of a request may take to arrive.
         body_timeout: Duration = span_ms(100, 10 * MINUTE);
-        /// How long a client may take nothing of what is sent to it.
+        /// How long a client may take to read the next part of a long answer.
         write_timeout: Duration = span_ms(100, 10 * MINUTE);
         /// How large the head of a request may be.
         max_header_bytes: ByteSize = Size { min: ByteSize::kib(8), max: ByteSize::mib(1) };

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::Gauge;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,6 +30,9 @@ pub type Reply = Response<Full<Bytes>>;
 
 /// How long accepting pauses after it failed, as it does when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the kernel may hold for a client; it doubles it. A client's progress shows in steps of a third.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
 
 /// Headers of one request; more are answered with 431.
 const MAX_HEADERS: usize = 64;
@@ -46,7 +50,8 @@ pub struct Limits {
     /// From the opening of a connection, or the end of the last answer, until the next request's
     /// head is complete; idle clients are closed.
     pub idle_timeout: Duration,
-    /// From the moment nothing more could be sent until the client takes some of it.
+    /// From the moment nothing more could be sent until the client has taken enough for more: about
+    /// 170 KiB.
     pub write_timeout: Duration,
     /// A request's head; a larger one is answered with 431. At least 8 KiB.
     pub max_header_bytes: usize,
@@ -130,6 +135,13 @@ where
 {
     // Without it a small answer may wait 40 ms for the client's delayed ACK.
     if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    // Else the kernel would take megabytes at once and tell of progress only when a third is gone.
+    if SockRef::from(&stream)
+        .set_send_buffer_size(SEND_BUFFER_BYTES)
+        .is_err()
+    {
         return;
     }
     let patience = Patience {

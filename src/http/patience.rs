@@ -1,7 +1,8 @@
 //! How long a client may take: over a request's head once it has begun one, and to read what it asked for.
 //!
 //! hyper has one timer for the head and for the idle time before it; it gets the longer, idle one, and it
-//! has none for writing. This wraps the connection with both.
+//! has none for writing. This wraps the connection with both. Bytes that are no head, such as the rest of a
+//! body that nobody wanted, count as the beginning of one: then the connection has the shorter time.
 
 use std::io;
 use std::pin::Pin;
@@ -33,7 +34,7 @@ impl Turns {
 pub(super) struct Patience {
     /// From a head's first byte until the request reaches its handler.
     pub(super) head: Duration,
-    /// From the moment nothing more could be sent until the client takes some of it.
+    /// From the moment nothing more could be sent until the client has taken enough for more.
     pub(super) write: Duration,
 }
 

@@ -151,9 +151,9 @@ impl Loader {
         }
         queue.waiting.push_back(Queued { lead, until });
         queue.running += usize::from(has_room);
-        let queued = shared.queued.fetch_add(1, Ordering::Relaxed) + 1;
+        shared.queued.fetch_add(1, Ordering::Relaxed);
+        shared.metrics.queued.increment(1.0);
         drop(queues);
-        shared.metrics.queued.set(queued as f64);
         if has_room {
             shared.shutdown.spawn(work(Arc::clone(shared), group));
         }
@@ -243,40 +243,59 @@ impl Shared {
 
     /// The next batch of a group; none, and one worker fewer, if nothing waits.
     fn take(&self, group: GroupId) -> Option<Vec<Lead>> {
+        loop {
+            let (mut batch, late) = self.pop(group);
+            for lead in late {
+                // Somebody may have joined since it was found late.
+                if lead.is_awaited() {
+                    batch.push(lead);
+                } else {
+                    self.metrics.refused.increment(1);
+                    let nobody = Err(overloaded("nobody waits for this miss any more"));
+                    self.finish(lead, &nobody, self.clock.now());
+                }
+            }
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            let mut queues = self.queues.lock();
+            let queue = queues.entry(group).or_default();
+            if queue.waiting.is_empty() {
+                queue.running -= 1;
+                if queue.running == 0 {
+                    queues.remove(&group);
+                }
+                return None;
+            }
+        }
+    }
+
+    /// Takes from a group's queue up to `max_batch` leads to load, and those before them that came too
+    /// late, at most as many.
+    fn pop(&self, group: GroupId) -> (Vec<Lead>, Vec<Lead>) {
         let now = self.clock.now();
-        let mut late = Vec::new();
-        let mut batch = Vec::new();
+        let max = self.settings.max_batch;
+        let (mut batch, mut late) = (Vec::new(), Vec::new());
         let mut queues = self.queues.lock();
         let queue = queues.entry(group).or_default();
-        while batch.len() < self.settings.max_batch
+        while batch.len() + late.len() < max
             && let Some(Queued { lead, until }) = queue.waiting.pop_front()
         {
             if now < until || lead.is_awaited() {
-                &mut batch
+                batch.push(lead);
             } else {
-                &mut late
-            }
-            .push(lead);
-        }
-        if batch.is_empty() {
-            queue.running -= 1;
-            if queue.running == 0 {
-                queues.remove(&group);
+                late.push(lead);
             }
         }
         drop(queues);
-        let left = self
-            .queued
-            .fetch_sub(batch.len() + late.len(), Ordering::Relaxed);
-        self.metrics
-            .queued
-            .set((left - batch.len() - late.len()) as f64);
-        self.metrics.refused.increment(late.len() as u64);
-        let queued_too_long = Err(overloaded("nobody waits for this miss any more"));
-        for lead in late {
-            self.finish(lead, &queued_too_long, now);
-        }
-        (!batch.is_empty()).then_some(batch)
+        self.left(batch.len() + late.len());
+        (batch, late)
+    }
+
+    /// Notes that so many leads have left the queues.
+    fn left(&self, leads: usize) {
+        self.queued.fetch_sub(leads, Ordering::Relaxed);
+        self.metrics.queued.decrement(leads as f64);
     }
 
     /// Drops what waits of a group, and one worker.
@@ -286,7 +305,7 @@ impl Shared {
         queue.running -= 1;
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queues);
-        self.queued.fetch_sub(waiting.len(), Ordering::Relaxed);
+        self.left(waiting.len());
     }
 
     fn finish(&self, lead: Lead, row: &Row, started: Millis) {

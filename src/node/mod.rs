@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::admin::{Probe, Readiness};
 use crate::cache::{Cache, Limits};
@@ -116,7 +118,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         sent,
         stages.pipelines.clone(),
     );
-    shutdown.spawn(serve(listener, service, config, &shutdown));
+    let server = tokio::spawn(serve(listener, service, config, &stages.pipelines));
     let unusable = groups::Unusable::default();
     let checker = groups::Checker {
         origin: Arc::clone(&origin),
@@ -126,7 +128,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         count: groups::register(&registry),
     };
     shutdown.spawn(checker.run(shutdown.clone()));
-    shutdown.spawn(stages.end(shutdown.clone(), config.process.shutdown_grace));
+    shutdown.spawn(stages.end(server, shutdown.clone(), config.process.shutdown_grace));
     probe(origin, unusable, shutdown)
 }
 
@@ -150,16 +152,24 @@ fn serve(
     }
 }
 
+/// How long connections may take to end once nothing is asked on them any more. Some would stay for
+/// ever: whoever watches the health service, or says nothing.
+const SERVER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What ends one after the other: a call that waits for a load still needs it.
 struct Stages {
+    /// Pipelines and unary calls.
     pipelines: Shutdown,
     loads: Shutdown,
 }
 
 impl Stages {
-    async fn end(self, shutdown: Shutdown, grace: Duration) {
+    async fn end(self, mut server: JoinHandle<()>, shutdown: Shutdown, grace: Duration) {
         shutdown.begun().await;
         self.pipelines.finish(grace).await;
+        if timeout(SERVER_PATIENCE, &mut server).await.is_err() {
+            server.abort();
+        }
         self.loads.finish(grace).await;
     }
 }

@@ -92,7 +92,12 @@ impl Cache for Service {
         };
         let AnswerItem { answer, value } = match self.path.begin(call, key, &view) {
             Begun::Now(item) => item,
-            Begun::Later(later) => later.answer().await,
+            // In a task of its own, so that a stop waits for it.
+            Begun::Later(later) => self
+                .shutdown
+                .spawn(later.answer())
+                .await
+                .map_err(|_| Status::internal("the call was abandoned"))?,
         };
         if let Some(status) = to_grpc(&answer) {
             return Err(status);
@@ -108,7 +113,8 @@ impl Cache for Service {
     }
 }
 
-/// How long a frontend that was told of the stop may take to end its direction of the stream.
+/// How long a frontend that owes nothing more may take to end its direction of the stream, once it was
+/// told of the stop.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One pipeline, from its first message to its last.
@@ -120,26 +126,38 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Answers until the frontend ends its direction of the stream, or is too slow to do so once it
-    /// was told that the node stops; then until what waits is answered.
+    /// Answers until the frontend ends its direction of the stream; then until what waits is
+    /// answered. A frontend that was told that the node stops, and does not end it, is left.
     async fn run(self, mut inbound: Streaming<PipelineRequest>) {
         let stop = &self.service.shutdown;
         let told = async {
             stop.begun().await;
             self.outbox.drain();
+            self.waiting.close();
+            // Pings are answered for as long as anybody waits: a node that stops is no dead node.
+            self.waiting.wait().await;
             tokio::time::sleep(DRAIN_PATIENCE).await;
+            true
         };
-        tokio::select! {
-            () = self.listen(&mut inbound) => {}
-            () = told => {}
+        let has_reader = tokio::select! {
+            ended_well = self.listen(&mut inbound) => ended_well,
+            left = told => left,
+        };
+        if has_reader {
+            self.waiting.close();
+            self.waiting.wait().await;
         }
-        self.waiting.close();
-        self.waiting.wait().await;
         self.outbox.close();
     }
 
-    async fn listen(&self, inbound: &mut Streaming<PipelineRequest>) {
-        while let Ok(Some(message)) = inbound.message().await {
+    /// Whether the frontend ended its direction and may still read ours.
+    async fn listen(&self, inbound: &mut Streaming<PipelineRequest>) -> bool {
+        loop {
+            let message = match inbound.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return true,
+                Err(_) => return false,
+            };
             // The pong goes first: it never waits behind what the message asks for.
             if message.ping != 0 {
                 self.outbox.ping(message.ping);
@@ -148,7 +166,7 @@ impl Conversation {
                 Ok(calls) => self.answer(calls),
                 Err(malformed) => {
                     tracing::warn!(%malformed, "pipeline ended");
-                    return;
+                    return false;
                 }
             }
             self.outbox

@@ -44,11 +44,10 @@ pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
             outbox.close();
         }
         if shutdown.has_begun() {
-            shared.pending.close();
-            shared.metrics.reachable.set(0.0);
+            close(&shared);
             return;
         }
-        close(&shared, &ended.reason);
+        fail(&shared, &ended.reason);
         tracing::debug!(peer = %shared.target, reason = %ended.reason, "pipeline ended");
         // A stream that lasted earns a fresh start.
         if ended.lasted > shared.settings.reconnect_max {
@@ -74,9 +73,15 @@ fn open(shared: &Shared) {
     }
 }
 
-fn close(shared: &Shared, reason: &str) {
-    if shared.pending.close() {
-        shared.metrics.reachable.set(0.0);
+/// Fails every call that waits. True if the node was reachable.
+fn close(shared: &Shared) -> bool {
+    shared.metrics.reachable.set(0.0);
+    shared.metrics.in_flight.set(0.0);
+    shared.pending.close()
+}
+
+fn fail(shared: &Shared, reason: &str) {
+    if close(shared) {
         tracing::warn!(peer = %shared.target, reason, "node unreachable");
     }
 }
@@ -166,15 +171,22 @@ impl Listener<'_> {
             self.shared.pending.drain();
             self.shared.metrics.reachable.set(0.0);
             tracing::info!(peer = %self.shared.target, "node is stopping");
-            // Ends our direction after what is queued: the node then knows that it has everything.
-            self.outbox.close();
         }
         if !self.is_draining {
             open(self.shared);
         }
         let replies = wire::replies(message).map_err(|malformed| malformed.to_string())?;
         self.shared.pending.deliver(replies);
+        self.end_if_drained();
         Ok(())
+    }
+
+    /// Ends our direction once a stopping node owes nothing more: then it may go. Until then it is
+    /// pinged like any other, since it may die like any other.
+    fn end_if_drained(&self) {
+        if self.is_draining && self.shared.pending.len() == 0 {
+            self.outbox.close();
+        }
     }
 
     fn tick(&mut self) -> Result<(), String> {
@@ -185,12 +197,13 @@ impl Listener<'_> {
         }
         match self.watch.tick() {
             Verdict::Alive => {}
-            Verdict::Silent => close(self.shared, "ping unanswered"),
+            Verdict::Silent => fail(self.shared, "ping unanswered"),
             Verdict::Dead => return Err("pings unanswered".into()),
         }
-        if !self.is_draining && self.watch.wants_ping(waiting > 0) {
+        if self.watch.wants_ping(waiting > 0) {
             self.outbox.ping(self.watch.asked());
         }
+        self.end_if_drained();
         Ok(())
     }
 }

@@ -98,7 +98,7 @@ impl Metrics {
             ),
             in_flight: registry.gauge(
                 "gcache_pipeline_in_flight_calls",
-                "Calls that wait for the peer's answer, as of the last ping.",
+                "Calls that wait for the peer's answer.",
                 labels,
             ),
             batch: registry.histogram(

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{Stream, unfold};
@@ -26,7 +26,9 @@ const MAX_LOCAL_RESETS: usize = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to say anything at all.
+/// HTTP/2's preface and the header of the first frame, with which every client begins.
+const FIRST_BYTES: usize = 24 + 9;
+/// How long a client may take for them.
 const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting pauses after it failed, as it does when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -117,8 +119,9 @@ fn incoming(listener: TcpListener, max: usize) -> impl Stream<Item = std::io::Re
 struct Slotted {
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
-    /// Runs until the first byte: before it, hyper has no connection to keep alive or to give up.
+    /// Runs until HTTP/2 has begun: before it, hyper has no connection to keep alive or to give up.
     silence: Option<Pin<Box<Sleep>>>,
+    received: usize,
 }
 
 impl Slotted {
@@ -127,6 +130,7 @@ impl Slotted {
             stream,
             _slot: slot,
             silence: Some(Box::pin(sleep(FIRST_BYTES_TIMEOUT))),
+            received: 0,
         }
     }
 }
@@ -145,12 +149,15 @@ impl AsyncRead for Slotted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if read.is_ready() {
+        self.received += buf.filled().len() - before;
+        if self.received >= FIRST_BYTES {
             self.silence = None;
         }
-        if let Some(silence) = &mut self.silence {
-            ready!(silence.as_mut().poll(cx));
+        if let Some(silence) = &mut self.silence
+            && silence.as_mut().poll(cx).is_ready()
+        {
             return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
         }
         read

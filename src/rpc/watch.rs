@@ -36,7 +36,7 @@ const LATE: Duration = Duration::from_millis(25);
 pub(super) struct Watch {
     /// How many pings were sent.
     number: u64,
-    /// When the unanswered ping was sent. There is never more than one: the stream loses nothing.
+    /// When the ping was sent since which nothing was heard. One is enough: the stream loses nothing.
     asked: Option<Instant>,
     last_tick: Instant,
     /// Since that ping, or since the last answer.
