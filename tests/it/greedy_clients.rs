@@ -78,9 +78,12 @@ async fn the_values_of_one_answer_to_many_keys_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn a_grpc_connection_that_says_nothing_loses_its_place() {
+async fn a_grpc_connection_that_does_not_begin_loses_its_place() {
     let cluster = Cluster::start(Setup::default()).await;
     let mut silent = Connection::open(cluster.grpc(0)).await.unwrap();
-    // An end and a reset both close it.
-    let _closed_either_way = in_time("the silent connection is closed", silent.rest()).await;
+    let mut begun = Connection::open(cluster.grpc(0)).await.unwrap();
+    begun.send(b"PRI * HTTP/2.0").await.unwrap();
+    // An end and a reset both close them.
+    let closed = async { tokio::join!(silent.rest(), begun.rest()) };
+    let _closed_either_way = in_time("both are closed", closed).await;
 }

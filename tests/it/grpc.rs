@@ -3,7 +3,6 @@
 use gcache::rpc::proto::cache_client::CacheClient;
 use gcache::rpc::proto::{Call, GetReply, GetRequest, PipelineRequest, Via};
 use tokio_stream::StreamExt;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -14,15 +13,10 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::harness::cluster::Cluster;
+use crate::harness::grpc::connect;
 use crate::harness::http::get;
 use crate::harness::setup::Setup;
 use crate::harness::wait::in_time;
-
-async fn connect(cluster: &Cluster, node: usize) -> Channel {
-    let url = format!("http://{}", cluster.grpc(node));
-    let endpoint = Channel::from_shared(url).expect("an address is a URL");
-    endpoint.connect().await.expect("the node listens")
-}
 
 async fn look_up(
     cluster: &Cluster,

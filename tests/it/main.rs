@@ -26,4 +26,5 @@ mod protocol;
 mod shutdown;
 mod slow_clients;
 mod stampede;
+mod stopping_node;
 mod values;
