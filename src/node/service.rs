@@ -188,6 +188,11 @@ impl Conversation {
                 Begun::Later(later) => self.wait_for(call.id, later),
             }
         }
+        if ready.is_empty() {
+            // Thousands of misses may come at once, and a ping behind them: each message that is
+            // digested shows that the node is busy and not dead.
+            self.outbox.show_life();
+        }
         self.outbox.push_all(ready);
     }
 

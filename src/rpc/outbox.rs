@@ -30,6 +30,8 @@ pub struct Ahead {
     pub ping: u64,
     /// The sender is about to stop.
     pub draining: bool,
+    /// Nothing but that the sender lives: enough for an otherwise empty message.
+    pub alive: bool,
 }
 
 /// How much goes into one message.
@@ -123,6 +125,13 @@ impl<F: Frame> Outbox<F> {
     pub fn drain(&self) {
         let mut state = self.state.lock();
         state.ahead.draining = true;
+        wake(state);
+    }
+
+    /// Sends a message even if it is empty, as a sign of life.
+    pub fn show_life(&self) {
+        let mut state = self.state.lock();
+        state.ahead.alive = true;
         wake(state);
     }
 

@@ -171,7 +171,7 @@ mod tests {
         let message = PipelineRequest::assemble(
             Ahead {
                 ping: 9,
-                draining: false,
+                ..Ahead::default()
             },
             vec![item(1, b"Tom"), item(2, b""), item(3, b"x")],
         );
