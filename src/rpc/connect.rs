@@ -158,3 +158,32 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_received_byte_shows_life_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (target, from) = (listener.local_addr().unwrap(), [127, 0, 0, 1].into());
+        let (stream, peer) = tokio::join!(open_one(target, from), listener.accept());
+        let (stream, mut peer) = (stream.unwrap(), peer.unwrap().0);
+        let life = Life::default();
+        let mut watched = Watched {
+            stream,
+            life: life.clone(),
+        };
+        watched.write_all(b"ping").await.unwrap();
+        assert!(!life.has_shown(), "what is sent says nothing of the peer");
+        for byte in *b"ab" {
+            peer.write_all(&[byte]).await.unwrap();
+            assert_eq!(watched.read_u8().await.unwrap(), byte);
+            assert!(life.has_shown());
+            assert!(!life.has_shown(), "nothing came since");
+        }
+    }
+}

@@ -165,6 +165,32 @@ async fn a_malformed_message_ends_its_own_pipeline_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_node_shows_that_it_digests_misses_before_they_are_loaded() {
+    let cluster = Cluster::start(Setup {
+        nodes: 1,
+        frontends: 0,
+        ..Setup::with(&["origin.memory_hang_ratio=1.0"])
+    })
+    .await;
+    let call = Call {
+        group: 1,
+        key_bytes: 3,
+        ..Call::default()
+    };
+    let request = PipelineRequest {
+        ping: 0,
+        calls: vec![call],
+        keys: (&b"Tom"[..]).into(),
+    };
+    let mut client = CacheClient::new(connect(&cluster, 0).await);
+    let requests = tokio_stream::once(request).chain(tokio_stream::pending());
+    let mut replies = client.pipeline(requests).await.unwrap().into_inner();
+    let first = in_time("the node shows life", replies.message()).await;
+    let first = first.unwrap().unwrap();
+    assert_eq!((first.pong, first.answers.len()), (0, 0), "{first:?}");
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_ahead_of_the_calls_it_came_with() {
     let set = ["origin.memory_latency=500ms"];
     let cluster = Cluster::start(Setup {
