@@ -110,10 +110,11 @@ mod tests {
 
     fn rules() -> Freshness {
         Freshness::of(&GroupSpec {
-            source: Source {
+            source: Source::Table {
                 table: "t".into(),
                 key_column: "k".into(),
                 value_column: "v".into(),
+                key_type: None,
             },
             content_type: "text/plain".into(),
             ttl: Duration::from_secs(60),

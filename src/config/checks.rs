@@ -79,6 +79,14 @@ fn conflicts(config: &Config) -> Vec<Conflict> {
             right: "expected a group to allow at least as many waiters as one of its keys",
         });
     }
+    if origin.password.is_some() && origin.password_file.is_some() {
+        found.push(Conflict {
+            first: ("origin", "password_file"),
+            second: ("origin", "password"),
+            what: "origin.password and origin.password_file are both set".to_owned(),
+            right: "expected one of them",
+        });
+    }
     if origin.memory_failure_ratio + origin.memory_hang_ratio > 1.0 {
         found.push(Conflict {
             first: ("origin", "memory_failure_ratio"),

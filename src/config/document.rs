@@ -186,6 +186,47 @@ impl<'d, 'a> Fields<'d, 'a> {
         }
     }
 
+    /// Reads a field that may be missing; the outer `None` once a mistake was noted.
+    pub(super) fn maybe<R: Rule>(
+        &mut self,
+        key: &'static str,
+        rule: &R,
+        mistakes: &mut Mistakes,
+    ) -> Option<Option<R::Out>> {
+        self.known.push(key);
+        if self.has(key) {
+            self.read(key, rule, mistakes).map(Some)
+        } else {
+            Some(None)
+        }
+    }
+
+    /// Whether the field is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Takes note that the field exists, for tables which do not read it.
+    pub(super) fn know(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
+    /// Notes a field that is there and must not be beside others.
+    pub(super) fn refuse(&mut self, key: &'static str, right: &str, mistakes: &mut Mistakes) {
+        self.known.push(key);
+        if let Some(value) = self.table.get(key) {
+            let what = format!("{}.{key} is one field too many", self.name);
+            let place = self.document.place(value.span().start);
+            mistakes.push(place, what, right.to_owned());
+        }
+    }
+
+    /// Notes that the table says nothing of `what`.
+    pub(super) fn lacks(&self, what: &str, right: &str, mistakes: &mut Mistakes) {
+        let what = format!("{} has no {what}", self.name);
+        mistakes.push(self.document.place(self.start), what, right.to_owned());
+    }
+
     /// Reads a field that is there.
     fn read<R: Rule>(&self, key: &str, rule: &R, mistakes: &mut Mistakes) -> Option<R::Out> {
         let value = self.table.get(key)?;

@@ -20,7 +20,7 @@ use super::place::SourceFile;
 use super::report::{Mistakes, quote};
 use super::rule::{Share, Size, Span, Text};
 use super::value::ByteSize;
-use crate::topology::group::{GroupSpec, Source};
+use crate::topology::group::{GroupSpec, KeyType, Source};
 
 /// The most groups a cluster may have: each is a metric label and a part of every topology.
 const MAX_GROUPS: usize = 256;
@@ -33,6 +33,9 @@ const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// The longest content type, which is sent with every answer.
 const MAX_CONTENT_TYPE_BYTES: usize = 256;
+
+/// The longest statement: it is a part of every topology.
+const MAX_STATEMENT_BYTES: usize = 16 << 10;
 
 const GROUP_NAME: &str = "1 to 64 of a-z 0-9 _ - beginning with a letter";
 
@@ -78,6 +81,21 @@ const TABLE: Text<String> = Text {
             .then(|| text.to_owned())
     },
     write: String::clone,
+};
+
+const STATEMENT: Text<String> = Text {
+    expects: "a SELECT of key and value for the keys in the array $1, and no other parameter",
+    read: statement,
+    write: String::clone,
+};
+
+const KEY_TYPE: Text<KeyType> = Text {
+    expects: "\"text\", \"bigint\" or \"uuid\"",
+    read: |text| {
+        let known = KeyType::ALL.iter().find(|(_, name)| *name == text);
+        known.map(|(key_type, _)| *key_type)
+    },
+    write: |key_type| key_type.name().to_owned(),
 };
 
 const CONTENT_TYPE: Text<String> = Text {
@@ -158,9 +176,7 @@ fn read_document(document: &Document<'_>, mistakes: &mut Mistakes) -> Vec<(Strin
 
 /// Reads one group; `None` if it has a mistake.
 fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<GroupSpec> {
-    let table = fields.required("table", &TABLE, mistakes);
-    let key_column = fields.required("key_column", &IDENTIFIER, mistakes);
-    let value_column = fields.required("value_column", &IDENTIFIER, mistakes);
+    let source = read_source(&mut fields, mistakes);
     let binary = "application/octet-stream".to_owned();
     let content_type = fields.optional("content_type", &CONTENT_TYPE, binary, mistakes);
     let ttl = fields.required("ttl", &TTL, mistakes);
@@ -175,11 +191,7 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
     let max_value_bytes = fields.optional("max_value_bytes", &MAX_VALUE, one_mib, mistakes);
     fields.finish(mistakes);
     Some(GroupSpec {
-        source: Source {
-            table: table?,
-            key_column: key_column?,
-            value_column: value_column?,
-        },
+        source: source?,
         content_type: content_type?,
         ttl: ttl?,
         ttl_jitter: ttl_jitter?,
@@ -189,6 +201,67 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
         error_ttl: error_ttl?,
         max_value_bytes: max_value_bytes?.0,
     })
+}
+
+/// Reads where a group's rows are: three identifiers or a query.
+fn read_source(fields: &mut Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Source> {
+    let key_type = fields.maybe("key_type", &KEY_TYPE, mistakes);
+    if fields.has("query") {
+        let statement = fields.required("query", &STATEMENT, mistakes);
+        for field in ["table", "key_column", "value_column"] {
+            fields.refuse(field, "a group has a query or a table, not both", mistakes);
+        }
+        return Some(Source::Query {
+            statement: statement?,
+            key_type: key_type?.unwrap_or(KeyType::Text),
+        });
+    }
+    if !["table", "key_column", "value_column"]
+        .iter()
+        .any(|field| fields.has(field))
+    {
+        let right = "expected table, key_column and value_column, or a query";
+        fields.lacks("rows", right, mistakes);
+        for field in ["table", "key_column", "value_column", "query"] {
+            fields.know(field);
+        }
+        return None;
+    }
+    let table = fields.required("table", &TABLE, mistakes);
+    let key_column = fields.required("key_column", &IDENTIFIER, mistakes);
+    let value_column = fields.required("value_column", &IDENTIFIER, mistakes);
+    fields.know("query");
+    Some(Source::Table {
+        table: table?,
+        key_column: key_column?,
+        value_column: value_column?,
+        key_type: key_type?,
+    })
+}
+
+/// A statement without what may end it; none if it cannot be one over the array `$1`.
+fn statement(text: &str) -> Option<String> {
+    let text = text.trim().trim_end_matches(';').trim_end();
+    let is_right = !text.is_empty()
+        && text.len() <= MAX_STATEMENT_BYTES
+        && !text.contains('\0')
+        && parameters(text).eq(["1"]);
+    is_right.then(|| text.to_owned())
+}
+
+/// The different parameters that `text` mentions, without their `$`.
+fn parameters(text: &str) -> impl Iterator<Item = &str> {
+    let mut numbers: Vec<&str> = text
+        .split('$')
+        .skip(1)
+        .filter_map(|rest| {
+            let end = rest.find(|next: char| !next.is_ascii_digit());
+            Some(&rest[..end.unwrap_or(rest.len())]).filter(|number| !number.is_empty())
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.into_iter()
 }
 
 /// Whether `text` may name a group in URLs and metrics.
@@ -245,10 +318,11 @@ mod tests {
         assert_eq!(groups[0].0, "ant", "sorted by name");
         assert_eq!(groups[0].1.ttl, Duration::from_millis(1500));
         let expected = GroupSpec {
-            source: Source {
+            source: Source::Table {
                 table: "public.t".to_owned(),
                 key_column: "k".to_owned(),
                 value_column: "v".to_owned(),
+                key_type: None,
             },
             content_type: "application/octet-stream".to_owned(),
             ttl: Duration::from_mins(1),
@@ -283,6 +357,46 @@ mod tests {
         for text in ["a.b.c", ".a", "a.", "a. b"] {
             assert!((TABLE.read)(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_query_has_the_keys_as_its_one_parameter() {
+        let query = "SELECT k, v FROM t WHERE k = ANY($1)";
+        for text in [
+            query,
+            &format!("  {query} ;\n"),
+            &format!("{query} AND $1 IS NOT NULL"),
+        ] {
+            let read = statement(text).unwrap();
+            assert!(read.starts_with("SELECT") && !read.ends_with(';'), "{read}");
+        }
+        for text in [
+            "",
+            ";",
+            "SELECT 1",
+            "SELECT $2",
+            "SELECT $1, $2",
+            "SELECT $11",
+            "a\0$1",
+        ] {
+            assert_eq!(statement(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_asks_for_text_unless_it_says_otherwise() {
+        let source = |extra: &str| {
+            let text = format!("[groups.a]\nquery=\"SELECT $1\"\nttl=\"1s\"\n{extra}\n");
+            read(&text).map(|groups| groups[0].1.source.clone())
+        };
+        let query = |key_type| Source::Query {
+            statement: "SELECT $1".to_owned(),
+            key_type,
+        };
+        assert_eq!(source(""), Ok(query(KeyType::Text)));
+        assert_eq!(source("key_type=\"uuid\""), Ok(query(KeyType::Uuid)));
+        let both = source("table=\"t\"").unwrap_err().to_string();
+        assert!(both.contains("a query or a table, not both"), "{both}");
     }
 
     #[test]

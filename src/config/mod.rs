@@ -18,6 +18,7 @@ mod print;
 mod redact;
 mod report;
 mod rule;
+mod secret;
 mod sections;
 mod settings;
 mod suggest;
@@ -32,6 +33,7 @@ pub use members::{StaticMember, read_members};
 pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId, is_name};
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
+pub use secret::Secret;
 pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process};
 pub use value::ByteSize;
 

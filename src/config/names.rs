@@ -109,6 +109,13 @@ pub(super) const HOST: Text<IpAddr> = Text {
     write: IpAddr::to_string,
 };
 
+/// The name of a database user, or none.
+pub(super) const OPTIONAL_USER: Text<Option<String>> = Text {
+    expects: "the name of a user, or \"\" for none",
+    read: |text| (!text.contains('\0')).then(|| (!text.is_empty()).then(|| text.to_owned())),
+    write: |user| user.clone().unwrap_or_default(),
+};
+
 /// A filter for log lines. Only its presence is checked: its grammar belongs to `telemetry`.
 pub(super) const LOG_FILTER: Text<String> = Text {
     expects: "a filter such as \"info\" or \"info,gcache::raft=debug\"",

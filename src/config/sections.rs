@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::names::{
-    HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_FILE, OPTIONAL_ORIGIN, OriginUrl,
-    PROCESS_ID, ProcessId,
+    HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_FILE, OPTIONAL_ORIGIN, OPTIONAL_USER,
+    OriginUrl, PROCESS_ID, ProcessId,
 };
 use super::rule::{AnyRule, Count, Share, Size, Span};
+use super::secret::{OptionalSecret, Secret};
 use super::settings::Settings;
 use super::value::ByteSize;
 
@@ -140,6 +141,18 @@ sections! {
     Origin("origin") {
         /// Where the rows come from; a node needs one.
         url: Option<OriginUrl> = OPTIONAL_ORIGIN;
+        /// The database user, in place of the URL's.
+        user: Option<String> = OPTIONAL_USER;
+        /// The user's password, in place of the URL's.
+        password: Option<Secret> = OptionalSecret;
+        /// The file that holds the password, in place of the URL's; read for each connection.
+        password_file: Option<PathBuf> = OPTIONAL_FILE;
+        /// How long connecting to the database may take.
+        connect_timeout: Duration = span_ms(10, MINUTE);
+        /// How many connections to the database a node may hold.
+        max_connections: usize = Count { min: 1, max: 1000 };
+        /// How many statements may be in flight on one connection.
+        pipeline_depth: usize = Count { min: 1, max: 64 };
         /// How long one call may take.
         timeout: Duration = span_ms(10, 5 * MINUTE);
         /// How many keys one call may ask for.

@@ -79,7 +79,11 @@ impl Settings {
             row.doubtful = false;
         } else {
             row.doubtful = true;
-            let what = format!("{section}.{key} is {}", given.describe());
+            let what = if key.ends_with("password") {
+                format!("{section}.{key} is no text")
+            } else {
+                format!("{section}.{key} is {}", given.describe())
+            };
             mistakes.push(place, what, format!("expected {}", row.key.rule.expects()));
         }
     }

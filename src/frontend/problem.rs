@@ -231,10 +231,16 @@ impl Problem {
                 "origin did not answer in time",
                 detail,
             ),
-            Status::OriginRefused => Self::new(
+            Status::BadStatement => Self::new(
                 StatusCode::BAD_GATEWAY,
-                "origin-refused",
-                "origin refused the statement or its value cannot be served",
+                "bad-statement",
+                "origin refuses the group's statement",
+                detail,
+            ),
+            Status::BadValue => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "bad-value",
+                "origin's value cannot be served",
                 detail,
             ),
             Status::NotOwner => Self::no_answer(NoAnswer::Unsettled),

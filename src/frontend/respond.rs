@@ -41,7 +41,8 @@ fn tells_of_the_cache(status: Status) -> bool {
         | Status::Absent
         | Status::OriginUnavailable
         | Status::OriginTimeout
-        | Status::OriginRefused => true,
+        | Status::BadStatement
+        | Status::BadValue => true,
         Status::NotOwner
         | Status::NoSuchGroup
         | Status::BadKey

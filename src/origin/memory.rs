@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::rows::Tables;
 use super::{BoxFuture, Origin, Row};
 use crate::cache::{LoadError, LoadErrorKind};
-use crate::topology::group::{Group, Source};
+use crate::topology::group::{Group, KeyType, Source};
 
 /// How the embedded origin misbehaves. All zero: not at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -29,11 +29,14 @@ pub struct Faults {
 /// Which column holds what, per group source: built at a group's first load.
 type Index = HashMap<Bytes, Option<Bytes>>;
 
+/// A table and its columns of key and value.
+type Name = (String, String, String);
+
 /// Rows in memory.
 pub struct Memory {
     tables: Tables,
     faults: Faults,
-    indexes: RwLock<HashMap<(String, String, String), std::sync::Arc<Index>>>,
+    indexes: RwLock<HashMap<Name, std::sync::Arc<Index>>>,
     calls: AtomicU64,
 }
 
@@ -62,15 +65,22 @@ impl Memory {
     }
 
     fn index(&self, source: &Source) -> Result<std::sync::Arc<Index>, LoadError> {
-        let name = (
-            source.table.clone(),
-            source.key_column.clone(),
-            source.value_column.clone(),
-        );
+        let Source::Table {
+            table,
+            key_column,
+            value_column,
+            ..
+        } = source
+        else {
+            return Err(refuse(
+                "the embedded origin runs no queries; name a table of its file".into(),
+            ));
+        };
+        let name = (table.clone(), key_column.clone(), value_column.clone());
         if let Some(index) = self.indexes.read().get(&name) {
             return Ok(std::sync::Arc::clone(index));
         }
-        let index = std::sync::Arc::new(self.build(source)?);
+        let index = std::sync::Arc::new(self.build(&name)?);
         self.indexes
             .write()
             .insert(name, std::sync::Arc::clone(&index));
@@ -78,38 +88,36 @@ impl Memory {
     }
 
     /// The first row of a key wins, as a lookup by primary key has but one.
-    fn build(&self, source: &Source) -> Result<Index, LoadError> {
-        let refuse = |message: String| LoadError::new(LoadErrorKind::BadStatement, message);
-        let plain = source.table.rsplit('.').next().unwrap_or(&source.table);
-        let table = self
+    fn build(&self, (table, key, value): &Name) -> Result<Index, LoadError> {
+        let plain = table.rsplit('.').next().unwrap_or(table);
+        let rows = self
             .tables
-            .get(&source.table)
+            .get(table)
             .or_else(|| self.tables.get(plain))
             .ok_or_else(|| {
                 let mut known: Vec<_> = self.tables.keys().map(String::as_str).collect();
                 known.sort_unstable();
                 refuse(format!(
                     "no table {:?}; there is {}",
-                    source.table,
+                    table,
                     known.join(", ")
                 ))
             })?;
         let place = |column: &str| {
-            table
-                .columns
+            rows.columns
                 .iter()
                 .position(|name| name == column)
                 .ok_or_else(|| {
                     refuse(format!(
                         "table {:?} has no column {column:?}; it has {}",
-                        source.table,
-                        table.columns.join(", ")
+                        table,
+                        rows.columns.join(", ")
                     ))
                 })
         };
-        let (key, value) = (place(&source.key_column)?, place(&source.value_column)?);
-        let mut index = Index::with_capacity(table.rows.len());
-        for row in &table.rows {
+        let (key, value) = (place(key)?, place(value)?);
+        let mut index = Index::with_capacity(rows.rows.len());
+        for row in &rows.rows {
             if let Some(Some(name)) = row.get(key) {
                 let cell = row.get(value).cloned().flatten();
                 index.entry(name.clone()).or_insert(cell);
@@ -142,6 +150,17 @@ impl Memory {
     }
 }
 
+fn refuse(message: String) -> LoadError {
+    LoadError::new(LoadErrorKind::BadStatement, message)
+}
+
+fn declared(source: &Source) -> Option<KeyType> {
+    match source {
+        Source::Table { key_type, .. } => *key_type,
+        Source::Query { key_type, .. } => Some(*key_type),
+    }
+}
+
 impl Origin for Memory {
     fn load<'a>(
         &'a self,
@@ -152,11 +171,13 @@ impl Origin for Memory {
             self.calls.fetch_add(1, Ordering::Relaxed);
             self.misbehave().await?;
             let index = self.index(&group.spec.source)?;
-            let row = |key: &Bytes| match index.get(key) {
-                None => Ok(None),
+            let key_type = declared(&group.spec.source);
+            let row = |key: &Bytes| {
+                if let Some(Err(error)) = key_type.map(|key_type| key_type.check(key)) {
+                    return Err(LoadError::new(LoadErrorKind::BadKey, error.to_string()));
+                }
                 // A database's NULL: the row exists and has nothing to serve.
-                Some(None) => Ok(None),
-                Some(Some(value)) => Ok(Some(value.clone())),
+                Ok(index.get(key).cloned().flatten())
             };
             Ok(keys.iter().map(row).collect())
         })

@@ -11,7 +11,8 @@ pub fn of_load(kind: LoadErrorKind) -> Status {
     match kind {
         LoadErrorKind::Unavailable => Status::OriginUnavailable,
         LoadErrorKind::Timeout => Status::OriginTimeout,
-        LoadErrorKind::BadStatement | LoadErrorKind::BadValue => Status::OriginRefused,
+        LoadErrorKind::BadStatement => Status::BadStatement,
+        LoadErrorKind::BadValue => Status::BadValue,
         LoadErrorKind::BadKey => Status::BadKey,
         LoadErrorKind::Overloaded => Status::Overloaded,
         LoadErrorKind::Internal => Status::Internal,
@@ -30,7 +31,7 @@ pub fn to_grpc(answer: &Answer) -> Option<tonic::Status> {
         Status::Overloaded => Code::ResourceExhausted,
         Status::Deadline | Status::OriginTimeout => Code::DeadlineExceeded,
         Status::OriginUnavailable => Code::Unavailable,
-        Status::OriginRefused | Status::Internal => Code::Internal,
+        Status::BadStatement | Status::BadValue | Status::Internal => Code::Internal,
     };
     let mut status = tonic::Status::new(code, answer.message.clone());
     if answer.status() == Status::NotOwner {

@@ -42,13 +42,179 @@ pub struct GroupSpec {
     pub max_value_bytes: u64,
 }
 
-/// The rows behind a group: one table, looked up by one column.
+/// The rows behind a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// `table` or `schema.table`.
-    pub table: String,
-    /// The column that holds the key.
-    pub key_column: String,
-    /// The column that holds the value.
-    pub value_column: String,
+pub enum Source {
+    /// One table, looked up by one column.
+    Table {
+        /// `table` or `schema.table`.
+        table: String,
+        /// The column that holds the key.
+        key_column: String,
+        /// The column that holds the value.
+        value_column: String,
+        /// What keys are; none: what the origin's catalog says of the column.
+        key_type: Option<KeyType>,
+    },
+    /// A statement that takes an array of keys as `$1` and returns rows of key and value.
+    Query {
+        /// One statement, without a semicolon at its end.
+        statement: String,
+        /// What keys are.
+        key_type: KeyType,
+    },
+}
+
+/// What the keys of a group are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// Any text.
+    Text,
+    /// A whole number of 64 bits.
+    Bigint,
+    /// A UUID (RFC 9562).
+    Uuid,
+}
+
+/// A key that no row can have, and what would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key of this group is {expects}")]
+pub struct NotAKey {
+    expects: &'static str,
+}
+
+impl KeyType {
+    /// Every type with its name, as the groups file and PostgreSQL have it.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Text, "text"),
+        (Self::Bigint, "bigint"),
+        (Self::Uuid, "uuid"),
+    ];
+
+    /// The name of the type.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Bigint => "bigint",
+            Self::Uuid => "uuid",
+        }
+    }
+
+    /// Checks that `key` is of this type, in the one way in which it can be written.
+    ///
+    /// One way only: were `7` and `07` both served, they would be two entries of one row, and a
+    /// delete of one would leave the other.
+    ///
+    /// # Errors
+    /// What a key must look like.
+    pub fn check(self, key: &[u8]) -> Result<(), NotAKey> {
+        let (is_right, expects) = match self {
+            Self::Text => (
+                std::str::from_utf8(key).is_ok_and(|text| !text.contains('\0')),
+                "UTF-8 text without a zero byte",
+            ),
+            Self::Bigint => (
+                is_bigint(key),
+                "a whole number of 64 bits, written without spaces, leading zeros or a plus sign",
+            ),
+            Self::Uuid => (
+                is_uuid(key),
+                "a UUID in lower case with hyphens, such as 01890a5d-ac96-774b-bcce-b302099a8057",
+            ),
+        };
+        if is_right {
+            Ok(())
+        } else {
+            Err(NotAKey { expects })
+        }
+    }
+}
+
+/// Whether `key` is how a 64-bit number prints itself.
+fn is_bigint(key: &[u8]) -> bool {
+    let digits = key.strip_prefix(b"-").unwrap_or(key);
+    let is_plain = match digits {
+        [b'0'] => digits.len() == key.len(),
+        [first, ..] => *first != b'0',
+        [] => false,
+    };
+    is_plain
+        && digits.iter().all(u8::is_ascii_digit)
+        && std::str::from_utf8(key).is_ok_and(|text| text.parse::<i64>().is_ok())
+}
+
+/// Whether `key` is 8-4-4-4-12 lower-case hexadecimal digits.
+fn is_uuid(key: &[u8]) -> bool {
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    key.len() == 36
+        && key.iter().enumerate().all(|(place, byte)| {
+            if HYPHENS.contains(&place) {
+                *byte == b'-'
+            } else {
+                matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_in_one_way() {
+        let is_key = |text: &str| KeyType::Bigint.check(text.as_bytes()).is_ok();
+        for text in [
+            "0",
+            "7",
+            "-7",
+            "10",
+            "9223372036854775807",
+            "-9223372036854775808",
+        ] {
+            assert!(is_key(text), "{text}");
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "07",
+            "+7",
+            " 7",
+            "7 ",
+            "7.0",
+            "1e3",
+            "0x7",
+            "٧",
+            "--7",
+            "9223372036854775808",
+            "-9223372036854775809",
+        ] {
+            assert!(!is_key(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_written_in_one_way() {
+        let is_key = |text: &str| KeyType::Uuid.check(text.as_bytes()).is_ok();
+        assert!(is_key("01890a5d-ac96-774b-bcce-b302099a8057"));
+        for text in [
+            "01890A5D-ac96-774b-bcce-b302099a8057",
+            "01890a5dac96774bbcceb302099a8057",
+            "{01890a5d-ac96-774b-bcce-b302099a8057}",
+            "01890a5d-ac96-774b-bcce-b302099a805",
+            "01890a5d-ac96-774b-bcce-b302099a805g",
+            "01890a5d_ac96-774b-bcce-b302099a8057",
+        ] {
+            assert!(!is_key(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_what_postgresql_calls_text() {
+        assert!(KeyType::Text.check("Zoë /?".as_bytes()).is_ok());
+        assert!(KeyType::Text.check(b"a\0b").is_err());
+        assert!(KeyType::Text.check(b"\xff").is_err());
+    }
 }

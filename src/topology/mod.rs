@@ -17,7 +17,7 @@ mod quota;
 mod rounding;
 mod standby;
 
-pub use group::{Group, GroupSpec, Source};
+pub use group::{Group, GroupSpec, KeyType, Source};
 pub use member::{MAX_MEMBERS, MAX_WEIGHT, Member, MemberStatus, Zone};
 pub use partitions::{Assignment, Move, PartitionTable, WrongLength, moves};
 pub use placement::place;

@@ -68,7 +68,7 @@ async fn a_group_that_the_origin_lacks_is_502_and_the_others_are_served() {
     let answer = get(cluster.http(0), "/v1/lacking/Tom").await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
-        (502, "origin-refused")
+        (502, "bad-statement")
     );
     assert_eq!(get(cluster.http(0), TOM).await.text(), "630");
     let said = get(cluster.node_admin(0), "/readyz?verbose").await;

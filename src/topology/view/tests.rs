@@ -27,10 +27,11 @@ fn members(ids: &[u64]) -> Vec<Member> {
 }
 
 fn group(id: u32, name: &str) -> Group {
-    let source = Source {
+    let source = Source::Table {
         table: "scores".into(),
         key_column: "name".into(),
         value_column: "score".into(),
+        key_type: None,
     };
     let spec = GroupSpec {
         source,
