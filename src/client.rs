@@ -56,9 +56,12 @@ pub struct Answer {
 #[must_use]
 pub fn key_url(base: &str, group: &str, key: &[u8]) -> String {
     let base = base.trim_end_matches('/');
-    let group = percent_encode(group.as_bytes(), RESERVED);
-    let key = percent_encode(key, RESERVED);
-    format!("{base}/v1/{group}/{key}")
+    format!("{base}/v1/{}/{}", escape(group.as_bytes()), escape(key))
+}
+
+/// The bytes as a part of a URL's path.
+pub fn escape(bytes: &[u8]) -> impl std::fmt::Display {
+    percent_encode(bytes, RESERVED)
 }
 
 /// Sends one request without a body and reads the whole answer, within 30 s.

@@ -72,13 +72,18 @@ pub(super) fn groups(config: &Config) -> Result<Option<Vec<(String, GroupSpec)>>
     let Some(path) = &config.cluster.groups else {
         return Ok(None);
     };
+    let groups = groups_of(path)?;
+    check_sizes(config, &path.display().to_string(), &groups)?;
+    Ok(Some(groups))
+}
+
+/// The groups that a file describes.
+pub(super) fn groups_of(path: &Path) -> Result<Vec<(String, GroupSpec)>, Failure> {
     let (name, text) = (path.display().to_string(), read(path)?);
-    let groups = read_groups(SourceFile {
+    Ok(read_groups(SourceFile {
         name: &name,
         text: &text,
-    })?;
-    check_sizes(config, &name, &groups)?;
-    Ok(Some(groups))
+    })?)
 }
 
 /// A value that may be stored must fit in the cache and in a message.
@@ -205,15 +210,23 @@ pub(super) fn identify<'a>(
 
 /// The origin that `origin.url` names; none if it is not set.
 pub(super) fn origin(config: &Config) -> Result<Option<Arc<dyn Origin>>, Failure> {
-    let Some(url) = &config.origin.url else {
-        return Ok(None);
-    };
+    let url = config.origin.url.as_ref();
+    url.map(|url| open_origin("origin.url", url, faults(config)))
+        .transpose()
+}
+
+/// Opens the origin at `url`, which `setting` was given as. Only the embedded one misbehaves.
+pub(super) fn open_origin(
+    setting: &str,
+    url: &OriginUrl,
+    faults: Faults,
+) -> Result<Arc<dyn Origin>, Failure> {
     match url {
-        OriginUrl::Memory(path) => origin::open_rows(path, faults(config))
-            .map(Some)
-            .map_err(|error| Failure::Usage(error.to_string())),
+        OriginUrl::Memory(path) => {
+            origin::open_rows(path, faults).map_err(|error| Failure::Usage(error.to_string()))
+        }
         OriginUrl::Postgres(url) => Err(Failure::Usage(format!(
-            "origin.url: {url}: this version loads from memory:FILE only, not from PostgreSQL"
+            "{setting}: {url}: this version loads from memory:FILE only, not from PostgreSQL"
         ))),
     }
 }

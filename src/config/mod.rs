@@ -35,7 +35,7 @@ pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;
 pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process};
-pub use value::ByteSize;
+pub use value::{ByteSize, parse_duration, show_duration};
 
 use report::Mistakes;
 use settings::Settings;

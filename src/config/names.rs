@@ -42,6 +42,26 @@ pub enum OriginUrl {
     Postgres(PostgresUrl),
 }
 
+impl OriginUrl {
+    /// What an origin is written as.
+    pub const EXPECTED: &str = "\"memory:FILE\", \"postgres://…\" or \"postgresql://…\"";
+
+    /// Reads an origin; `None` if it is not [`OriginUrl::EXPECTED`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.contains('\0') {
+            return None;
+        }
+        match text.split_once(':')? {
+            ("memory", file) if !file.is_empty() => Some(Self::Memory(PathBuf::from(file))),
+            ("postgres" | "postgresql", rest) if rest.len() > 2 && rest.starts_with("//") => {
+                Some(Self::Postgres(PostgresUrl(text.to_owned())))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A `postgres://` URL. `Debug` and `Display` hide its credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl(String);
@@ -151,18 +171,7 @@ pub(super) const OPTIONAL_ORIGIN: Text<Option<OriginUrl>> = Text {
         if text.is_empty() {
             return Some(None);
         }
-        if text.contains('\0') {
-            return None;
-        }
-        match text.split_once(':')? {
-            ("memory", file) if !file.is_empty() => {
-                Some(Some(OriginUrl::Memory(PathBuf::from(file))))
-            }
-            ("postgres" | "postgresql", rest) if rest.len() > 2 && rest.starts_with("//") => {
-                Some(Some(OriginUrl::Postgres(PostgresUrl(text.to_owned()))))
-            }
-            _ => None,
-        }
+        OriginUrl::parse(text).map(Some)
     },
     write: |url| match url {
         None => String::new(),

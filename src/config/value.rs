@@ -71,7 +71,8 @@ impl fmt::Display for ByteSize {
 }
 
 /// Reads `250ms`, `10s`, `5m`, `1h` or `30d`; `None` if it is none of them or does not fit.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_number(text)?;
     number
         .checked_mul(unit_named(&DURATION_UNITS, unit)?)
@@ -79,7 +80,8 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration in the largest unit that divides it. Settings have whole milliseconds.
-pub(super) fn show_duration(duration: Duration) -> String {
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (unit, factor) = largest_unit(&DURATION_UNITS, ms);
     format!("{}{unit}", ms / factor)
@@ -249,7 +251,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
             ByteSize::parse(&text);
-            parse_duration(&text);
+            let _read = parse_duration(&text);
             Given::Word(text).scalar().describe();
         }
     }
