@@ -3,9 +3,9 @@
 //! This is the map. Layers, each of which knows only those below it; a test holds the rule:
 //!
 //! ```text
-//! main → cli → dev → roles      node · frontend          wiring and policy; never import one another
-//!                  → adapters   rpc · origin · http …    one outside thing each; never import one another
-//!                  → pure       cache · topology · …     no I/O, no clock, no spawn
+//! main → cli → dev → roles      node · frontend · loadgen  wiring and policy; never import one another
+//!                  → adapters   rpc · origin · http …      one outside thing each; never import one another
+//!                  → pure       cache · topology · …       no I/O, no clock, no spawn
 //! ```
 //!
 //! Three walks:
@@ -54,6 +54,8 @@ pub mod origin;
 pub mod node;
 
 pub mod frontend;
+
+pub mod loadgen;
 
 // All of it together.
 pub mod dev;

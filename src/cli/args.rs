@@ -1,11 +1,13 @@
 //! What may be typed. Flags that stand for a setting are overrides of the configuration, no more.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::config::Flag;
+use crate::config::{Flag, OriginUrl, parse_duration};
 use crate::dev::MAX_NODES;
+use crate::loadgen::plan::{Arrivals, Distribution};
 
 /// A distributed read-through cache in front of PostgreSQL.
 #[derive(Debug, Parser)]
@@ -27,6 +29,8 @@ pub(super) enum Command {
     Get(Get),
     /// Delete a key's cached value: it is never served again
     Del(Del),
+    /// Ask frontends for keys at a pace, and tell how that went
+    Loadgen(Box<Loadgen>),
     /// Exit 0 if the process on this machine is alive, 1 if not
     Healthcheck(Healthcheck),
 }
@@ -146,6 +150,72 @@ pub(super) struct Del {
     pub(super) expire: bool,
     #[command(flatten)]
     pub(super) url: Url,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Loadgen {
+    /// A frontend's base URL; may be repeated: connections are spread over all
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9999"
+    )]
+    pub(super) urls: Vec<String>,
+    /// The cache group
+    #[arg(long, value_name = "NAME")]
+    pub(super) group: String,
+    /// How many keys there are to ask for
+    #[arg(long, value_name = "N")]
+    pub(super) keys: u64,
+    /// How an index from 1 to N becomes a key, for example 'user-{}'
+    #[arg(long, value_name = "TEXT", default_value = "{}")]
+    pub(super) key_format: String,
+    /// Which keys how often: zipf:EXPONENT (ranks scattered over the keys), uniform, or hot:K (the
+    /// first K keys alike)
+    #[arg(long, value_name = "WHICH", default_value = "zipf:0.99")]
+    pub(super) distribution: Distribution,
+    /// Open loop, the default: this many requests per second, whatever became of the earlier ones
+    /// [default: 1000]
+    #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
+    pub(super) rate: Option<f64>,
+    /// How an open loop spaces its requests: even or poisson [default: even]
+    #[arg(long, value_name = "HOW")]
+    pub(super) arrivals: Option<Arrivals>,
+    /// How many connections an open loop may open [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub(super) max_connections: Option<usize>,
+    /// Closed loop: this many connections, each asking again when its answer is in
+    #[arg(long, value_name = "N")]
+    pub(super) connections: Option<usize>,
+    /// How long to record
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(super) duration: Duration,
+    /// How long to send before that, unrecorded
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub(super) warmup: Duration,
+    /// How long one request may take
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(super) timeout: Duration,
+    /// Another seed gives another sequence of keys
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Write the report to this file as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Compare every key's last answer with this origin after the run
+    #[arg(long, value_name = "URL", requires = "groups", value_parser = origin_url)]
+    pub(super) verify_with: Option<OriginUrl>,
+    /// The file that describes the cache groups, for --verify-with
+    #[arg(long, value_name = "FILE", requires = "verify_with")]
+    pub(super) groups: Option<PathBuf>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a duration such as 250ms, 10s or 5m".into())
+}
+
+fn origin_url(text: &str) -> Result<OriginUrl, String> {
+    OriginUrl::parse(text).ok_or_else(|| format!("expected {}", OriginUrl::EXPECTED))
 }
 
 #[derive(Debug, ClapArgs)]

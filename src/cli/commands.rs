@@ -255,7 +255,7 @@ pub(super) async fn healthcheck(args: args::Healthcheck) -> Result<(), Failure> 
 }
 
 /// Writes a result to stdout, with a line's end if a person reads it.
-fn write(result: &[u8], newline: bool) -> Result<(), Failure> {
+pub(super) fn write(result: &[u8], newline: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(result).and_then(|()| {
         if newline {

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod loadgen;
 mod setup;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(args) => commands::dev(args).await,
         Command::Get(args) => commands::get(args).await,
         Command::Del(args) => commands::del(args).await,
+        Command::Loadgen(args) => loadgen::loadgen(*args).await,
         Command::Healthcheck(args) => commands::healthcheck(args).await,
     }
 }

@@ -1,0 +1,508 @@
+//! What a run is to do, checked before anything is sent: every mistake at once, with what would be
+//! right. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::config::show_duration;
+use crate::hash::MAX_KEY_BYTES;
+
+/// What an open loop sends per second if neither a rate nor connections are given.
+pub const DEFAULT_RATE_PER_SECOND: f64 = 1000.0;
+
+/// How many connections an open loop may open unless told otherwise.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
+
+/// Each connection is a file descriptor, here and in the frontend.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+/// More than one generator can send.
+pub const MAX_RATE_PER_SECOND: f64 = 1_000_000.0;
+
+/// The largest key space: a Zipf sample needs no table, but 64-bit floats must tell ranks apart.
+pub const MAX_KEYS: u64 = 1_000_000_000;
+
+/// The largest key space of a run that verifies: it keeps 13 bytes per key.
+pub const MAX_VERIFIED_KEYS: u64 = 10_000_000;
+
+/// How many frontends one run asks.
+const MAX_URLS: usize = 64;
+
+/// Beyond it nearly every request is for one key.
+const MAX_EXPONENT: f64 = 10.0;
+
+const MIN_DURATION: Duration = Duration::from_millis(100);
+const MAX_DURATION: Duration = Duration::from_hours(24);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Where the index of a key stands in a key's format.
+const PLACE: &str = "{}";
+
+/// Which keys are asked for how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// The key of rank r is asked for in proportion to r to the power of minus this exponent.
+    Zipf(f64),
+    /// All keys alike.
+    Uniform,
+    /// The first keys, this many, alike, and no other.
+    Hot(u64),
+}
+
+impl FromStr for Distribution {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = match text.split_once(':') {
+            None if text == "uniform" => Some(Self::Uniform),
+            Some(("zipf", exponent)) => exponent
+                .parse()
+                .ok()
+                .filter(|exponent| *exponent > 0.0 && *exponent <= MAX_EXPONENT)
+                .map(Self::Zipf),
+            Some(("hot", keys)) => keys.parse().ok().filter(|keys| *keys > 0).map(Self::Hot),
+            _ => None,
+        };
+        read.ok_or_else(|| {
+            format!(
+                "expected zipf:S with S above 0 and at most {MAX_EXPONENT}, uniform, or hot:K with K \
+                 keys, for example zipf:0.99"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zipf(exponent) => write!(f, "zipf:{exponent}"),
+            Self::Uniform => f.write_str("uniform"),
+            Self::Hot(keys) => write!(f, "hot:{keys}"),
+        }
+    }
+}
+
+/// How an open loop spaces its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// One after the other at equal distances.
+    Even,
+    /// At random, as many independent callers would.
+    Poisson,
+}
+
+impl FromStr for Arrivals {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "even" => Ok(Self::Even),
+            "poisson" => Ok(Self::Poisson),
+            _ => Err("expected even or poisson".into()),
+        }
+    }
+}
+
+impl fmt::Display for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Even => "even",
+            Self::Poisson => "poisson",
+        })
+    }
+}
+
+/// What decides when a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pacing {
+    /// The clock: a stall delays no later request's intended time, so that none of it is hidden.
+    Open {
+        /// Requests per second.
+        rate_per_second: f64,
+        /// Their spacing.
+        arrivals: Arrivals,
+        /// The bound on connections; at it, requests wait for one.
+        max_connections: usize,
+    },
+    /// The answers: each connection sends the next request when its answer is in.
+    Closed {
+        /// How many.
+        connections: usize,
+    },
+}
+
+/// A frontend to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As it was given.
+    pub url: String,
+    /// A name or an address.
+    pub host: String,
+    /// 80 if the URL names none.
+    pub port: u16,
+    /// What stands before `/v1/`, usually nothing.
+    pub base: String,
+}
+
+/// What was asked for, before it is checked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Base URLs of frontends.
+    pub urls: Vec<String>,
+    /// The cache group.
+    pub group: String,
+    /// The size of the key space.
+    pub keys: u64,
+    /// How an index becomes a key.
+    pub key_format: String,
+    /// Which keys how often.
+    pub distribution: Distribution,
+    /// For an open loop.
+    pub rate_per_second: Option<f64>,
+    /// For an open loop.
+    pub arrivals: Option<Arrivals>,
+    /// For an open loop.
+    pub max_connections: Option<usize>,
+    /// For a closed loop.
+    pub connections: Option<usize>,
+    /// How long requests are recorded.
+    pub duration: Duration,
+    /// How long requests are sent before that.
+    pub warmup: Duration,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Decides the sequence of keys.
+    pub seed: u64,
+    /// Whether every body is compared with the origin.
+    pub verifies: bool,
+}
+
+/// A checked plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// At least one.
+    pub targets: Vec<Target>,
+    /// The cache group.
+    pub group: String,
+    /// The size of the key space.
+    pub keys: u64,
+    /// How an index becomes a key.
+    pub key_format: String,
+    /// Which keys how often.
+    pub distribution: Distribution,
+    /// When requests are sent.
+    pub pacing: Pacing,
+    /// How long requests are recorded.
+    pub duration: Duration,
+    /// How long requests are sent before that.
+    pub warmup: Duration,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Decides the sequence of keys.
+    pub seed: u64,
+}
+
+/// The plan cannot be carried out. One line per mistake.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct PlanError(Vec<String>);
+
+impl Plan {
+    /// Checks what was asked for.
+    ///
+    /// # Errors
+    /// Every mistake, with what would be right.
+    pub fn new(asked: Asked) -> Result<Self, PlanError> {
+        let mut mistakes = Vec::new();
+        let targets = targets(&asked.urls, &mut mistakes);
+        check_keys(&asked, &mut mistakes);
+        check_times(&asked, &mut mistakes);
+        let pacing = pacing(&asked, &mut mistakes);
+        if !mistakes.is_empty() {
+            return Err(PlanError(mistakes));
+        }
+        Ok(Self {
+            targets,
+            group: asked.group,
+            keys: asked.keys,
+            key_format: asked.key_format,
+            distribution: asked.distribution,
+            pacing,
+            duration: asked.duration,
+            warmup: asked.warmup,
+            timeout: asked.timeout,
+            seed: asked.seed,
+        })
+    }
+
+    /// When the last request is due, from the start.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        self.warmup + self.duration
+    }
+
+    /// What stands before and after the index in a key.
+    #[must_use]
+    pub fn key_parts(&self) -> (&str, &str) {
+        self.key_format
+            .split_once(PLACE)
+            .expect("a plan's key format was checked")
+    }
+}
+
+fn targets(urls: &[String], mistakes: &mut Vec<String>) -> Vec<Target> {
+    if urls.is_empty() || urls.len() > MAX_URLS {
+        mistakes.push(format!(
+            "--url: {} given; expected 1 to {MAX_URLS}",
+            urls.len()
+        ));
+    }
+    let mut targets = Vec::new();
+    for url in urls.iter().take(MAX_URLS) {
+        match target(url) {
+            Some(target) => targets.push(target),
+            None => mistakes.push(format!(
+                "--url: {url:?} is not a usable URL; give for example http://127.0.0.1:9999"
+            )),
+        }
+    }
+    targets
+}
+
+fn target(url: &str) -> Option<Target> {
+    let uri: Uri = url.parse().ok()?;
+    if uri.scheme_str() != Some("http") || uri.query().is_some() {
+        return None;
+    }
+    let host = uri.host().filter(|host| !host.is_empty())?;
+    Some(Target {
+        url: url.to_owned(),
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: uri.port_u16().unwrap_or(80),
+        base: uri.path().trim_end_matches('/').to_owned(),
+    })
+}
+
+fn check_keys(asked: &Asked, mistakes: &mut Vec<String>) {
+    if asked.group.is_empty() {
+        mistakes.push("--group is empty; give the name of a cache group".into());
+    }
+    let (most, why) = if asked.verifies {
+        (MAX_VERIFIED_KEYS, " with --verify-with")
+    } else {
+        (MAX_KEYS, "")
+    };
+    if asked.keys == 0 || asked.keys > most {
+        mistakes.push(format!(
+            "--keys is {}; expected 1 to {most}{why}",
+            asked.keys
+        ));
+    }
+    if asked.key_format.matches(PLACE).count() != 1 {
+        mistakes.push(format!(
+            "--key-format is {:?}; expected {{}} once, where the index goes, for example \"user-{{}}\"",
+            asked.key_format
+        ));
+    }
+    let longest = asked.key_format.len() + asked.keys.to_string().len() - PLACE.len();
+    if asked.key_format.len() >= PLACE.len() && longest > MAX_KEY_BYTES {
+        mistakes.push(format!(
+            "--key-format makes keys of up to {longest} bytes; expected at most {MAX_KEY_BYTES}"
+        ));
+    }
+    if let Distribution::Hot(hot) = asked.distribution
+        && hot > asked.keys
+    {
+        mistakes.push(format!(
+            "--distribution is hot:{hot}, and --keys is {}; expected at most that many hot keys",
+            asked.keys
+        ));
+    }
+}
+
+fn check_times(asked: &Asked, mistakes: &mut Vec<String>) {
+    for (flag, given, min, max) in [
+        ("--duration", asked.duration, MIN_DURATION, MAX_DURATION),
+        ("--warmup", asked.warmup, Duration::ZERO, MAX_DURATION),
+        ("--timeout", asked.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
+    ] {
+        if given < min || given > max {
+            let [given, min, max] = [given, min, max].map(show_duration);
+            mistakes.push(format!("{flag} is {given}; expected {min} to {max}"));
+        }
+    }
+}
+
+fn pacing(asked: &Asked, mistakes: &mut Vec<String>) -> Pacing {
+    for (flag, given) in [
+        ("--connections", asked.connections),
+        ("--max-connections", asked.max_connections),
+    ] {
+        if let Some(given) = given
+            && !(1..=MAX_CONNECTIONS).contains(&given)
+        {
+            mistakes.push(format!(
+                "{flag} is {given}; expected 1 to {MAX_CONNECTIONS}"
+            ));
+        }
+    }
+    if let Some(connections) = asked.connections {
+        let of_open = [
+            ("--rate", asked.rate_per_second.is_some()),
+            ("--arrivals", asked.arrivals.is_some()),
+            ("--max-connections", asked.max_connections.is_some()),
+        ];
+        for (flag, _) in of_open.iter().filter(|(_, is_given)| *is_given) {
+            mistakes.push(format!(
+                "--connections is the closed loop and {flag} the open one; give one of them"
+            ));
+        }
+        return Pacing::Closed { connections };
+    }
+    let rate_per_second = asked.rate_per_second.unwrap_or(DEFAULT_RATE_PER_SECOND);
+    // Written so that NaN is a mistake too.
+    if !(rate_per_second > 0.0 && rate_per_second <= MAX_RATE_PER_SECOND) {
+        mistakes.push(format!(
+            "--rate is {rate_per_second}; expected more than 0 and at most {MAX_RATE_PER_SECOND} per second"
+        ));
+    }
+    Pacing::Open {
+        rate_per_second,
+        arrivals: asked.arrivals.unwrap_or(Arrivals::Even),
+        max_connections: asked.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Ten seconds of an open loop, as the defaults have it.
+    pub(in crate::loadgen) fn asked() -> Asked {
+        Asked {
+            urls: vec!["http://127.0.0.1:9999".into()],
+            group: "scores".into(),
+            keys: 1000,
+            key_format: "key-{}".into(),
+            distribution: Distribution::Zipf(0.99),
+            rate_per_second: None,
+            arrivals: None,
+            max_connections: None,
+            connections: None,
+            duration: Duration::from_secs(10),
+            warmup: Duration::ZERO,
+            timeout: Duration::from_secs(10),
+            seed: 1,
+            verifies: false,
+        }
+    }
+
+    #[test]
+    fn a_distribution_reads_back_and_nonsense_is_refused() {
+        for text in ["zipf:0.99", "zipf:1", "uniform", "hot:10"] {
+            assert_eq!(text.parse::<Distribution>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "zipf",
+            "zipf:",
+            "zipf:0",
+            "zipf:-1",
+            "zipf:NaN",
+            "zipf:11",
+            "hot:0",
+            "hot",
+            "hot:-1",
+            "uniform:1",
+            "Zipf:1",
+        ] {
+            let error = text.parse::<Distribution>().unwrap_err();
+            assert!(error.contains("zipf:0.99"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn neither_rate_nor_connections_is_an_even_open_loop_of_1000() {
+        let plan = Plan::new(asked()).unwrap();
+        let expected = Pacing::Open {
+            rate_per_second: 1000.0,
+            arrivals: Arrivals::Even,
+            max_connections: 1024,
+        };
+        assert_eq!(plan.pacing, expected);
+        assert_eq!(plan.key_parts(), ("key-", ""));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let wrong = Asked {
+            urls: vec!["https://h".into(), "nonsense with spaces".into()],
+            group: String::new(),
+            keys: 10,
+            key_format: "user".into(),
+            distribution: Distribution::Hot(11),
+            rate_per_second: Some(5.0),
+            connections: Some(0),
+            duration: Duration::ZERO,
+            ..asked()
+        };
+        let error = Plan::new(wrong).unwrap_err();
+        let told = [
+            "\"https://h\" is not a usable URL",
+            "\"nonsense with spaces\" is not",
+            "--group is empty",
+            "expected {} once",
+            "hot:11, and --keys is 10",
+            "--duration is 0ms; expected 100ms to 1d",
+            "--connections is 0",
+            "--connections is the closed loop and --rate the open one",
+        ];
+        assert_eq!(error.0.len(), told.len(), "{error}");
+        for part in told {
+            assert!(error.to_string().contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn rates_and_key_spaces_are_bounded() {
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e7] {
+            let wrong = Asked {
+                rate_per_second: Some(rate),
+                ..asked()
+            };
+            let error = Plan::new(wrong).unwrap_err().to_string();
+            assert!(error.contains("--rate is"), "{rate}: {error}");
+        }
+        for (keys, verifies, is_good) in [
+            (0, false, false),
+            (MAX_KEYS, false, true),
+            (MAX_KEYS + 1, false, false),
+            (MAX_VERIFIED_KEYS, true, true),
+            (MAX_VERIFIED_KEYS + 1, true, false),
+        ] {
+            let plan = Plan::new(Asked {
+                keys,
+                verifies,
+                ..asked()
+            });
+            assert_eq!(plan.is_ok(), is_good, "{keys} {verifies}");
+        }
+        let long = Asked {
+            key_format: format!("{}{{}}", "k".repeat(MAX_KEY_BYTES)),
+            ..asked()
+        };
+        assert!(Plan::new(long).is_err());
+    }
+
+    #[test]
+    fn a_target_may_have_a_port_a_path_and_an_ipv6_address() {
+        let target = target("http://[::1]:81/cache/").unwrap();
+        let parts = (target.host.as_str(), target.port, target.base.as_str());
+        assert_eq!(parts, ("::1", 81, "/cache"));
+        assert_eq!(super::target("http://h").unwrap().port, 80);
+    }
+}
