@@ -87,8 +87,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
     fn send_due(self: &Rc<Self>, share: &Rc<Share>, tasks: &mut JoinSet<()>) {
         let now = share.work.start.elapsed();
         while let Some(due) = self.next_due(now) {
-            let targets = share.work.routes.len();
-            let target = usize::try_from(due.number % targets as u64).expect("fewer than targets");
+            let target = self.target(due);
             if let Some(seat) = self.idle_seat(target) {
                 self.times.borrow_mut().next();
                 seat.next.set(Some(due));
@@ -102,6 +101,12 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
                 return;
             }
         }
+    }
+
+    /// Requests go to the targets in turn.
+    fn target(&self, due: Due) -> usize {
+        let targets = self.idle.borrow().len() as u64;
+        usize::try_from(due.number % targets).expect("fewer than targets")
     }
 
     /// An idle connection: to this target if there is one or one may be opened, else to any.
@@ -126,7 +131,10 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
         if self.is_closed.get() {
             return None;
         }
-        if let Some(due) = self.next_due(share.work.start.elapsed()) {
+        // The bell rings for those that are not for this connection and may have another.
+        let is_mine = |due: &Due| self.room.get() == 0 || self.target(*due) == target;
+        let due = self.next_due(share.work.start.elapsed());
+        if let Some(due) = due.filter(is_mine) {
             let mut times = self.times.borrow_mut();
             times.next();
             if times.peek().is_none() {
@@ -143,7 +151,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
     /// Lets connections end after what they are doing.
     fn close(&self) {
         self.is_closed.set(true);
-        for seat in self.idle.borrow_mut().drain(..).flatten() {
+        for seat in self.idle.borrow_mut().iter_mut().flat_map(std::mem::take) {
             seat.called.notify_one();
         }
     }

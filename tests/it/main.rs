@@ -20,6 +20,7 @@ mod greedy_clients;
 mod grpc;
 mod keys;
 mod killed_node;
+mod loadgen;
 mod lost_nodes;
 mod many_keys;
 mod protocol;
