@@ -95,6 +95,17 @@ pub(super) struct Connection {
     pub(super) connects: u64,
 }
 
+impl Asked {
+    /// One that was not sent, for want of a connection.
+    pub(super) fn unconnected() -> Self {
+        Self {
+            sent: None,
+            ended: Instant::now(),
+            result: Err(Cause::Connect),
+        }
+    }
+}
+
 impl Connection {
     /// One that is not open yet.
     pub(super) fn new(route: Route) -> Self {
@@ -104,6 +115,15 @@ impl Connection {
             link: None,
             connects: 0,
         }
+    }
+
+    /// Opens it before the first request. True if that went well.
+    pub(super) async fn open(&mut self) -> bool {
+        let deadline = Instant::now() + self.route.timeout;
+        self.connects += 1;
+        let link = timeout_at(deadline, Link::open(self.route.address)).await;
+        self.link = link.ok().and_then(Result::ok);
+        self.link.is_some()
     }
 
     /// Asks for the key with this index.
@@ -258,5 +278,71 @@ fn cause(error: &hyper::Error) -> Cause {
         Cause::Protocol
     } else {
         Cause::Closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::super::plan::Plan;
+    use super::super::plan::tests::asked;
+    use super::*;
+
+    /// Answers one request per connection, then closes it, then takes the next.
+    async fn one_request_each(listener: TcpListener, reply: &'static [u8]) {
+        loop {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.unwrap() > 0 && line != "\r\n" {
+                line.clear();
+            }
+            stream.write_all(reply).await.unwrap();
+        }
+    }
+
+    async fn connection(reply: &'static [u8]) -> (Connection, Keys) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let route = Route {
+            address: listener.local_addr().unwrap(),
+            host: HeaderValue::from_static("test"),
+            path_start: "/v1/g/".into(),
+            timeout: Duration::from_secs(30),
+            hashes: true,
+        };
+        tokio::spawn(one_request_each(listener, reply));
+        (
+            Connection::new(route),
+            Keys::new(&Plan::new(asked()).unwrap()),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_idle_is_opened_again_and_no_request_fails() {
+        let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n630";
+        let (mut connection, keys) = connection(reply).await;
+        for connects in 1..=3 {
+            let asked = connection.get(&keys, 1).await;
+            let reply = asked.result.unwrap();
+            let seen = (reply.status, reply.body_bytes, reply.body_hash);
+            assert_eq!(seen, (200, 3, xxhash_rust::xxh3::xxh3_64(b"630")));
+            assert_eq!(connection.connects, connects);
+            // When the server has answered this, it has closed the other one, and we were told.
+            let mut other = TcpStream::connect(connection.route.address).await.unwrap();
+            other.write_all(b"\r\n").await.unwrap();
+            other.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_says_close_is_the_last_of_its_connection() {
+        let reply = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+        let (mut connection, keys) = connection(reply).await;
+        for connects in 1..=3 {
+            let asked = connection.get(&keys, 1).await;
+            assert_eq!(asked.result.unwrap().status, 204);
+            assert_eq!(connection.connects, connects);
+        }
     }
 }

@@ -13,13 +13,17 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::connection::Connection;
+use super::connection::{Asked, Connection};
 use super::pace::{Due, Pace};
 use super::plan::Arrivals;
 use super::worker::Share;
 
 /// How long after the end of the plan requests that are overdue are still sent.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// Connections of one worker that are being opened at once. Opening one costs more than a request: as
+/// many as there are requests to send would keep both sides from sending any.
+const MAX_OPENING: usize = 16;
 
 /// Keys of an open loop are one sequence, whichever connection asks for them.
 const STREAM: u64 = 0;
@@ -38,6 +42,7 @@ pub(super) async fn run(
         times: RefCell::new(pace.share(work.number, work.workers).peekable()),
         idle: RefCell::new(vec![Vec::new(); work.routes.len()]),
         room: Cell::new(share_of(max_connections, work.number, work.workers)),
+        opening: Cell::new(0),
         is_closed: Cell::new(false),
     });
     let mut tasks = JoinSet::new();
@@ -79,6 +84,8 @@ struct Pool<T: Iterator<Item = Due>> {
     idle: RefCell<Vec<Vec<Rc<Seat>>>>,
     /// How many more connections may be opened.
     room: Cell<usize>,
+    /// How many are being opened.
+    opening: Cell<usize>,
     is_closed: Cell<bool>,
 }
 
@@ -92,15 +99,20 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
                 self.times.borrow_mut().next();
                 seat.next.set(Some(due));
                 seat.called.notify_one();
-            } else if self.room.get() > 0 {
+            } else if self.may_open() {
                 self.times.borrow_mut().next();
                 self.room.set(self.room.get() - 1);
+                self.opening.set(self.opening.get() + 1);
                 let task = converse(Rc::clone(self), Rc::clone(share), target, due);
                 tasks.spawn_local(task);
             } else {
                 return;
             }
         }
+    }
+
+    fn may_open(&self) -> bool {
+        self.room.get() > 0 && self.opening.get() < MAX_OPENING
     }
 
     /// Requests go to the targets in turn.
@@ -115,7 +127,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
         if let Some(seat) = idle[target].pop() {
             return Some(seat);
         }
-        if self.room.get() > 0 {
+        if self.may_open() {
             return None;
         }
         idle.iter_mut().find_map(Vec::pop)
@@ -132,7 +144,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
             return None;
         }
         // The bell rings for those that are not for this connection and may have another.
-        let is_mine = |due: &Due| self.room.get() == 0 || self.target(*due) == target;
+        let is_mine = |due: &Due| !self.may_open() || self.target(*due) == target;
         let due = self.next_due(share.work.start.elapsed());
         if let Some(due) = due.filter(is_mine) {
             let mut times = self.times.borrow_mut();
@@ -174,15 +186,28 @@ where
     let work = &share.work;
     let mut connection = Connection::new(work.routes[target].clone());
     let seat = Rc::new(Seat::default());
-    let mut next = Some(first);
-    while let Some(due) = next {
-        let index = work.keys.index(STREAM, due.number);
-        share.began();
-        let asked = connection.get(&work.keys, index).await;
-        share.ended(&asked, index, due.at, true);
+    let index = |due: Due| work.keys.index(STREAM, due.number);
+    let mut due = first;
+    share.began();
+    let is_open = connection.open().await;
+    pool.opening.set(pool.opening.get() - 1);
+    // Requests may wait for their turn to open one.
+    work.bell.notify_one();
+    let mut asked = if is_open {
+        connection.get(&work.keys, index(due)).await
+    } else {
+        Asked::unconnected()
+    };
+    loop {
+        share.ended(&asked, index(due), due.at, true);
         let connects = std::mem::take(&mut connection.connects);
         share.record(|record| record.connects += connects);
-        next = pool.next(&share, &seat, target).await;
+        let Some(next) = pool.next(&share, &seat, target).await else {
+            return;
+        };
+        due = next;
+        share.began();
+        asked = connection.get(&work.keys, index(due)).await;
     }
 }
 

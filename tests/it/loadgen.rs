@@ -144,21 +144,22 @@ async fn the_warm_up_is_sent_and_not_counted() {
     assert_eq!(report["hit_ratio"], 1.0, "20 keys were warm: {report:#}");
 }
 
-/// Answers every request with an empty 200; the one with this number, over all connections, after
-/// [`STALL`].
-async fn stalling_server(stalls_at: u64) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (asked, _) = watch::channel(0_u64);
+/// A server that answers every request with an empty 200; the one with this number, over all
+/// connections, after `stall`. Tells how many it was asked.
+async fn server(stalls_at: u64, stall: Duration) -> (SocketAddr, watch::Receiver<u64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (asked, seen) = watch::channel(0_u64);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, asked.clone(), stalls_at));
+            tokio::spawn(answer(stream, asked.clone(), stalls_at, stall));
         }
     });
-    address
+    (address, seen)
 }
 
-async fn answer(stream: TcpStream, asked: watch::Sender<u64>, stalls_at: u64) {
+async fn answer(stream: TcpStream, asked: watch::Sender<u64>, stalls_at: u64, stall: Duration) {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
@@ -166,7 +167,7 @@ async fn answer(stream: TcpStream, asked: watch::Sender<u64>, stalls_at: u64) {
             asked.send_modify(|asked| *asked += 1);
             let number = *asked.borrow();
             if number == stalls_at {
-                sleep(STALL).await;
+                sleep(stall).await;
             }
             let reply = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
             if stream.write_all(reply).await.is_err() {
@@ -182,7 +183,7 @@ async fn a_stall_shows_in_the_p99_of_an_open_loop_and_hides_in_a_closed_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut p99_us = Vec::new();
     for pacing in ["--rate 200 --max-connections 1", "--connections 1"] {
-        let address = stalling_server(100).await;
+        let (address, _) = server(100, STALL).await;
         let args = format!(
             "--url http://{address} --group g --keys 10 --duration 3s {pacing} --json report.json"
         );
@@ -197,6 +198,11 @@ async fn a_stall_shows_in_the_p99_of_an_open_loop_and_hides_in_a_closed_one() {
                 600,
                 "none was left out: {report:#}"
             );
+            assert_eq!(
+                number(&report, "/connects"),
+                1,
+                "the bound holds: {report:#}"
+            );
             assert!(number(&report, "/late_requests") >= 150, "{report:#}");
             assert!(number(&report, "/greatest_lag_us") > 900_000, "{report:#}");
         }
@@ -207,7 +213,7 @@ async fn a_stall_shows_in_the_p99_of_an_open_loop_and_hides_in_a_closed_one() {
 #[tokio::test]
 async fn a_request_that_is_not_answered_is_counted_by_its_cause_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let address = stalling_server(10).await;
+    let (address, _) = server(10, STALL).await;
     let args = format!(
         "--url http://{address} --group g --keys 10 --duration 500ms --rate 100 --timeout 300ms --json report.json"
     );
@@ -319,16 +325,9 @@ async fn an_interrupt_ends_the_run_soon_and_it_is_reported() {
         (Signal::SIGINT, "--rate 1000"),
         (Signal::SIGTERM, "--connections 2"),
     ] {
-        let (asked, seen) = watch::channel(0_u64);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, asked.clone(), 0));
-            }
-        });
+        let (address, seen) = server(5, Duration::from_hours(1)).await;
         let args = format!(
-            "--url http://{address} --group g --keys 10 --duration 1h {pacing} --json report.json"
+            "--url http://{address} --group g --keys 10 --duration 1h --timeout 5m {pacing} --json report.json"
         );
         let process = spawn(folder.path(), &args);
         until("requests are being sent", async || {
@@ -339,6 +338,7 @@ async fn an_interrupt_ends_the_run_soon_and_it_is_reported() {
         process.signal(signal);
         let ended = process.ended().await;
         let report = report(folder.path(), &ended);
+        assert_eq!(number(&report, "/unfinished_requests"), 1, "{report:#}");
         assert_eq!(report["interrupted"], true, "{report:#}");
         assert!(number(&report, "/answered_requests") > 100, "{report:#}");
         assert_eq!(number(&report, "/failed_requests"), 0, "{report:#}");
@@ -370,7 +370,8 @@ async fn nobody_to_ask_is_told_at_once_with_1() {
 
 fn files() -> TempDir {
     let folder = crate::bad_input::files();
-    std::fs::write(folder.path().join("bad.toml"), "[groups.scores]\n").unwrap();
+    let bad = std::fs::write(folder.path().join("bad.toml"), "[groups.scores]\n");
+    bad.expect("the folder is writable");
     folder
 }
 
