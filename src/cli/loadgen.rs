@@ -7,7 +7,7 @@ use super::args;
 use super::commands::write;
 use super::setup::{groups_of, open_origin};
 use crate::ids::{Generation, GroupId};
-use crate::loadgen::plan::{Asked, Plan};
+use crate::loadgen::plan::{Options, Plan};
 use crate::loadgen::{self, Report, Truth};
 use crate::net::raise_open_files;
 use crate::origin::memory::Faults;
@@ -54,7 +54,7 @@ async fn until_signal(plan: Plan, truth: Option<Truth>) -> Result<Report, Failur
 }
 
 fn plan(args: args::Loadgen, verifies: bool) -> Result<Plan, Failure> {
-    Plan::new(Asked {
+    Plan::new(Options {
         urls: args.urls,
         group: args.group,
         keys: args.keys,

@@ -1,8 +1,8 @@
 //! A thread that rings when a request is due.
 //!
 //! tokio's timers have whole milliseconds, and a cache answers in a tenth of one: they would be most of
-//! every latency. A parked thread wakes within some ten microseconds. Busy waiting would be more
-//! exact, and take a core from the cluster that is measured.
+//! every latency. A parked thread wakes within a few tens of microseconds. Busy waiting would be
+//! more exact, and take a core from the cluster that is measured.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -287,7 +287,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::plan::Plan;
-    use super::super::plan::tests::asked;
+    use super::super::plan::tests::options;
     use super::*;
 
     /// Answers one request per connection, then closes it, then takes the next.
@@ -314,7 +314,7 @@ mod tests {
         tokio::spawn(one_request_each(listener, reply));
         (
             Connection::new(route),
-            Keys::new(&Plan::new(asked()).unwrap()),
+            Keys::new(&Plan::new(options()).unwrap()),
         )
     }
 

@@ -172,19 +172,19 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::asked;
-    use super::super::plan::{Asked, MAX_KEYS};
+    use super::super::plan::tests::options;
+    use super::super::plan::{MAX_KEYS, Options};
     use super::*;
 
     fn keys(keys: u64, distribution: Distribution, seed: u64) -> Keys {
-        let asked = Asked {
+        let options = Options {
             keys,
             distribution,
             seed,
             key_format: "a b/{}.x".into(),
-            ..asked()
+            ..options()
         };
-        Keys::new(&Plan::new(asked).unwrap())
+        Keys::new(&Plan::new(options).unwrap())
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_path_is_escaped_and_a_key_is_not() {
         let keys = keys(1000, Distribution::Uniform, 3);
-        let target = Plan::new(asked()).unwrap().targets.remove(0);
+        let target = Plan::new(options()).unwrap().targets.remove(0);
         let mut paths = Paths::new(keys.path_start(&target, "scores"));
         for index in [17, 1, 1_000_000_000] {
             let path = paths.path(&keys, index);

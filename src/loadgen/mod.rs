@@ -9,7 +9,6 @@
 //! [`Truth`] it also compares what was served with the origin.
 
 mod alarm;
-mod came;
 mod closed;
 mod connection;
 mod keys;
@@ -19,6 +18,7 @@ mod pace;
 pub mod plan;
 mod progress;
 mod record;
+mod replies;
 mod report;
 mod table;
 mod verify;
@@ -36,7 +36,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-pub use came::Came;
+pub use replies::Replies;
 pub use report::{Latency, Planned, Report};
 pub use verify::{Difference, Truth, Verification};
 

@@ -150,7 +150,7 @@ pub struct Target {
 
 /// What was asked for, before it is checked.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Options {
     /// Base URLs of frontends.
     pub urls: Vec<String>,
     /// The cache group.
@@ -216,26 +216,26 @@ impl Plan {
     ///
     /// # Errors
     /// Every mistake, with what would be right.
-    pub fn new(asked: Asked) -> Result<Self, PlanError> {
+    pub fn new(options: Options) -> Result<Self, PlanError> {
         let mut mistakes = Vec::new();
-        let targets = targets(&asked.urls, &mut mistakes);
-        check_keys(&asked, &mut mistakes);
-        check_times(&asked, &mut mistakes);
-        let pacing = pacing(&asked, &mut mistakes);
+        let targets = targets(&options.urls, &mut mistakes);
+        check_keys(&options, &mut mistakes);
+        check_times(&options, &mut mistakes);
+        let pacing = pacing(&options, &mut mistakes);
         if !mistakes.is_empty() {
             return Err(PlanError(mistakes));
         }
         Ok(Self {
             targets,
-            group: asked.group,
-            keys: asked.keys,
-            key_format: asked.key_format,
-            distribution: asked.distribution,
+            group: options.group,
+            keys: options.keys,
+            key_format: options.key_format,
+            distribution: options.distribution,
             pacing,
-            duration: asked.duration,
-            warmup: asked.warmup,
-            timeout: asked.timeout,
-            seed: asked.seed,
+            duration: options.duration,
+            warmup: options.warmup,
+            timeout: options.timeout,
+            seed: options.seed,
         })
     }
 
@@ -287,48 +287,48 @@ fn target(url: &str) -> Option<Target> {
     })
 }
 
-fn check_keys(asked: &Asked, mistakes: &mut Vec<String>) {
-    if asked.group.is_empty() {
+fn check_keys(options: &Options, mistakes: &mut Vec<String>) {
+    if options.group.is_empty() {
         mistakes.push("--group is empty; give the name of a cache group".into());
     }
-    let (most, why) = if asked.verifies {
+    let (most, why) = if options.verifies {
         (MAX_VERIFIED_KEYS, " with --verify-with")
     } else {
         (MAX_KEYS, "")
     };
-    if asked.keys == 0 || asked.keys > most {
+    if options.keys == 0 || options.keys > most {
         mistakes.push(format!(
             "--keys is {}; expected 1 to {most}{why}",
-            asked.keys
+            options.keys
         ));
     }
-    if asked.key_format.matches(PLACE).count() != 1 {
+    if options.key_format.matches(PLACE).count() != 1 {
         mistakes.push(format!(
             "--key-format is {:?}; expected {{}} once, where the index goes, for example \"user-{{}}\"",
-            asked.key_format
+            options.key_format
         ));
     }
-    let longest = asked.key_format.len() + asked.keys.to_string().len() - PLACE.len();
-    if asked.key_format.len() >= PLACE.len() && longest > MAX_KEY_BYTES {
+    let longest = options.key_format.len() + options.keys.to_string().len() - PLACE.len();
+    if options.key_format.len() >= PLACE.len() && longest > MAX_KEY_BYTES {
         mistakes.push(format!(
             "--key-format makes keys of up to {longest} bytes; expected at most {MAX_KEY_BYTES}"
         ));
     }
-    if let Distribution::Hot(hot) = asked.distribution
-        && hot > asked.keys
+    if let Distribution::Hot(hot) = options.distribution
+        && hot > options.keys
     {
         mistakes.push(format!(
             "--distribution is hot:{hot}, and --keys is {}; expected at most that many hot keys",
-            asked.keys
+            options.keys
         ));
     }
 }
 
-fn check_times(asked: &Asked, mistakes: &mut Vec<String>) {
+fn check_times(options: &Options, mistakes: &mut Vec<String>) {
     for (flag, given, min, max) in [
-        ("--duration", asked.duration, MIN_DURATION, MAX_DURATION),
-        ("--warmup", asked.warmup, Duration::ZERO, MAX_DURATION),
-        ("--timeout", asked.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
+        ("--duration", options.duration, MIN_DURATION, MAX_DURATION),
+        ("--warmup", options.warmup, Duration::ZERO, MAX_DURATION),
+        ("--timeout", options.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
     ] {
         if given < min || given > max {
             let [given, min, max] = [given, min, max].map(show_duration);
@@ -337,10 +337,10 @@ fn check_times(asked: &Asked, mistakes: &mut Vec<String>) {
     }
 }
 
-fn pacing(asked: &Asked, mistakes: &mut Vec<String>) -> Pacing {
+fn pacing(options: &Options, mistakes: &mut Vec<String>) -> Pacing {
     for (flag, given) in [
-        ("--connections", asked.connections),
-        ("--max-connections", asked.max_connections),
+        ("--connections", options.connections),
+        ("--max-connections", options.max_connections),
     ] {
         if let Some(given) = given
             && !(1..=MAX_CONNECTIONS).contains(&given)
@@ -350,11 +350,11 @@ fn pacing(asked: &Asked, mistakes: &mut Vec<String>) -> Pacing {
             ));
         }
     }
-    if let Some(connections) = asked.connections {
+    if let Some(connections) = options.connections {
         let of_open = [
-            ("--rate", asked.rate_per_second.is_some()),
-            ("--arrivals", asked.arrivals.is_some()),
-            ("--max-connections", asked.max_connections.is_some()),
+            ("--rate", options.rate_per_second.is_some()),
+            ("--arrivals", options.arrivals.is_some()),
+            ("--max-connections", options.max_connections.is_some()),
         ];
         for (flag, _) in of_open.iter().filter(|(_, is_given)| *is_given) {
             mistakes.push(format!(
@@ -363,7 +363,7 @@ fn pacing(asked: &Asked, mistakes: &mut Vec<String>) -> Pacing {
         }
         return Pacing::Closed { connections };
     }
-    let rate_per_second = asked.rate_per_second.unwrap_or(DEFAULT_RATE_PER_SECOND);
+    let rate_per_second = options.rate_per_second.unwrap_or(DEFAULT_RATE_PER_SECOND);
     // Written so that NaN is a mistake too.
     if !(rate_per_second > 0.0 && rate_per_second <= MAX_RATE_PER_SECOND) {
         mistakes.push(format!(
@@ -372,8 +372,8 @@ fn pacing(asked: &Asked, mistakes: &mut Vec<String>) -> Pacing {
     }
     Pacing::Open {
         rate_per_second,
-        arrivals: asked.arrivals.unwrap_or(Arrivals::Even),
-        max_connections: asked.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        arrivals: options.arrivals.unwrap_or(Arrivals::Even),
+        max_connections: options.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
     }
 }
 
@@ -382,8 +382,8 @@ pub(super) mod tests {
     use super::*;
 
     /// Ten seconds of an open loop, as the defaults have it.
-    pub(in crate::loadgen) fn asked() -> Asked {
-        Asked {
+    pub(in crate::loadgen) fn options() -> Options {
+        Options {
             urls: vec!["http://127.0.0.1:9999".into()],
             group: "scores".into(),
             keys: 1000,
@@ -427,7 +427,7 @@ pub(super) mod tests {
 
     #[test]
     fn neither_rate_nor_connections_is_an_even_open_loop_of_1000() {
-        let plan = Plan::new(asked()).unwrap();
+        let plan = Plan::new(options()).unwrap();
         let expected = Pacing::Open {
             rate_per_second: 1000.0,
             arrivals: Arrivals::Even,
@@ -439,7 +439,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let wrong = Asked {
+        let wrong = Options {
             urls: vec!["https://h".into(), "nonsense with spaces".into()],
             group: String::new(),
             keys: 10,
@@ -448,7 +448,7 @@ pub(super) mod tests {
             rate_per_second: Some(5.0),
             connections: Some(0),
             duration: Duration::ZERO,
-            ..asked()
+            ..options()
         };
         let error = Plan::new(wrong).unwrap_err();
         let told = [
@@ -470,9 +470,9 @@ pub(super) mod tests {
     #[test]
     fn rates_and_key_spaces_are_bounded() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e7] {
-            let wrong = Asked {
+            let wrong = Options {
                 rate_per_second: Some(rate),
-                ..asked()
+                ..options()
             };
             let error = Plan::new(wrong).unwrap_err().to_string();
             assert!(error.contains("--rate is"), "{rate}: {error}");
@@ -484,16 +484,16 @@ pub(super) mod tests {
             (MAX_VERIFIED_KEYS, true, true),
             (MAX_VERIFIED_KEYS + 1, true, false),
         ] {
-            let plan = Plan::new(Asked {
+            let plan = Plan::new(Options {
                 keys,
                 verifies,
-                ..asked()
+                ..options()
             });
             assert_eq!(plan.is_ok(), is_good, "{keys} {verifies}");
         }
-        let long = Asked {
+        let long = Options {
             key_format: format!("{}{{}}", "k".repeat(MAX_KEY_BYTES)),
-            ..asked()
+            ..options()
         };
         assert!(Plan::new(long).is_err());
     }

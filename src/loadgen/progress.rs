@@ -46,7 +46,7 @@ impl Progress {
 
     fn text(&self, second: u64, last: &Record, total: &Record) -> String {
         let rate = last.answered() as f64 / SNAPSHOT_INTERVAL.as_secs_f64();
-        let percent = total.came.hit_ratio().map(|ratio| ratio * 100.0);
+        let percent = total.replies.hit_ratio().map(|ratio| ratio * 100.0);
         let hits = percent.map_or_else(|| "no replies".into(), |hits| format!("{hits:.1} % hits"));
         let latency = |quantile| Micros(last.latency.value_at_quantile(quantile));
         let warmup = match last.warmup {
@@ -83,8 +83,8 @@ mod tests {
         last.statuses.insert(200, 1000);
         let mut total = last.clone();
         total.statuses.insert(503, 2);
-        total.came.hit = 9;
-        total.came.miss = 1;
+        total.replies.hit = 9;
+        total.replies.miss = 1;
         assert_eq!(
             progress.text(7, &last, &total),
             "7 s of 60: 1000/s, p50 250 µs, p99 250 µs, 2 errors, 90.0 % hits"

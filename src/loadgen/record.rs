@@ -7,8 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::came::Came;
 use super::connection::{Asked, Cause};
+use super::replies::Replies;
 
 /// Latencies above it are recorded as it: longer than any request may take and wait.
 const HIGHEST_LATENCY_US: u64 = 3600 * 1_000_000;
@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) latency: Histogram<u64>,
     pub(super) statuses: BTreeMap<u16, u64>,
     pub(super) failures: BTreeMap<Cause, u64>,
-    pub(super) came: Came,
+    pub(super) replies: Replies,
     pub(super) body_bytes: u64,
     pub(super) late: u64,
     pub(super) greatest_lag: Duration,
@@ -48,7 +48,7 @@ impl Record {
             latency: latency.expect("the bounds are valid"),
             statuses: BTreeMap::new(),
             failures: BTreeMap::new(),
-            came: Came::default(),
+            replies: Replies::default(),
             body_bytes: 0,
             late: 0,
             greatest_lag: Duration::ZERO,
@@ -76,7 +76,7 @@ impl Record {
                 let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
                 self.latency.saturating_record(latency_us);
                 *self.statuses.entry(reply.status).or_default() += 1;
-                self.came
+                self.replies
                     .count(reply.cache_status.as_ref().map(AsRef::as_ref));
                 self.body_bytes += reply.body_bytes;
             }
@@ -95,7 +95,7 @@ impl Record {
         for (cause, count) in &other.failures {
             *self.failures.entry(*cause).or_default() += count;
         }
-        self.came.add(&other.came);
+        self.replies.add(&other.replies);
         self.body_bytes += other.body_bytes;
         self.late += other.late;
         self.greatest_lag = self.greatest_lag.max(other.greatest_lag);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::came::Came;
 use super::connection::Cause;
 use super::plan::{Pacing, Plan};
 use super::record::Record;
+use super::replies::Replies;
 use super::verify::Verification;
 
 /// A run, told. Its JSON has these names.
@@ -51,7 +51,7 @@ pub struct Report {
     /// Requests without an answer by cause: `connect`, `timeout`, `closed`, `protocol`.
     pub failures: BTreeMap<&'static str, u64>,
     /// Answers by how they came about.
-    pub came: Came,
+    pub replies: Replies,
     /// Answers that did not wait for the origin, of all answers.
     pub hit_ratio: Option<f64>,
     /// The comparison with the origin, if one was asked for.
@@ -145,8 +145,8 @@ impl Report {
                     (cause.name(), count)
                 })
                 .collect(),
-            came: record.came,
-            hit_ratio: record.came.hit_ratio(),
+            replies: record.replies,
+            hit_ratio: record.replies.hit_ratio(),
             verification: None,
         }
     }
@@ -238,8 +238,8 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::plan::tests::asked;
-    use super::super::plan::{Asked, Plan};
+    use super::super::plan::tests::options;
+    use super::super::plan::{Options, Plan};
     use super::super::verify::Difference;
     use super::*;
 
@@ -251,21 +251,21 @@ pub(super) mod tests {
         }
         record.statuses = BTreeMap::from([(200, 990), (503, 10)]);
         record.failures = BTreeMap::from([(Cause::Timeout, 3), (Cause::Connect, 1)]);
-        record.came = Came {
+        record.replies = Replies {
             hit: 890,
             stale: 10,
             miss: 90,
             untold: 10,
             stored: 89,
             standby: 5,
-            ..Came::default()
+            ..Replies::default()
         };
         record.body_bytes = 5 << 20;
         record.late = 7;
         record.greatest_lag = Duration::from_micros(2345);
         record.connects = 12;
         record.unsent = 6;
-        let plan = Plan::new(asked()).unwrap();
+        let plan = Plan::new(options()).unwrap();
         let mut report = Report::new(&plan, &record, Duration::from_secs(10), false);
         report.verification = Some(Verification {
             keys_compared: 400,
@@ -299,7 +299,7 @@ pub(super) mod tests {
             ("/statuses/503", "10"),
             ("/failures/timeout", "3"),
             ("/failures/closed", "0"),
-            ("/came/hit", "890"),
+            ("/replies/hit", "890"),
             ("/hit_ratio", "0.9"),
             ("/verification/differences/0/served_bytes", "3"),
             ("/verification/differences/0/origin_bytes", "null"),
@@ -322,9 +322,9 @@ pub(super) mod tests {
             ..eventful()
         };
         assert_eq!(plain.failure(), None);
-        let plan = Plan::new(Asked {
+        let plan = Plan::new(Options {
             connections: Some(1),
-            ..asked()
+            ..options()
         });
         let idle = Report::new(&plan.unwrap(), &Record::new(), Duration::ZERO, true);
         assert_eq!(idle.failure().unwrap(), "no request was answered");

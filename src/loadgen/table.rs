@@ -62,7 +62,12 @@ impl Display for Report {
         line(
             f,
             "replies",
-            counts(self.came.named().iter().map(|(name, count)| (name, count))),
+            counts(
+                self.replies
+                    .named()
+                    .iter()
+                    .map(|(name, count)| (name, count)),
+            ),
         )?;
         if let Some(ratio) = self.hit_ratio {
             line(f, "hit ratio", format_args!("{:.2} %", ratio * 100.0))?;

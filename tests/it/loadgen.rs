@@ -81,21 +81,21 @@ async fn an_open_loop_counts_what_the_frontends_count() {
     let report = report(cluster.folder(), &ended);
     assert_eq!(number(&report, "/requests"), 1000, "{report:#}");
     assert_eq!(number(&report, "/statuses/200"), 1000, "{report:#}");
+    let mut counted = Vec::new();
     for (index, before) in before.iter().enumerate() {
-        let counted = frontend_requests(&cluster, index).await - before;
-        assert_eq!(
-            counted, 500.0,
-            "every other request is for frontend {index}"
-        );
+        counted.push(frontend_requests(&cluster, index).await - before);
     }
+    assert_eq!(counted.iter().sum::<f64>(), 1000.0, "{counted:?}");
+    // They take turns, except while connections are being opened on a busy machine.
+    assert!(counted.iter().all(|count| *count > 300.0), "{counted:?}");
     let loaded = cluster.loaded_keys().await;
-    let came = |how: &str| number(&report, &format!("/came/{how}"));
+    let replies = |how: &str| number(&report, &format!("/replies/{how}"));
     assert_eq!(
-        (came("miss") - came("collapsed")) as f64,
+        (replies("miss") - replies("collapsed")) as f64,
         loaded,
         "{report:#}"
     );
-    assert_eq!(came("hit") + came("miss"), 1000, "{report:#}");
+    assert_eq!(replies("hit") + replies("miss"), 1000, "{report:#}");
     assert_eq!(report["latency_from"], "intended_send");
     assert!(
         ended.stdout.starts_with("open loop: 500 requests/s, even;"),
@@ -213,14 +213,29 @@ async fn a_stall_shows_in_the_p99_of_an_open_loop_and_hides_in_a_closed_one() {
 #[tokio::test]
 async fn a_request_that_is_not_answered_is_counted_by_its_cause_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let (address, _) = server(10, STALL).await;
+    let (address, _) = server(10, Duration::from_hours(1)).await;
     let args = format!(
-        "--url http://{address} --group g --keys 10 --duration 500ms --rate 100 --timeout 300ms --json report.json"
+        "--url http://{address} --group g --keys 10 --duration 500ms --rate 100 --timeout 2s --json report.json"
     );
     let ended = run(folder.path(), &args).await;
     let report = report(folder.path(), &ended);
     assert_eq!(number(&report, "/failures/timeout"), 1, "{report:#}");
     assert_eq!(number(&report, "/statuses/200"), 49, "{report:#}");
+}
+
+#[tokio::test]
+async fn requests_that_found_no_connection_until_the_end_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, _) = server(5, Duration::from_hours(1)).await;
+    let args = format!(
+        "--url http://{address} --group g --keys 10 --duration 500ms --rate 100 --max-connections 1 --timeout 3s --json report.json"
+    );
+    let ended = run(folder.path(), &args).await;
+    let report = report(folder.path(), &ended);
+    assert_eq!(number(&report, "/answered_requests"), 4, "{report:#}");
+    assert_eq!(number(&report, "/failures/timeout"), 1, "{report:#}");
+    assert_eq!(number(&report, "/unsent_requests"), 45, "{report:#}");
+    assert_eq!(number(&report, "/requests"), 50, "{report:#}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Replies by how they came about. The first five add up to all replies; the others say more of some.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Came {
+pub struct Replies {
     /// From the cache, fresh.
     pub hit: u64,
     /// From the cache, past its time, while it was refreshed.
@@ -30,7 +30,7 @@ pub struct Came {
     pub stale_if_error: u64,
 }
 
-impl Came {
+impl Replies {
     /// Counts a reply by its `Cache-Status`.
     pub(super) fn count(&mut self, header: Option<&[u8]>) {
         let (mut is_hit, mut is_miss, mut is_expired, mut is_past) = (false, false, false, false);
@@ -122,9 +122,9 @@ mod tests {
             ("gcache; fwd=miss", &["miss"]),
             ("other", &["untold"]),
         ] {
-            let mut came = Came::default();
-            came.count(Some(header.as_bytes()));
-            let named = came.named();
+            let mut replies = Replies::default();
+            replies.count(Some(header.as_bytes()));
+            let named = replies.named();
             let counted = named.iter().filter(|(_, count)| *count == 1);
             let counted: Vec<_> = counted.map(|(name, _)| *name).collect();
             assert_eq!(counted, told, "{header}");
@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn the_hit_ratio_is_of_all_replies() {
-        let mut came = Came::default();
-        assert_eq!(came.hit_ratio(), None);
-        came.count(None);
-        came.count(Some(b"gcache; hit; ttl=1"));
-        came.count(Some(b"gcache; hit; ttl=-1"));
-        came.count(Some(b"gcache; fwd=miss; ttl=1"));
-        let mut twice = came;
-        twice.add(&came);
+        let mut replies = Replies::default();
+        assert_eq!(replies.hit_ratio(), None);
+        replies.count(None);
+        replies.count(Some(b"gcache; hit; ttl=1"));
+        replies.count(Some(b"gcache; hit; ttl=-1"));
+        replies.count(Some(b"gcache; fwd=miss; ttl=1"));
+        let mut twice = replies;
+        twice.add(&replies);
         assert_eq!(twice.hit_ratio(), Some(0.5));
     }
 }
