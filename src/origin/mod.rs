@@ -1,6 +1,7 @@
 //! The origin: where values are loaded from. One trait, one implementation per kind of origin.
 //!
-//! Called by a node's loader, in batches; nothing here caches, retries or coalesces.
+//! Called by a node's loader and by the load generator's verification, in batches; nothing here caches,
+//! retries or coalesces.
 
 pub mod memory;
 pub mod rows;
