@@ -32,6 +32,10 @@ ci: fmt-check lint doc config-check deny test
 bench *ARGS:
     cargo bench "$@"
 
+# Compare with nginx and memcached, groupcache and Redis on this machine
+bench-rivals *ARGS:
+    cargo bench --bench rivals -- "$@"
+
 # Format the code
 fmt:
     cargo fmt --all

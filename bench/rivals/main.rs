@@ -1,0 +1,145 @@
+//! gcache beside its rivals, all on this machine, under the same load, in turns. `just bench-rivals`
+//! installs them and runs it; what is compared, and why that is fair, is in bench/README.md.
+//!
+//! Every rival is started here on loopback addresses of its own and ended with this process.
+
+mod ceiling;
+mod client;
+mod fill;
+mod http;
+mod place;
+mod process;
+mod report;
+mod servers;
+mod workload;
+mod wrk;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::place::Place;
+use crate::report::{Goal, Report, Scale, note};
+
+/// The allocator of the `gcache` executable.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Compare gcache with nginx → memcached, groupcache and Redis on this machine.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Measure only this
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Fewer and shorter rounds: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// HTTP with 1, 16, 64 and 256 connections, not only with 64
+    #[arg(long)]
+    full: bool,
+    /// Rounds over all rivals [default: 5, with --quick 2]
+    #[arg(long)]
+    repeats: Option<usize>,
+    /// Seconds of one slot [default: 5, with --quick 2]
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Threads of wrk
+    #[arg(long, default_value_t = 1)]
+    wrk_threads: usize,
+    /// Where rivals.json and rivals.md go [default: bench/results, of a run of everything]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Be the HTTP server that answers a constant
+    #[arg(long, hide = true, value_name = "HOST:PORT")]
+    serve_ceiling: Option<SocketAddr>,
+    /// What cargo calls every benchmark with
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A part of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// GET hits
+    Http,
+}
+
+impl Args {
+    fn scale(&self) -> Scale {
+        let usual = if self.quick { (2, 2) } else { (5, 5) };
+        Scale {
+            repeats: self.repeats.unwrap_or(usual.0),
+            seconds: self.seconds.unwrap_or(usual.1),
+            connections: if self.full {
+                vec![1, 16, 64, 256]
+            } else {
+                vec![64]
+            },
+            wrk_threads: self.wrk_threads,
+        }
+    }
+
+    /// Only what was measured in full replaces what is kept in the repository.
+    fn folder(&self) -> Option<PathBuf> {
+        let is_whole = self.only.is_none() && !self.quick;
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results");
+        self.out.clone().or(is_whole.then(|| kept.into()))
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    gcache::net::raise_open_files();
+    if let Some(listen) = args.serve_ceiling {
+        return ceiling::serve(listen).await;
+    }
+    let report = compare(&args).await?;
+    print(&report.markdown());
+    if let Some(folder) = args.folder() {
+        report.write(&folder)?;
+        note(&format!("written to {}", folder.display()));
+    }
+    Ok(())
+}
+
+/// Measures the parts one after the other: each starts its servers afresh.
+async fn compare(args: &Args) -> anyhow::Result<Report> {
+    let scale = args.scale();
+    let place = Place::claim()?;
+    let mut report = Report::new(scale.clone());
+    if args.wants(Part::Http) {
+        let comparisons = http::measure(&place, &scale).await?;
+        report
+            .goals
+            .extend(comparisons.iter().filter_map(http_goal));
+        report.http = Some(comparisons);
+    }
+    Ok(report)
+}
+
+/// 1.5 times the better one of the two rivals.
+fn http_goal(comparison: &http::Comparison) -> Option<Goal> {
+    let rivals = comparison.rivals.iter();
+    let caches = rivals.filter(|rival| [http::RIVALS[1], http::RIVALS[2]].contains(&rival.name));
+    let better = caches.max_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second))?;
+    let errors: u64 = comparison.rivals.iter().map(|rival| rival.errors).sum();
+    Some(Goal {
+        goal: "HTTP GET hits: 1.5 × the better of nginx → memcached and groupcache, no error",
+        measured: format!(
+            "{:.2} × {} at {} connections, {errors} errors",
+            better.gcache_over_it, better.name, comparison.connections
+        ),
+        is_met: better.gcache_over_it >= 1.5 && errors == 0,
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,174 @@
+//! What is measured how often, and how it is told: Markdown for people, JSON for programs.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::http::Comparison;
+use crate::process::find;
+use crate::servers::cores;
+
+/// How much is measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Scale {
+    /// Rounds over all rivals.
+    pub(crate) repeats: usize,
+    /// Of one slot.
+    pub(crate) seconds: u64,
+    /// Of wrk.
+    pub(crate) connections: Vec<usize>,
+    pub(crate) wrk_threads: usize,
+}
+
+/// All results of one run; a part that was not asked for is none.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) date: String,
+    pub(crate) machine: String,
+    pub(crate) versions: Vec<(&'static str, String)>,
+    pub(crate) scale: Scale,
+    pub(crate) http: Option<Vec<Comparison>>,
+    pub(crate) goals: Vec<Goal>,
+}
+
+/// A goal of the design, and what was measured.
+#[derive(Serialize)]
+pub(crate) struct Goal {
+    pub(crate) goal: &'static str,
+    pub(crate) measured: String,
+    pub(crate) is_met: bool,
+}
+
+impl Report {
+    /// An empty one of this machine.
+    pub(crate) fn new(scale: Scale) -> Self {
+        Self {
+            date: said("date", &["-u", "+%F %H:%M UTC"]),
+            machine: format!("{} cores, {}", cores(), said("uname", &["-srm"])),
+            versions: vec![
+                ("gcache", env!("CARGO_PKG_VERSION").to_owned()),
+                ("nginx", said("nginx", &["-v"])),
+                ("memcached", said("memcached", &["-V"])),
+                ("redis", said("redis-server", &["--version"])),
+                ("go", said("go", &["version"])),
+                (
+                    "groupcache",
+                    said("dpkg-query", &["-W", "golang-github-golang-groupcache-dev"]),
+                ),
+            ],
+            scale,
+            http: None,
+            goals: Vec::new(),
+        }
+    }
+
+    /// Writes `rivals.json` and `rivals.md`.
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).context("the folder of the results")?;
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(folder.join("rivals.json"), json)?;
+        std::fs::write(folder.join("rivals.md"), self.markdown())?;
+        Ok(())
+    }
+
+    /// As people read it.
+    pub(crate) fn markdown(&self) -> String {
+        let Scale {
+            repeats, seconds, ..
+        } = self.scale;
+        let mut text = format!(
+            "# Rivals\n\n{}, {}. Medians of {repeats} interleaved rounds of {seconds} s.\n\n",
+            self.date, self.machine
+        );
+        let versions = self.versions.iter();
+        let versions: Vec<_> = versions
+            .map(|(name, said)| format!("- {name}: {said}"))
+            .collect();
+        text += &(versions.join("\n") + "\n\n");
+        text += &self.http.iter().flatten().map(http).collect::<String>();
+        if !self.goals.is_empty() {
+            let rows = self.goals.iter().map(|goal| {
+                let met = if goal.is_met { "met" } else { "missed" };
+                vec![goal.goal.to_owned(), goal.measured.clone(), met.to_owned()]
+            });
+            text += "## Goals\n\n";
+            text += &table(&["goal", "measured", ""], rows);
+        }
+        text
+    }
+}
+
+fn http(comparison: &Comparison) -> String {
+    let rows = comparison.rivals.iter().map(|rival| {
+        let cpu = rival.cpu_us_per_request.iter();
+        let cpu: Vec<_> = cpu.map(|(name, us)| format!("{name} {us:.1}")).collect();
+        vec![
+            format!("{} ({})", rival.name, rival.setting),
+            format!("{:.0}", rival.requests_per_second),
+            format!("{:.0}", rival.p50_us),
+            format!("{:.0}", rival.p99_us),
+            format!("{:.2}", rival.gcache_over_it),
+            rival.errors.to_string(),
+            cpu.join(", "),
+        ]
+    });
+    let columns = [
+        "HTTP GET hits",
+        "requests/s",
+        "p50 µs",
+        "p99 µs",
+        "gcache over it",
+        "errors",
+        "CPU µs per request",
+    ];
+    format!(
+        "## {} connections, wrk with {} threads\n\n{}\n",
+        comparison.connections,
+        comparison.wrk_threads,
+        table(&columns, rows)
+    )
+}
+
+/// A table in Markdown.
+pub(crate) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = format!(
+        "| {} |\n|{}\n",
+        columns.join(" | "),
+        "---|".repeat(columns.len())
+    );
+    for row in rows {
+        text += &format!("| {} |\n", row.join(" | "));
+    }
+    text
+}
+
+/// The middle one; the lower of the two in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().saturating_sub(1) / 2;
+    values.get(middle).copied().unwrap_or(f64::NAN)
+}
+
+/// What a program says about itself, on one line.
+fn said(program: &str, args: &[&str]) -> String {
+    let output = find(program)
+        .ok()
+        .and_then(|path| Command::new(path).args(args).output().ok());
+    let Some(output) = output else {
+        return "not installed".to_owned();
+    };
+    // nginx tells its version on stderr.
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text)
+        .trim()
+        .replace(['\n', '\t'], " ")
+}
+
+/// Tells people what is going on.
+#[expect(clippy::print_stderr, reason = "progress, beside the result on stdout")]
+pub(crate) fn note(text: &str) {
+    eprintln!("rivals: {text}");
+}

@@ -1,0 +1,185 @@
+//! How each rival is configured and started. Every one gets the settings that serve it best, all of
+//! the machine's cores, and addresses of its own.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::fill;
+use crate::place::Place;
+use crate::process::{Process, find};
+use crate::workload::{KEYS, key, path, value};
+
+/// The kinds of address in a block.
+mod kind {
+    pub(super) const NODE: u8 = 1;
+    pub(super) const FRONTEND: u8 = 2;
+    pub(super) const MEMCACHED: u8 = 3;
+    pub(super) const NGINX: u8 = 4;
+    pub(super) const GROUPCACHE: u8 = 5;
+    pub(super) const CEILING: u8 = 6;
+}
+
+/// A rival that runs: where it is asked, and its processes.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) processes: Vec<Process>,
+}
+
+/// How many cores there are.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether files and processes belong to root: then some servers want to be told that this is meant.
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// One frontend and one node, with the defaults but for `set`.
+pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::Result<Server> {
+    let gcache = env!("CARGO_BIN_EXE_gcache");
+    let (node_host, frontend_host) = (place.host(kind::NODE, 1), place.host(kind::FRONTEND, 1));
+    let members = format!("[[members]]\nname = 'node-1'\nhost = '{node_host}'\n");
+    let members = place.write("members.toml", &members)?;
+    let groups = "[groups.rows]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\n\
+                  content_type = 'text/plain'\nttl = '1h'\n";
+    let groups = place.write("groups.toml", groups)?;
+    let (members, groups) = (members.display().to_string(), groups.display().to_string());
+    let mut common = vec!["--members", &members, "--groups", &groups];
+    common.extend(set.iter().flat_map(|set| ["--set", set]));
+    let origin = format!("memory:{}", rows.display());
+    let host = node_host.to_string();
+    let own = [
+        "node", "--id", "node-1", "--host", &host, "--origin", &origin,
+    ];
+    let mut node = Process::start(place, "gcache node", gcache, &[&own[..], &common].concat())?;
+    node.listens(place.address(kind::NODE, 1, 8001)).await?;
+    let host = frontend_host.to_string();
+    let own = ["frontend", "--host", &host];
+    let mut frontend = Process::start(
+        place,
+        "gcache frontend",
+        gcache,
+        &[&own[..], &common].concat(),
+    )?;
+    let address = place.address(kind::FRONTEND, 1, 9999);
+    frontend.listens(address).await?;
+    Ok(Server {
+        address,
+        processes: vec![frontend, node],
+    })
+}
+
+/// memcached with a thread per core, and more room than is needed.
+pub(crate) async fn memcached(place: &Place) -> anyhow::Result<Server> {
+    let address = place.address(kind::MEMCACHED, 1, 11211);
+    let (host, threads) = (address.ip().to_string(), cores().to_string());
+    let mut args = vec!["-l", &host, "-p", "11211", "-U", "0", "-m", "4096"];
+    args.extend(["-c", "4096", "-t", &threads]);
+    if is_root() {
+        args.extend(["-u", "root"]);
+    }
+    let mut process = Process::start(place, "memcached", "memcached", &args)?;
+    process.listens(address).await?;
+    Ok(Server {
+        address,
+        processes: vec![process],
+    })
+}
+
+/// nginx with so many workers, and memcached behind it, filled.
+pub(crate) async fn nginx(place: &Place, workers: usize) -> anyhow::Result<Server> {
+    let behind = memcached(place).await?;
+    let rows = (0..KEYS).map(|index| {
+        let key = key(index);
+        (path(&key), value(&key))
+    });
+    fill::memcached(behind.address, rows)?;
+    let address = place.address(kind::NGINX, 1, 8080);
+    let dir = place.folder().display().to_string();
+    let user = if is_root() { "user root;" } else { "" };
+    let config = include_str!("nginx.conf")
+        .replace("@USER@", user)
+        .replace("@WORKERS@", &workers.to_string())
+        .replace("@DIR@", &dir)
+        .replace("@MEMCACHED@", &behind.address.to_string())
+        .replace("@LISTEN@", &address.to_string());
+    let config = place.write("nginx.conf", &config)?.display().to_string();
+    let errors = format!("{dir}/nginx.error.log");
+    let args = ["-p", &dir, "-c", &config, "-e", &errors];
+    let mut process = Process::start(place, "nginx", "nginx", &args)?;
+    process.listens(address).await?;
+    let mut processes = vec![process];
+    processes.extend(behind.processes);
+    Ok(Server { address, processes })
+}
+
+/// Two peers of groupcache, each with all of the machine's cores, as Go does by default. All requests
+/// go to the first, which asks the second for the keys that are not its own; its hot cache keeps a
+/// tenth of those answers for good, so that it soon has nearly all popular keys itself.
+pub(crate) async fn groupcache(
+    place: &Place,
+    rows: &Path,
+    latency: &str,
+) -> anyhow::Result<Server> {
+    let executable = build_groupcache(place)?.display().to_string();
+    let addresses = [1, 2].map(|index| place.address(kind::GROUPCACHE, index, 8080));
+    let names = addresses.map(|address| address.to_string());
+    let (peers, rows) = (names.join(","), rows.display().to_string());
+    let mut processes = Vec::new();
+    for ((self_name, address), name) in names.iter().zip(addresses).zip(["peer 1", "peer 2"]) {
+        let args = [
+            "-self", self_name, "-peers", &peers, "-rows", &rows, "-latency", latency,
+        ];
+        let mut process = Process::start(place, name, &executable, &args)?;
+        process.listens(address).await?;
+        processes.push(process);
+    }
+    Ok(Server {
+        address: addresses[0],
+        processes,
+    })
+}
+
+fn build_groupcache(place: &Place) -> anyhow::Result<PathBuf> {
+    let executable = place.folder().join("groupcache");
+    if executable.exists() {
+        return Ok(executable);
+    }
+    let source = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/bench/rivals/groupcache/main.go"
+    );
+    let built = Command::new(find("go")?)
+        .args(["build", "-o"])
+        .arg(&executable)
+        .arg(source)
+        .env("GO111MODULE", "off")
+        .env("GOPATH", "/usr/share/gocode")
+        .env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go-cache"))
+        .output()
+        .context("go runs")?;
+    let said = String::from_utf8_lossy(&built.stderr);
+    ensure!(
+        built.status.success(),
+        "groupcache does not build: is golang-github-golang-groupcache-dev installed?\n{said}"
+    );
+    Ok(executable)
+}
+
+/// The ceiling: this executable as an HTTP server that answers a constant.
+pub(crate) async fn ceiling(place: &Place) -> anyhow::Result<Server> {
+    let address = place.address(kind::CEILING, 1, 8080);
+    let own = std::env::current_exe().context("this executable has a path")?;
+    let (own, listen) = (own.display().to_string(), address.to_string());
+    let mut process = Process::start(place, "axum", &own, &["--serve-ceiling", &listen])?;
+    process.listens(address).await?;
+    Ok(Server {
+        address,
+        processes: vec![process],
+    })
+}
