@@ -47,6 +47,8 @@ fmt-check:
 # Check the code and the scripts for what a reviewer should not have to say
 lint:
     cargo clippy --locked --all-targets -- -D warnings
+    @# Not among all targets: it is only run when named.
+    cargo clippy --locked --bench rivals -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error

@@ -110,10 +110,7 @@ async fn start(
         server,
     };
     let gcache = servers::gcache(place, rows, &[]).await?;
-    // Ready takes a frontend a moment longer than listening: until it has reached the node.
-    while client::get(gcache.address, "/readyz").await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    servers::is_ready(&gcache).await?;
     let load = Load {
         paths,
         threads: scale.wrk_threads,

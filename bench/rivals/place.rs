@@ -1,6 +1,6 @@
 //! Where a run happens: loopback addresses that nobody else on this machine uses, and a folder.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -41,6 +41,11 @@ impl Place {
     /// The same with a port.
     pub(crate) fn address(&self, kind: u8, index: u8, port: u16) -> SocketAddr {
         (self.host(kind, index), port).into()
+    }
+
+    /// Where clients of the library connect from.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.host(9, 1).into()
     }
 
     /// The folder.

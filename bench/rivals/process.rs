@@ -105,6 +105,15 @@ impl Process {
         Duration::from_millis(ticks * TICK_MS)
     }
 
+    /// The memory that it has resident.
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).context("it runs")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.context("Linux tells what is resident")? << 10)
+    }
+
     /// Itself and its children: nginx works in those.
     fn family(&self) -> Vec<Stat> {
         let own = self.child.id();

@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::http::Comparison;
+use crate::goals::{self, Goal};
 use crate::process::find;
 use crate::servers::cores;
+use crate::{http, lookups, memory, stampede};
 
 /// How much is measured.
 #[derive(Clone, Debug, Serialize)]
@@ -29,16 +30,11 @@ pub(crate) struct Report {
     pub(crate) machine: String,
     pub(crate) versions: Vec<(&'static str, String)>,
     pub(crate) scale: Scale,
-    pub(crate) http: Option<Vec<Comparison>>,
+    pub(crate) http: Option<Vec<http::Comparison>>,
+    pub(crate) lookups: Option<Vec<lookups::Comparison>>,
+    pub(crate) memory: Option<Vec<memory::Measured>>,
+    pub(crate) stampede: Option<Vec<stampede::Measured>>,
     pub(crate) goals: Vec<Goal>,
-}
-
-/// A goal of the design, and what was measured.
-#[derive(Serialize)]
-pub(crate) struct Goal {
-    pub(crate) goal: &'static str,
-    pub(crate) measured: String,
-    pub(crate) is_met: bool,
 }
 
 impl Report {
@@ -60,8 +56,16 @@ impl Report {
             ],
             scale,
             http: None,
+            lookups: None,
+            memory: None,
+            stampede: None,
             goals: Vec::new(),
         }
+    }
+
+    /// Holds what was measured against the goals.
+    pub(crate) fn judge(&mut self) {
+        self.goals = goals::all(self);
     }
 
     /// Writes `rivals.json` and `rivals.md`.
@@ -87,7 +91,27 @@ impl Report {
             .map(|(name, said)| format!("- {name}: {said}"))
             .collect();
         text += &(versions.join("\n") + "\n\n");
-        text += &self.http.iter().flatten().map(http).collect::<String>();
+        text += &self
+            .http
+            .iter()
+            .flatten()
+            .map(http_table)
+            .collect::<String>();
+        text += &self
+            .lookups
+            .iter()
+            .map(|all| lookups_table(all))
+            .collect::<String>();
+        text += &self
+            .memory
+            .iter()
+            .map(|all| memory_table(all))
+            .collect::<String>();
+        text += &self
+            .stampede
+            .iter()
+            .map(|all| stampede_table(all))
+            .collect::<String>();
         if !self.goals.is_empty() {
             let rows = self.goals.iter().map(|goal| {
                 let met = if goal.is_met { "met" } else { "missed" };
@@ -100,7 +124,7 @@ impl Report {
     }
 }
 
-fn http(comparison: &Comparison) -> String {
+fn http_table(comparison: &http::Comparison) -> String {
     let rows = comparison.rivals.iter().map(|rival| {
         let cpu = rival.cpu_us_per_request.iter();
         let cpu: Vec<_> = cpu.map(|(name, us)| format!("{name} {us:.1}")).collect();
@@ -115,7 +139,7 @@ fn http(comparison: &Comparison) -> String {
         ]
     });
     let columns = [
-        "HTTP GET hits",
+        "rival",
         "requests/s",
         "p50 µs",
         "p99 µs",
@@ -124,9 +148,76 @@ fn http(comparison: &Comparison) -> String {
         "CPU µs per request",
     ];
     format!(
-        "## {} connections, wrk with {} threads\n\n{}\n",
+        "## HTTP GET hits: {} connections, wrk with {} threads\n\n{}\n",
         comparison.connections,
         comparison.wrk_threads,
+        table(&columns, rows)
+    )
+}
+
+fn lookups_table(comparisons: &[lookups::Comparison]) -> String {
+    let rows = comparisons.iter().map(|at| {
+        vec![
+            format!("{} × 16", at.connections),
+            format!("{:.0}", at.gcache.per_second),
+            format!("{:.0}", at.redis.per_second),
+            format!("{:.2}", at.gcache_over_redis),
+            format!("{:.0}", at.gcache.per_server_core_second),
+            format!("{:.0}", at.redis.per_server_core_second),
+            format!("{:.2}", at.gcache_over_redis_per_core),
+        ]
+    });
+    let columns = [
+        "in flight",
+        "gcache /s",
+        "Redis /s",
+        "ratio",
+        "gcache per core",
+        "Redis per core",
+        "ratio",
+    ];
+    format!(
+        "## Look-ups at a node, per second and per second of the server's processor time\n\n{}\n",
+        table(&columns, rows)
+    )
+}
+
+fn memory_table(all: &[memory::Measured]) -> String {
+    let rows = all.iter().map(|it| {
+        vec![
+            it.name.to_owned(),
+            format!("{:.1}", it.resident),
+            format!("{:.1}", it.counted),
+        ]
+    });
+    format!(
+        "## Bytes per entry beyond key and value, a million entries of 16 B and 100 B\n\n{}\n",
+        table(&["", "resident", "by its own count"], rows)
+    )
+}
+
+fn stampede_table(all: &[stampede::Measured]) -> String {
+    let three =
+        |of: stampede::Latencies| format!("{:.0} / {:.0} / {:.0}", of.p50_ms, of.p99_ms, of.max_ms);
+    let rows = all.iter().map(|it| {
+        vec![
+            it.name.to_owned(),
+            it.loads.to_string(),
+            three(it.cold),
+            three(it.warm),
+            format!("{:.1}", it.excess_ms),
+        ]
+    });
+    let columns = [
+        "",
+        "loads",
+        "cold: p50 / p99 / max ms",
+        "warm",
+        "p99 beyond load and warm, ms",
+    ];
+    format!(
+        "## 10,000 callers of one cold key whose load takes {} ms\n\n{}\n",
+        stampede::LOAD.as_millis(),
         table(&columns, rows)
     )
 }

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use tokio::time::{sleep, timeout};
 
+use crate::client;
 use crate::fill;
 use crate::place::Place;
 use crate::process::{Process, find};
@@ -21,7 +24,16 @@ mod kind {
     pub(super) const NGINX: u8 = 4;
     pub(super) const GROUPCACHE: u8 = 5;
     pub(super) const CEILING: u8 = 6;
+    pub(super) const REDIS: u8 = 7;
+    pub(super) const MADE_UP: u8 = 8;
 }
+
+const GRPC: u16 = 8001;
+const ADMIN: u16 = 2112;
+
+/// The one group.
+pub(crate) const GROUPS: &str = "[groups.rows]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\n\
+                                 content_type = 'text/plain'\nttl = '1h'\n";
 
 /// A rival that runs: where it is asked, and its processes.
 pub(crate) struct Server {
@@ -45,9 +57,7 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
     let (node_host, frontend_host) = (place.host(kind::NODE, 1), place.host(kind::FRONTEND, 1));
     let members = format!("[[members]]\nname = 'node-1'\nhost = '{node_host}'\n");
     let members = place.write("members.toml", &members)?;
-    let groups = "[groups.rows]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\n\
-                  content_type = 'text/plain'\nttl = '1h'\n";
-    let groups = place.write("groups.toml", groups)?;
+    let groups = place.write("groups.toml", GROUPS)?;
     let (members, groups) = (members.display().to_string(), groups.display().to_string());
     let mut common = vec!["--members", &members, "--groups", &groups];
     common.extend(set.iter().flat_map(|set| ["--set", set]));
@@ -57,7 +67,7 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
         "node", "--id", "node-1", "--host", &host, "--origin", &origin,
     ];
     let mut node = Process::start(place, "gcache node", gcache, &[&own[..], &common].concat())?;
-    node.listens(place.address(kind::NODE, 1, 8001)).await?;
+    node.listens(place.address(kind::NODE, 1, GRPC)).await?;
     let host = frontend_host.to_string();
     let own = ["frontend", "--host", &host];
     let mut frontend = Process::start(
@@ -72,6 +82,33 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
         address,
         processes: vec![frontend, node],
     })
+}
+
+/// Waits until the frontend of [`gcache`] has reached the node, a moment after it listens.
+pub(crate) async fn is_ready(server: &Server) -> anyhow::Result<()> {
+    let asking = async {
+        while client::get(server.address, "/readyz").await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ready = timeout(Duration::from_secs(10), asking).await;
+    ready.context("the frontend reaches the node")
+}
+
+/// Where the node of [`gcache`] tells its metrics.
+pub(crate) fn node_admin(place: &Place) -> SocketAddr {
+    place.address(kind::NODE, 1, ADMIN)
+}
+
+/// Where the node of [`gcache`] speaks gRPC.
+pub(crate) fn node_address(place: &Place) -> SocketAddr {
+    place.address(kind::NODE, 1, GRPC)
+}
+
+/// A node whose rows cost no memory: this executable, with the library's node in it.
+pub(crate) async fn made_up_node(place: &Place) -> anyhow::Result<Server> {
+    let address = place.address(kind::MADE_UP, 1, GRPC);
+    own(place, "gcache node", "--serve-node", address).await
 }
 
 /// memcached with a thread per core, and more room than is needed.
@@ -145,6 +182,11 @@ pub(crate) async fn groupcache(
     })
 }
 
+/// Where the peers of [`groupcache`] tell how many loads they made.
+pub(crate) fn groupcache_peers(place: &Place) -> [SocketAddr; 2] {
+    [1, 2].map(|index| place.address(kind::GROUPCACHE, index, 8080))
+}
+
 fn build_groupcache(place: &Place) -> anyhow::Result<PathBuf> {
     let executable = place.folder().join("groupcache");
     if executable.exists() {
@@ -174,9 +216,43 @@ fn build_groupcache(place: &Place) -> anyhow::Result<PathBuf> {
 /// The ceiling: this executable as an HTTP server that answers a constant.
 pub(crate) async fn ceiling(place: &Place) -> anyhow::Result<Server> {
     let address = place.address(kind::CEILING, 1, 8080);
+    own(place, "axum", "--serve-ceiling", address).await
+}
+
+/// This executable in another role.
+async fn own(
+    place: &Place,
+    name: &'static str,
+    role: &str,
+    address: SocketAddr,
+) -> anyhow::Result<Server> {
     let own = std::env::current_exe().context("this executable has a path")?;
     let (own, listen) = (own.display().to_string(), address.to_string());
-    let mut process = Process::start(place, "axum", &own, &["--serve-ceiling", &listen])?;
+    let mut process = Process::start(place, name, &own, &[role, &listen])?;
+    process.listens(address).await?;
+    Ok(Server {
+        address,
+        processes: vec![process],
+    })
+}
+
+/// Redis that saves nothing.
+pub(crate) async fn redis(place: &Place) -> anyhow::Result<Server> {
+    let address = place.address(kind::REDIS, 1, 6379);
+    let host = address.ip().to_string();
+    let args = [
+        "--bind",
+        &host,
+        "--port",
+        "6379",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        ".",
+    ];
+    let mut process = Process::start(place, "redis-server", "redis-server", &args)?;
     process.listens(address).await?;
     Ok(Server {
         address,
