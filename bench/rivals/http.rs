@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::client::fill_and_check;
 use crate::place::Place;
+use crate::process::machine_cpu;
 use crate::report::{Scale, median, note};
 use crate::servers::{self, Server, cores};
 use crate::wrk::{Load, Seen, tools_cpu};
@@ -22,6 +23,9 @@ pub(crate) const RIVALS: [&str; 4] = [
 
 /// The share of a core that all the others together may use while one is measured.
 const IDLE: f64 = 0.05;
+
+/// The share of a core that whatever else runs on the machine may use.
+const QUIET: f64 = 0.15;
 
 /// All that was seen at one number of connections.
 #[derive(Serialize)]
@@ -58,6 +62,8 @@ pub(crate) struct Sample {
     cpu_us_per_request: Vec<(&'static str, f64)>,
     /// Of a core, used by the processes of the other rivals.
     others_cpu: f64,
+    /// The same of whatever else runs on this machine, or takes time from it.
+    pub(crate) strangers_cpu: f64,
 }
 
 struct Rival {
@@ -165,9 +171,9 @@ fn slot(rivals: &[Rival], at: usize, load: Load<'_>, seconds: u64) -> anyhow::Re
         processes.map(|process| process.cpu()).collect()
     };
     let before: Vec<_> = rivals.iter().map(used).collect();
-    let tools = tools_cpu();
+    let (tools, machine) = (tools_cpu(), machine_cpu());
     let seen = load.run(address, seconds)?;
-    let tools = tools_cpu() - tools;
+    let (tools, machine) = (tools_cpu() - tools, machine_cpu() - machine);
     let after: Vec<_> = rivals.iter().map(used).collect();
     let spent = |rival: usize| -> Vec<Duration> {
         let pairs = after[rival].iter().zip(&before[rival]);
@@ -175,6 +181,8 @@ fn slot(rivals: &[Rival], at: usize, load: Load<'_>, seconds: u64) -> anyhow::Re
     };
     let others = (0..rivals.len()).filter(|other| *other != at);
     let others: Duration = others.flat_map(spent).sum();
+    let known = others + tools + spent(at).into_iter().sum::<Duration>();
+    let cores = |cpu: Duration| cpu.as_secs_f64() / (seen.duration_us as f64 / 1e6);
     let per_request = |cpu: Duration| cpu.as_secs_f64() * 1e6 / seen.requests.max(1) as f64;
     let names = rivals[at]
         .server
@@ -185,15 +193,18 @@ fn slot(rivals: &[Rival], at: usize, load: Load<'_>, seconds: u64) -> anyhow::Re
     Ok(sample(
         &seen,
         own.chain([("wrk", per_request(tools))]).collect(),
-        others.as_secs_f64() / (seen.duration_us as f64 / 1e6),
+        [cores(others), cores(machine.saturating_sub(known))],
     ))
 }
 
-fn sample(seen: &Seen, cpu: Vec<(&'static str, f64)>, others_cpu: f64) -> Sample {
-    if others_cpu > IDLE {
-        note(&format!(
-            "warning: the other rivals used {others_cpu:.2} of a core meanwhile"
-        ));
+fn sample(seen: &Seen, cpu: Vec<(&'static str, f64)>, beside: [f64; 2]) -> Sample {
+    for (who, cores, bound) in [
+        ("the other rivals", beside[0], IDLE),
+        ("others on this machine", beside[1], QUIET),
+    ] {
+        if cores > bound {
+            note(&format!("warning: {who} used {cores:.2} cores meanwhile"));
+        }
     }
     Sample {
         requests_per_second: seen.per_second(),
@@ -202,7 +213,8 @@ fn sample(seen: &Seen, cpu: Vec<(&'static str, f64)>, others_cpu: f64) -> Sample
         max_us: seen.max_us,
         errors: seen.errors,
         cpu_us_per_request: cpu,
-        others_cpu,
+        others_cpu: beside[0],
+        strangers_cpu: beside[1],
     }
 }
 

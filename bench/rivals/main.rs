@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::place::Place;
+use crate::process::find;
 use crate::report::{Report, Scale, note};
 
 /// The allocator of the `gcache` executable.
@@ -125,8 +126,23 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Every program of others that is needed, so that a lack of one is told before anything runs.
+const PROGRAMS: [&str; 8] = [
+    "setpriv",
+    "timeout",
+    "wrk",
+    "nginx",
+    "memcached",
+    "redis-server",
+    "redis-benchmark",
+    "go",
+];
+
 /// Measures the parts one after the other: each starts its servers afresh.
 async fn compare(args: &Args) -> anyhow::Result<Report> {
+    for program in PROGRAMS {
+        find(program)?;
+    }
     let scale = args.scale();
     let place = Place::claim()?;
     let mut report = Report::new(scale.clone());

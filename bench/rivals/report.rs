@@ -127,6 +127,9 @@ impl Report {
 fn http_table(comparison: &http::Comparison) -> String {
     let rows = comparison.rivals.iter().map(|rival| {
         let cpu = rival.cpu_us_per_request.iter();
+        let own = cpu.clone().filter(|(name, _)| *name != "wrk");
+        let own: f64 = own.map(|(_, us)| us).sum();
+        let strangers = rival.samples.iter().map(|sample| sample.strangers_cpu);
         let cpu: Vec<_> = cpu.map(|(name, us)| format!("{name} {us:.1}")).collect();
         vec![
             format!("{} ({})", rival.name, rival.setting),
@@ -135,7 +138,9 @@ fn http_table(comparison: &http::Comparison) -> String {
             format!("{:.0}", rival.p99_us),
             format!("{:.2}", rival.gcache_over_it),
             rival.errors.to_string(),
+            format!("{own:.1}"),
             cpu.join(", "),
+            format!("{:.2}", median(strangers)),
         ]
     });
     let columns = [
@@ -145,7 +150,9 @@ fn http_table(comparison: &http::Comparison) -> String {
         "p99 µs",
         "gcache over it",
         "errors",
-        "CPU µs per request",
+        "servers' CPU µs per request",
+        "by process",
+        "cores used by strangers",
     ];
     format!(
         "## HTTP GET hits: {} connections, wrk with {} threads\n\n{}\n",
