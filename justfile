@@ -20,6 +20,10 @@ dev *ARGS: dev-binary
 dev-binary:
     @cargo build --bin gcache
 
+# Start a throw-away PostgreSQL on loopback: its URL is the first line
+pg *ARGS:
+    @exec tests/postgres "$@"
+
 # Run all tests, or those that ARGS of nextest select
 test *ARGS:
     @[ $# -gt 0 ] || cargo test --quiet --doc
@@ -49,7 +53,7 @@ lint:
     cargo clippy --locked --all-targets -- -D warnings
     @# Not among all targets: it is only run when named.
     cargo clippy --locked --bench rivals -- -D warnings
-    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run; else echo "shellcheck is not installed: scripts are not checked"; fi
+    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error
 doc:

@@ -12,7 +12,7 @@ use super::setup::{configure, faults, fixed, groups, identify, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
-use crate::config::{Config, SourceFile, read_groups};
+use crate::config::{Config, OriginUrl, SourceFile, read_groups};
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
 use crate::shutdown::{Shutdown, Signals};
@@ -50,6 +50,7 @@ pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
     let process = Process::begin(&config)?;
     tracing::info!(node = %me.name, address = %me.address(), origin = %origin.describe(), "node started");
     process.registry.describe_process("node", &me.zone);
+    origin.register(&process.registry);
     let ready = node::start(
         &config,
         node::Parts {
@@ -168,6 +169,10 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
         return Ok(());
     };
     let (own_groups, own_origin) = (groups(&config)?, origin(&config)?);
+    if own_groups.is_none() && matches!(config.origin.url, Some(OriginUrl::Postgres(_))) {
+        let told = "cluster.groups is not set: give --groups FILE with groups of this database";
+        return Err(Failure::Usage(told.to_owned()));
+    }
     let is_sample = own_groups.is_none() && own_origin.is_none();
     let groups = match own_groups {
         Some(groups) => groups,
@@ -175,7 +180,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
     };
     let origin = match own_origin {
         Some(origin) => origin,
-        None => crate::origin::embedded(DEV_TABLE, DEV_ROWS, faults(&config))
+        None => crate::origin::embedded(DEV_TABLE, DEV_ROWS, faults(&config.origin))
             .map_err(|error| Failure::Failed(error.to_string()))?,
     };
     raise_open_files();

@@ -6,11 +6,11 @@ use super::Failure;
 use super::args;
 use super::commands::write;
 use super::setup::{groups_of, open_origin};
+use crate::config::{self, Layers};
 use crate::ids::{Generation, GroupId};
 use crate::loadgen::plan::{Options, Plan};
 use crate::loadgen::{self, Report, Truth};
 use crate::net::raise_open_files;
-use crate::origin::memory::Faults;
 use crate::shutdown::{Shutdown, Signals};
 use crate::topology::group::Group;
 
@@ -88,7 +88,7 @@ fn truth(args: &args::Loadgen) -> Result<Option<Truth>, Failure> {
     );
     let found = groups.into_iter().find(|(name, _)| *name == args.group);
     let (name, spec) = found.ok_or(Failure::Usage(lacks))?;
-    let origin = open_origin("--verify-with", url, Faults::default())?;
+    let origin = open_origin("--verify-with", url, &bounds()?)?;
     Ok(Some(Truth {
         origin,
         group: Group {
@@ -99,6 +99,17 @@ fn truth(args: &args::Loadgen) -> Result<Option<Truth>, Failure> {
             spec,
         },
     }))
+}
+
+/// How the database may be asked: as a node would, by the environment and the defaults.
+fn bounds() -> Result<config::Origin, Failure> {
+    let loaded = config::load(&Layers {
+        file: None,
+        environment: std::env::vars_os().collect(),
+        sets: Vec::new(),
+        flags: Vec::new(),
+    })?;
+    Ok(loaded.config.origin)
 }
 
 /// A mistyped path should be told before a long run and not after it.

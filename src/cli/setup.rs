@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Failure;
 use super::args::Common;
 use crate::config::{
-    Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
+    self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
     StaticMember, load, read_groups, read_members,
 };
 use crate::origin::memory::Faults;
@@ -211,32 +211,30 @@ pub(super) fn identify<'a>(
 /// The origin that `origin.url` names; none if it is not set.
 pub(super) fn origin(config: &Config) -> Result<Option<Arc<dyn Origin>>, Failure> {
     let url = config.origin.url.as_ref();
-    url.map(|url| open_origin("origin.url", url, faults(config)))
+    url.map(|url| open_origin("origin.url", url, &config.origin))
         .transpose()
 }
 
-/// Opens the origin at `url`, which `setting` was given as. Only the embedded one misbehaves.
+/// Opens the origin at `url`, which `setting` was given as, within the bounds of `section`.
 pub(super) fn open_origin(
     setting: &str,
     url: &OriginUrl,
-    faults: Faults,
+    section: &config::Origin,
 ) -> Result<Arc<dyn Origin>, Failure> {
     match url {
-        OriginUrl::Memory(path) => {
-            origin::open_rows(path, faults).map_err(|error| Failure::Usage(error.to_string()))
-        }
-        OriginUrl::Postgres(url) => Err(Failure::Usage(format!(
-            "{setting}: {url}: this version loads from memory:FILE only, not from PostgreSQL"
-        ))),
+        OriginUrl::Memory(path) => origin::open_rows(path, faults(section))
+            .map_err(|error| Failure::Usage(error.to_string())),
+        OriginUrl::Postgres(url) => origin::open_postgres(url, section)
+            .map_err(|error| Failure::Usage(format!("{setting}: {error}"))),
     }
 }
 
 /// How the embedded origin is to misbehave.
-pub(super) fn faults(config: &Config) -> Faults {
+pub(super) fn faults(section: &config::Origin) -> Faults {
     Faults {
-        latency: config.origin.memory_latency,
-        jitter: config.origin.memory_jitter,
-        failure_ratio: config.origin.memory_failure_ratio,
-        hang_ratio: config.origin.memory_hang_ratio,
+        latency: section.memory_latency,
+        jitter: section.memory_jitter,
+        failure_ratio: section.memory_failure_ratio,
+        hang_ratio: section.memory_hang_ratio,
     }
 }

@@ -98,6 +98,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         clock: Clock::start(),
         shutdown,
     };
+    world.origin.register(&world.registry);
     for (member, listener) in members.iter().zip(listeners) {
         world.node(member, listener);
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Stamps};
 use crate::clock::Clock;
@@ -183,6 +184,7 @@ async fn work(shared: Arc<Shared>, group: GroupId) {
 
 async fn run(shared: Arc<Shared>, group: GroupId, batch: Vec<Lead>) {
     let started = shared.clock.now();
+    let began = Instant::now();
     let view = Arc::clone(&shared.view.borrow());
     let Some(group) = view.group(group).cloned() else {
         let gone = Err(LoadError::new(LoadErrorKind::Internal, "the group is gone"));
@@ -215,8 +217,7 @@ async fn run(shared: Arc<Shared>, group: GroupId, batch: Vec<Lead>) {
             ),
         )),
     };
-    let took = shared.clock.now().since(started);
-    shared.metrics.seconds.record(took as f64 / 1000.0);
+    shared.metrics.seconds.record(began.elapsed().as_secs_f64());
     shared.count(&group, &rows, keys.len());
     match rows {
         Ok(rows) => {

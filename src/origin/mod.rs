@@ -4,6 +4,7 @@
 //! retries or coalesces.
 
 pub mod memory;
+mod postgres;
 pub mod rows;
 
 use std::future::Future;
@@ -13,8 +14,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::postgres::OpenError;
 use self::rows::RowsError;
 use crate::cache::LoadError;
+use crate::config;
+use crate::metrics::Registry;
 use crate::topology::group::Group;
 
 /// What became of one key: its value, none if the origin has no such key, or why it cannot be had.
@@ -46,6 +50,21 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
 
     /// The origin as an operator may see it: no credentials.
     fn describe(&self) -> String;
+
+    /// Begins to count in `registry`, if the origin has something to count that its callers do not.
+    fn register(&self, _registry: &Registry) {}
+}
+
+/// An origin at a PostgreSQL server, within the bounds of `section`. It connects when it is first asked:
+/// a server that is away is no error here.
+///
+/// # Errors
+/// What is wrong with the URL or with the files that it and `section` name; never a credential.
+pub fn open_postgres(
+    url: &config::PostgresUrl,
+    section: &config::Origin,
+) -> Result<Arc<dyn Origin>, OpenError> {
+    Ok(Arc::new(postgres::Postgres::open(url, section)?))
 }
 
 /// Opens an embedded origin with the rows of a file.

@@ -28,7 +28,7 @@ const COMPONENTS: [&str; 15] = [
 ];
 
 /// What a metric can count or measure: base units, and nouns for things that are counted.
-const UNITS: [&str; 39] = [
+const UNITS: [&str; 40] = [
     "seconds",
     "bytes",
     "ratio",
@@ -68,6 +68,7 @@ const UNITS: [&str; 39] = [
     "tasks",
     "timeouts",
     "waiters",
+    "statements",
 ];
 
 /// The macros that write log lines.

@@ -187,7 +187,12 @@ async fn an_origin_that_cannot_be_read_is_a_usage_error_that_names_it() {
         ("memory:nowhere.csv", "nowhere.csv: No such file"),
         ("memory:short.csv", "short.csv:2:"),
         ("memory:short.txt", ".csv, .jsonl or .ndjson"),
-        ("postgres://u:secret@db/x", "not from PostgreSQL"),
+        ("postgres://u:secret@db/x", "give --groups FILE"),
+        ("postgres://u:secret@db/x?sslmode=allow", "sslmode"),
+        (
+            "postgres://u:secret@db/x?sslmode=verify-full&sslrootcert=none.pem",
+            "none.pem",
+        ),
         ("mysql://db/x", "expected \"memory:FILE\""),
     ] {
         std::fs::write(folder.path().join("short.txt"), "").unwrap();

@@ -1,0 +1,229 @@
+//! Connections to PostgreSQL: a pool that opens them with TLS, credentials and the session's settings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{of_pool, unavailable};
+use super::url::Address;
+use super::{OpenError, tls};
+use crate::cache::LoadError;
+use crate::config;
+
+/// A password is not longer; a wrong path may be anything.
+const MAX_PASSWORD_BYTES: u64 = 4096;
+
+/// Opens connections and keeps idle ones.
+pub(super) struct Connections {
+    pool: Pool,
+    password: Option<PasswordFile>,
+}
+
+/// A password that may change while the process runs.
+struct PasswordFile {
+    path: PathBuf,
+    last: Arc<Mutex<Vec<u8>>>,
+}
+
+/// One connection while it is used. Given back to the pool when dropped, unless it was given up.
+pub(super) struct Lane {
+    object: Option<Object>,
+    given_up: AtomicBool,
+}
+
+impl Connections {
+    /// A pool within the bounds of `section`, whose statements end after `statement_timeout`.
+    ///
+    /// # Errors
+    /// A certificate or password file that cannot be used.
+    pub(super) fn new(
+        address: Address,
+        section: &config::Origin,
+        statement_timeout: Duration,
+    ) -> Result<Self, OpenError> {
+        let tls = tls::connector(&address.tls).map_err(|error| OpenError(error.to_string()))?;
+        let mut config = address.config;
+        if let Some(user) = &section.user {
+            config.user(user);
+        }
+        if let Some(password) = &section.password {
+            config.password(password.expose());
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(section.connect_timeout);
+        }
+        let password = section.password_file.clone().map(|path| PasswordFile {
+            path,
+            last: Arc::default(),
+        });
+        if let Some(file) = &password {
+            file.read().map_err(OpenError)?;
+        }
+        let dialer = Dialer {
+            tls,
+            password: password.as_ref().map(|file| Arc::clone(&file.last)),
+            session: session(statement_timeout).into(),
+        };
+        let manager = Manager::from_connect(
+            config,
+            dialer,
+            ManagerConfig {
+                // A connection that the server closed is known to be closed without asking.
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(section.max_connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                // Lanes ask for no more than there are; what waits here waits for a close to end.
+                wait: Some(section.connect_timeout),
+                create: Some(section.connect_timeout),
+                recycle: Some(section.connect_timeout),
+            })
+            .build()
+            .map_err(|error| OpenError(error.to_string()))?;
+        Ok(Self { pool, password })
+    }
+
+    /// An idle connection, or a new one.
+    ///
+    /// # Errors
+    /// [`LoadErrorKind::Unavailable`](crate::cache::LoadErrorKind), with the reason.
+    pub(super) async fn lane(&self) -> Result<Lane, LoadError> {
+        if let Some(file) = &self.password
+            && self.pool.status().available == 0
+        {
+            file.reread().await?;
+        }
+        let object = self.pool.get().await.map_err(|error| of_pool(&error))?;
+        Ok(Lane {
+            object: Some(object),
+            given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// How many connections there are, idle ones included.
+    pub(super) fn open(&self) -> usize {
+        self.pool.status().size
+    }
+}
+
+/// What every session begins with: values print the same whatever the server's defaults are, a
+/// statement ends by itself, and nothing can be written.
+fn session(statement_timeout: Duration) -> String {
+    format!(
+        "SET statement_timeout = {}; SET default_transaction_read_only = on; \
+         SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
+         SET extra_float_digits = 1",
+        statement_timeout.as_millis().max(1)
+    )
+}
+
+impl PasswordFile {
+    fn read(&self) -> Result<(), String> {
+        let told =
+            |reason: String| format!("origin.password_file: {}: {reason}", self.path.display());
+        let size = std::fs::metadata(&self.path)
+            .map_err(|error| told(error.to_string()))?
+            .len();
+        if size > MAX_PASSWORD_BYTES {
+            return Err(told(format!(
+                "{size} bytes; a password has up to {MAX_PASSWORD_BYTES}"
+            )));
+        }
+        let mut text = std::fs::read(&self.path).map_err(|error| told(error.to_string()))?;
+        while text
+            .last()
+            .is_some_and(|last| matches!(last, b'\n' | b'\r'))
+        {
+            text.pop();
+        }
+        *self.last.lock() = text;
+        Ok(())
+    }
+
+    async fn reread(&self) -> Result<(), LoadError> {
+        let again = Self {
+            path: self.path.clone(),
+            last: Arc::clone(&self.last),
+        };
+        let read = tokio::task::spawn_blocking(move || again.read()).await;
+        read.unwrap_or_else(|error| Err(error.to_string()))
+            .map_err(unavailable)
+    }
+}
+
+/// Opens one connection for the pool.
+struct Dialer {
+    tls: MakeRustlsConnect,
+    password: Option<Arc<Mutex<Vec<u8>>>>,
+    session: Arc<str>,
+}
+
+impl Connect for Dialer {
+    fn connect(
+        &self,
+        config: &Config,
+    ) -> futures_util::future::BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
+    {
+        let mut config = config.clone();
+        if let Some(password) = &self.password {
+            config.password(password.lock().clone());
+        }
+        let (tls, session) = (self.tls.clone(), Arc::clone(&self.session));
+        Box::pin(async move {
+            let (client, connection) = config.connect(tls).await?;
+            // Ends when its client is dropped or the server closes it.
+            let driver = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection to PostgreSQL lost");
+                }
+            });
+            client.batch_execute(&session).await?;
+            Ok((client, driver))
+        })
+    }
+}
+
+impl Lane {
+    /// The connection. Several statements may be in flight on it.
+    pub(super) fn client(&self) -> &Object {
+        self.object
+            .as_ref()
+            .expect("taken only when the lane is dropped")
+    }
+
+    /// Keeps the connection from going back to the pool.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives the connection up if it is closed; says whether it is.
+    pub(super) fn give_up_if_closed(&self) -> bool {
+        let is_closed = self.client().is_closed();
+        if is_closed {
+            self.give_up();
+        }
+        is_closed
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.given_up.load(Ordering::Relaxed)
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
+    }
+}
