@@ -10,6 +10,7 @@ mod goals;
 mod http;
 mod lookups;
 mod memory;
+mod misses;
 mod node;
 mod place;
 mod process;
@@ -74,6 +75,8 @@ enum Part {
     Http,
     /// Look-ups at a node
     Lookups,
+    /// Cold misses over PostgreSQL, in batches and not
+    Misses,
     /// Memory per entry
     Memory,
     /// Ten thousand callers of one cold key
@@ -127,7 +130,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Every program of others that is needed, so that a lack of one is told before anything runs.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "setpriv",
     "timeout",
     "wrk",
@@ -136,6 +139,7 @@ const PROGRAMS: [&str; 8] = [
     "redis-server",
     "redis-benchmark",
     "go",
+    "pgbench",
 ];
 
 /// Measures the parts one after the other: each starts its servers afresh.
@@ -151,6 +155,9 @@ async fn compare(args: &Args) -> anyhow::Result<Report> {
     }
     if args.wants(Part::Lookups) {
         report.lookups = Some(lookups::measure(&place, &scale).await?);
+    }
+    if args.wants(Part::Misses) {
+        report.misses = Some(misses::measure(&place, &scale).await?);
     }
     if args.wants(Part::Memory) {
         report.memory = Some(memory::measure(&place).await?);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::goals::{self, Goal};
 use crate::process::find;
 use crate::servers::cores;
-use crate::{http, lookups, memory, stampede};
+use crate::{http, lookups, memory, misses, stampede};
 
 /// How much is measured.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) scale: Scale,
     pub(crate) http: Option<Vec<http::Comparison>>,
     pub(crate) lookups: Option<Vec<lookups::Comparison>>,
+    pub(crate) misses: Option<Vec<misses::Measured>>,
     pub(crate) memory: Option<Vec<memory::Measured>>,
     pub(crate) stampede: Option<Vec<stampede::Measured>>,
     pub(crate) goals: Vec<Goal>,
@@ -57,6 +58,7 @@ impl Report {
             scale,
             http: None,
             lookups: None,
+            misses: None,
             memory: None,
             stampede: None,
             goals: Vec::new(),
@@ -101,6 +103,11 @@ impl Report {
             .lookups
             .iter()
             .map(|all| lookups_table(all))
+            .collect::<String>();
+        text += &self
+            .misses
+            .iter()
+            .map(|all| misses_table(all))
             .collect::<String>();
         text += &self
             .memory
@@ -185,6 +192,27 @@ fn lookups_table(comparisons: &[lookups::Comparison]) -> String {
     ];
     format!(
         "## Look-ups at a node, per second and per second of the server's processor time\n\n{}\n",
+        table(&columns, rows)
+    )
+}
+
+fn misses_table(all: &[misses::Measured]) -> String {
+    let rows = all.iter().map(|it| {
+        vec![
+            it.name.to_owned(),
+            format!("{:.0}", it.loads_per_second),
+            format!("{:.1}", it.keys_per_statement),
+            format!("{:.2}", it.over_single),
+        ]
+    });
+    let columns = [
+        "",
+        "loads/s",
+        "keys per statement",
+        "over one statement per key",
+    ];
+    format!(
+        "## Cold misses over PostgreSQL, Zipf 0.99 over a million accounts, 8 connections\n\n{}\n",
         table(&columns, rows)
     )
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::args::{self, Url};
-use super::setup::{configure, faults, fixed, groups, identify, origin, require};
+use super::setup::{faults, fixed, groups, identify, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::shutdown::{Shutdown, Signals};
 use crate::{dev, frontend, node};
 
 /// What `dev` uses where nothing was given.
-const DEV_CONFIG: SourceFile<'_> = SourceFile {
+pub(super) const DEV_CONFIG: SourceFile<'_> = SourceFile {
     name: "config/dev.toml (built in)",
     text: include_str!("../../config/dev.toml"),
 };
@@ -33,10 +33,7 @@ const DEV_TABLE: &str = "dev";
 /// A row of [`DEV_ROWS`], to try.
 const DEV_SAMPLE: &str = "scores/Tom";
 
-pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
-    let Some(config) = configure(&args.common, args.flags(), None)? else {
-        return Ok(());
-    };
+pub(super) async fn node(config: Config) -> Result<(), Failure> {
     require(&config, true)?;
     let (view, members) = fixed(&config)?;
     let me = identify(&config, &members)?;
@@ -66,10 +63,7 @@ pub(super) async fn node(args: args::Node) -> Result<(), Failure> {
     process.run(&config, ready).await
 }
 
-pub(super) async fn frontend(args: args::Frontend) -> Result<(), Failure> {
-    let Some(config) = configure(&args.common, args.flags(), None)? else {
-        return Ok(());
-    };
+pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
     require(&config, false)?;
     let (view, _) = fixed(&config)?;
     let listener = bind(
@@ -164,10 +158,7 @@ fn bind(
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
-    let Some(config) = configure(&args.common, args.flags(), Some(DEV_CONFIG))? else {
-        return Ok(());
-    };
+pub(super) async fn dev(nodes: u16, config: Config) -> Result<(), Failure> {
     let (own_groups, own_origin) = (groups(&config)?, origin(&config)?);
     if own_groups.is_none() && matches!(config.origin.url, Some(OriginUrl::Postgres(_))) {
         let told = "cluster.groups is not set: give --groups FILE with groups of this database";
@@ -188,7 +179,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
     let shutdown = Shutdown::new();
     let told = origin.describe();
     let parts = dev::Parts {
-        nodes: args.nodes,
+        nodes,
         origin,
         groups,
         shutdown: shutdown.clone(),
@@ -196,7 +187,7 @@ pub(super) async fn dev(args: args::Dev) -> Result<(), Failure> {
     let addresses = dev::start(&config, parts).await?;
     let sample = is_sample.then_some(DEV_SAMPLE);
     write(
-        dev::banner(args.nodes, &told, addresses, sample).as_bytes(),
+        dev::banner(nodes, &told, addresses, sample).as_bytes(),
         false,
     )?;
     end(&config, signals, &shutdown).await

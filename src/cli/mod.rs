@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::args::{Args, Command};
+use self::commands::DEV_CONFIG;
+use self::setup::configure;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -32,34 +34,48 @@ impl From<anyhow::Error> for Failure {
 /// Runs the process's command line and says how the process should end.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return end(Failure::Failed(format!(
-                "cannot start the runtime: {error}"
-            )));
-        }
-    };
-    let result = runtime.block_on(run(args.command));
-    // Every task had its time; what still runs then is cut off.
-    runtime.shutdown_background();
-    match result {
+    match begin(Args::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => end(failure),
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
+/// Reads the configuration of long-running commands, and runs the command.
+fn begin(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Node(args) => commands::node(args).await,
-        Command::Frontend(args) => commands::frontend(args).await,
-        Command::Dev(args) => commands::dev(args).await,
-        Command::Get(args) => commands::get(args).await,
-        Command::Del(args) => commands::del(args).await,
-        Command::Loadgen(args) => loadgen::loadgen(*args).await,
-        Command::Healthcheck(args) => commands::healthcheck(args).await,
+        Command::Node(args) => match configure(&args.common, args.flags(), None)? {
+            Some(config) => run(config.process.workers, commands::node(config)),
+            None => Ok(()),
+        },
+        Command::Frontend(args) => match configure(&args.common, args.flags(), None)? {
+            Some(config) => run(config.process.workers, commands::frontend(config)),
+            None => Ok(()),
+        },
+        Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
+            Some(config) => run(config.process.workers, commands::dev(args.nodes, config)),
+            None => Ok(()),
+        },
+        Command::Loadgen(args) => run(0, loadgen::loadgen(*args)),
+        Command::Get(args) => run(1, commands::get(args)),
+        Command::Del(args) => run(1, commands::del(args)),
+        Command::Healthcheck(args) => run(1, commands::healthcheck(args)),
     }
+}
+
+/// Runs `command` on so many threads, or one per core for 0.
+fn run(workers: usize, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(command);
+    // Every task had its time; what still runs then is cut off.
+    runtime.shutdown_background();
+    result
 }
 
 #[expect(clippy::print_stderr, reason = "how a command ends is told on stderr")]

@@ -103,6 +103,8 @@ sections! {
         log: String = LOG_FILTER;
         /// How log lines look.
         log_format: LogFormat = LOG_FORMAT;
+        /// How many threads run the process's work; 0 is one per core.
+        workers: usize = Count { min: 0, max: 1024 };
         /// How long work in progress may take to end after the signal to stop.
         shutdown_grace: Duration = span_ms(0, 10 * MINUTE);
     }

@@ -1,6 +1,7 @@
 //! The calls of one pipeline that wait for their answers.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -29,7 +30,30 @@ struct Table {
     /// Whether it was ever judged.
     judged: bool,
     next_id: u64,
-    waiting: HashMap<u64, oneshot::Sender<Reply>>,
+    waiting: HashMap<u64, oneshot::Sender<Reply>, BuildHasherDefault<NumberHasher>>,
+}
+
+/// Spreads consecutive numbers with one multiplication. They are our own: nobody can choose ones
+/// that collide, which is what the standard hasher spends its time against.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        /// 2⁶⁴ over the golden ratio: Knuth's multiplicative hashing.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0 ^ number).wrapping_mul(SPREAD);
+    }
 }
 
 /// The table of waiting calls. Shared by the callers and the keeper.
