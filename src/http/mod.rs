@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use metrics::Gauge;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -146,6 +148,7 @@ where
     }
     let patience = Patience {
         head: limits.header_timeout,
+        idle: limits.idle_timeout,
         write: limits.write_timeout,
     };
     let (stream, turns) = Patient::new(stream, patience);
@@ -160,18 +163,21 @@ where
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle_timeout)
+        .header_read_timeout(None)
         .max_buf_size(limits.max_header_bytes.max(MIN_HEADER_BYTES))
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), handler);
     let mut connection = std::pin::pin!(connection);
+    // Polled when it is woken itself and not with every request: it takes a lock that all connections
+    // share.
+    let mut stop = FuturesUnordered::from_iter([shutdown.begun()]);
     tokio::select! {
+        biased;
         // A client's broken connection is its own affair: nothing to log above debug.
         ended = connection.as_mut() => if let Err(error) = ended {
             tracing::debug!(%error, "connection ended");
         },
-        () = shutdown.begun() => {
+        _ = stop.next() => {
             connection.as_mut().graceful_shutdown();
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
