@@ -431,7 +431,7 @@ fn the_example_of_groups_is_right() {
     })
     .unwrap();
     let names: Vec<_> = groups.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["accounts", "scores"]);
+    assert_eq!(names, ["accounts", "profiles", "scores"]);
 }
 
 /// Text that comes near to being a configuration.
