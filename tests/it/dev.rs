@@ -1,71 +1,14 @@
 //! `gcache dev`: a whole cluster in one process, started with one command.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::harness::address::is_free;
+use crate::harness::dev::{Dev, spawn};
 use crate::harness::http::{Connection, ask, get};
-use crate::harness::metrics;
-use crate::harness::process::{Ended, Process, Start};
-use crate::harness::wait::until;
-
-/// A running `gcache dev`, on free ports.
-struct Dev {
-    process: Process,
-    http: SocketAddr,
-    admin: SocketAddr,
-    folder: TempDir,
-}
-
-fn spawn(folder: &TempDir, args: &[&str]) -> Process {
-    let args = [&["dev", "--port", "0", "--admin-port", "0"], args].concat();
-    Start {
-        name: "dev",
-        dir: folder.path(),
-        env: &[],
-    }
-    .gcache(&args)
-}
-
-/// Starts it and reads from its banner where it listens.
-async fn start(args: &[&str]) -> Dev {
-    let folder = tempfile::tempdir().expect("the machine has room for files");
-    let mut process = spawn(&folder, args);
-    until("dev has printed its banner", async || {
-        if let Some(status) = process.status() {
-            panic!("dev ended with {status}: {}", process.stderr());
-        }
-        let text = process.stdout();
-        if text.ends_with("Ctrl-C stops all of it.\n") {
-            Ok(())
-        } else {
-            Err(text)
-        }
-    })
-    .await;
-    let banner = process.stdout();
-    let address = |label: &str| {
-        let line = banner
-            .lines()
-            .find(|line| line.trim_start().starts_with(label));
-        let rest = line
-            .and_then(|line| line.split_once("http://"))
-            .map(|(_, rest)| rest);
-        let address = rest.and_then(|rest| rest.split('/').next()?.parse().ok());
-        address.unwrap_or_else(|| panic!("{label} with an address in {banner}"))
-    };
-    let (http, admin) = (address("HTTP"), address("metrics"));
-    Dev {
-        process,
-        http,
-        admin,
-        folder,
-    }
-}
+use crate::harness::process::Ended;
 
 async fn interrupt(dev: Dev) -> Ended {
     dev.process.signal(Signal::SIGINT);
@@ -73,12 +16,12 @@ async fn interrupt(dev: Dev) -> Ended {
 }
 
 async fn reachable(dev: &Dev) -> f64 {
-    metrics::sum(dev.admin, "gcache_pipeline_reachable_peers", &[]).await
+    dev.sum("gcache_pipeline_reachable_peers").await
 }
 
 #[tokio::test]
 async fn the_sample_is_a_miss_and_then_a_hit() {
-    let dev = start(&[]).await;
+    let dev = Dev::start(&[]).await;
     let first = get(dev.http, "/v1/scores/Tom").await;
     assert_eq!(
         (first.status, first.text().as_str()),
@@ -97,7 +40,7 @@ async fn the_sample_is_a_miss_and_then_a_hit() {
 
 #[tokio::test]
 async fn what_the_banner_says_can_be_typed_and_stdout_holds_nothing_else() {
-    let dev = start(&[]).await;
+    let dev = Dev::start(&[]).await;
     let banner = dev.process.stdout();
     assert!(
         banner.starts_with("gcache dev: 3 nodes and a frontend over "),
@@ -122,7 +65,7 @@ async fn what_the_banner_says_can_be_typed_and_stdout_holds_nothing_else() {
 
 #[tokio::test]
 async fn ctrl_c_ends_it_with_0_soon_and_frees_its_ports() {
-    let dev = start(&[]).await;
+    let dev = Dev::start(&[]).await;
     let (http, admin) = (dev.http, dev.admin);
     let mut idle = Connection::open(http).await.unwrap();
     assert_eq!(idle.ask("GET", "/v1/scores/Tom").await.unwrap().status, 200);
@@ -145,7 +88,7 @@ async fn ctrl_c_ends_it_with_0_soon_and_frees_its_ports() {
 #[tokio::test]
 async fn one_node_is_enough_and_five_share_the_keys() {
     for nodes in [1, 5] {
-        let dev = start(&[
+        let dev = Dev::start(&[
             "--nodes",
             &nodes.to_string(),
             "--set",
@@ -170,7 +113,7 @@ async fn own_groups_and_rows_take_the_place_of_the_sample() {
     let text = "[groups.people]\ntable='people'\nkey_column='id'\nvalue_column='name'\nttl='1m'\n";
     std::fs::write(&groups, text).unwrap();
     let origin = format!("memory:{}", rows.display());
-    let dev = start(&["--origin", &origin, "--groups", groups.to_str().unwrap()]).await;
+    let dev = Dev::start(&["--origin", &origin, "--groups", groups.to_str().unwrap()]).await;
     assert_eq!(get(dev.http, "/v1/people/2").await.text(), "a, b");
     assert_eq!(
         get(dev.http, "/v1/scores/Tom").await.problem(),
@@ -196,7 +139,7 @@ async fn an_origin_that_cannot_be_read_is_a_usage_error_that_names_it() {
         ("mysql://db/x", "expected \"memory:FILE\""),
     ] {
         std::fs::write(folder.path().join("short.txt"), "").unwrap();
-        let ended = spawn(&folder, &["--origin", origin]).ended().await;
+        let ended = spawn(&folder, &[], &["--origin", origin]).ended().await;
         assert_eq!(
             (ended.code, ended.stdout.as_str()),
             (Some(2), ""),
@@ -212,7 +155,9 @@ async fn an_origin_that_cannot_be_read_is_a_usage_error_that_names_it() {
 async fn a_number_of_nodes_that_cannot_be_is_a_usage_error() {
     let folder = tempfile::tempdir().unwrap();
     for nodes in ["0", "-1", "1000000", "three"] {
-        let ended = spawn(&folder, &[&format!("--nodes={nodes}")]).ended().await;
+        let ended = spawn(&folder, &[], &[&format!("--nodes={nodes}")])
+            .ended()
+            .await;
         assert_eq!(ended.code, Some(2), "{nodes}: {}", ended.stderr);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod cluster;
+pub(crate) mod dev;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod layout;

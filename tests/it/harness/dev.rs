@@ -1,0 +1,77 @@
+//! `gcache dev` on free ports: a whole cluster in one process.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+
+use super::metrics;
+use super::process::{Process, Start};
+use super::wait::until;
+
+/// A running `gcache dev`.
+pub(crate) struct Dev {
+    pub(crate) process: Process,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) folder: TempDir,
+}
+
+/// Starts one that may fail, with its output in `folder`.
+pub(crate) fn spawn(folder: &TempDir, env: &[(&str, &str)], args: &[&str]) -> Process {
+    let args = [&["dev", "--port", "0", "--admin-port", "0"], args].concat();
+    Start {
+        name: "dev",
+        dir: folder.path(),
+        env,
+    }
+    .gcache(&args)
+}
+
+impl Dev {
+    /// Starts it and reads from its banner where it listens.
+    pub(crate) async fn start(args: &[&str]) -> Self {
+        Self::start_in(&[], args).await
+    }
+
+    /// As [`Dev::start`], with these variables as its environment.
+    pub(crate) async fn start_in(env: &[(&str, &str)], args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("the machine has room for files");
+        let mut process = spawn(&folder, env, args);
+        until("dev has printed its banner", async || {
+            if let Some(status) = process.status() {
+                panic!("dev ended with {status}: {}", process.stderr());
+            }
+            let text = process.stdout();
+            if text.ends_with("Ctrl-C stops all of it.\n") {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await;
+        let banner = process.stdout();
+        let (http, admin) = (address(&banner, "HTTP"), address(&banner, "metrics"));
+        Self {
+            process,
+            http,
+            admin,
+            folder,
+        }
+    }
+
+    /// The sum of a metric; see [`metrics::sum`].
+    pub(crate) async fn sum(&self, name: &str) -> f64 {
+        metrics::sum(self.admin, name, &[]).await
+    }
+}
+
+fn address(banner: &str, label: &str) -> SocketAddr {
+    let line = banner
+        .lines()
+        .find(|line| line.trim_start().starts_with(label));
+    let rest = line
+        .and_then(|line| line.split_once("http://"))
+        .map(|(_, rest)| rest);
+    let address = rest.and_then(|rest| rest.split('/').next()?.parse().ok());
+    address.unwrap_or_else(|| panic!("{label} with an address in {banner}"))
+}
