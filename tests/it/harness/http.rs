@@ -49,6 +49,17 @@ impl Answer {
         assert_eq!(seen, (200, value.to_owned()), "{self:?}");
     }
 
+    /// It is this problem, and says each of these.
+    #[track_caller]
+    pub(crate) fn assert_problem(&self, status: u16, problem: &str, told: &[&str]) {
+        let seen = (self.status, self.problem());
+        assert_eq!(seen, (status, problem.to_owned()), "{self:?}");
+        let text = self.text();
+        for part in told {
+            assert!(text.contains(part), "{part:?} is missing in {text}");
+        }
+    }
+
     /// The body as text, for assertions and messages.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -3,11 +3,13 @@
 pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod dev;
+pub(crate) mod fronted;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod metrics;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod setup;
 pub(crate) mod wait;

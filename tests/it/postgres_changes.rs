@@ -1,0 +1,119 @@
+//! Tables that come and change while gcache runs: noticed without a restart.
+
+use crate::harness::address::{ADMIN, Block};
+use crate::harness::fronted::{Fronted, server, table};
+use crate::harness::http::try_ask;
+use crate::harness::process::Start;
+use crate::harness::wait::until;
+
+#[tokio::test]
+async fn a_table_that_changes_is_noticed_by_the_next_load() {
+    let groups = [
+        table("late", "late", "id", "v"),
+        table("early", "early", "id", "v"),
+        table("bytes", "early", "id", "b"),
+    ]
+    .concat();
+    let sql = "create table early (id int primary key, v text, b bytea); \
+        insert into early select n, n, 'a' from generate_series(1, 9) n";
+    let fronted = Fronted::start(sql, &groups, &[]).await;
+    let served = async |group: &str, key: &str, value: &str| {
+        until(&format!("{group} {key} is served"), async || {
+            let answer = fronted.get(group, key).await;
+            if answer.status == 200 {
+                Ok(answer)
+            } else {
+                Err(answer)
+            }
+        })
+        .await
+        .assert_value(value);
+    };
+    let answer = fronted.get("late", "1").await;
+    answer.assert_problem(502, "bad-statement", &["late"]);
+    fronted
+        .postgres
+        .sql("create table late (id int, v text); insert into late values (1, 'here')");
+    served("late", "1", "here").await;
+
+    fronted.get("early", "1").await.assert_value("1");
+    for (change, key, value) in [
+        ("alter table early alter v type int using v::int", "2", "2"),
+        (
+            "alter table early alter v type text using 'again'",
+            "3",
+            "again",
+        ),
+        ("alter table early alter id type bigint", "4", "again"),
+    ] {
+        fronted.postgres.sql(change);
+        fronted.get("early", key).await.assert_value(value);
+    }
+    fronted.get("bytes", "1").await.assert_value("a");
+    fronted
+        .postgres
+        .sql("alter table early alter b type text using 'words'");
+    fronted.get("bytes", "2").await.assert_value("words");
+    for (change, key) in [
+        ("alter table early alter id type text", "6"),
+        ("alter table early alter id type int using id::int", "7"),
+        (
+            "drop table early; create table early as select n::int as id, 'again' as v, '' as b from generate_series(1, 9) n",
+            "8",
+        ),
+    ] {
+        fronted.postgres.sql(change);
+        served("early", key, "again").await;
+    }
+    assert!(fronted.dev.sum("gcache_origin_unusable_groups").await <= 1.0);
+}
+
+#[tokio::test]
+async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can() {
+    let (folder, postgres) = server("create table good (id int primary key, v text)", &[], None);
+    let groups = table("good", "good", "id", "v") + &table("late", "late", "id", "v");
+    let block = Block::claim();
+    let host = block.node(0).to_string();
+    let members = format!("[[members]]\nname = 'node-1'\nhost = '{host}'\n");
+    std::fs::write(folder.path().join("members.toml"), members).unwrap();
+    std::fs::write(folder.path().join("groups.toml"), groups).unwrap();
+    let files = ["--members", "members.toml", "--groups", "groups.toml"];
+    let own = [
+        "--host",
+        &host,
+        "--id",
+        "node-1",
+        "--origin",
+        postgres.url(),
+    ];
+    let start = Start {
+        name: "node",
+        dir: folder.path(),
+        env: &[],
+    };
+    let node = start.gcache(&[&["node"], &files[..], &own].concat());
+    let says = async |line: &str| {
+        until(&format!("the node says {line:?}"), async || {
+            let answer = try_ask((block.node(0), ADMIN).into(), "GET", "/readyz?verbose").await;
+            let said = answer.map_or_else(|error| error.to_string(), |answer| answer.text());
+            if said.lines().any(|said| said.starts_with(line)) {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        })
+        .await;
+    };
+    says("[+] groups: late cannot be loaded: PostgreSQL: relation \"late\" does not exist").await;
+    postgres.sql("create table late (id int primary key, v text)");
+    until("the node has noticed", async || {
+        let log = node.stderr();
+        if log.contains("group usable again") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    says("[+] groups").await;
+}
