@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL: a pool that opens them with TLS, credentials and the session's settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{of_pool, unavailable};
+use super::error::of_pool;
 use super::url::Address;
 use super::{OpenError, tls};
 use crate::cache::LoadError;
@@ -25,13 +25,13 @@ const MAX_PASSWORD_BYTES: u64 = 4096;
 /// Opens connections and keeps idle ones.
 pub(super) struct Connections {
     pool: Pool,
-    password: Option<PasswordFile>,
 }
 
 /// A password that may change while the process runs.
 struct PasswordFile {
     path: PathBuf,
-    last: Arc<Mutex<Vec<u8>>>,
+    /// As of the last time that the file could be read.
+    last: Mutex<Vec<u8>>,
 }
 
 /// One connection while it is used. Given back to the pool when dropped, unless it was given up.
@@ -61,16 +61,10 @@ impl Connections {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(section.connect_timeout);
         }
-        let password = section.password_file.clone().map(|path| PasswordFile {
-            path,
-            last: Arc::default(),
-        });
-        if let Some(file) = &password {
-            file.read().map_err(OpenError)?;
-        }
+        let password = section.password_file.clone().map(PasswordFile::open);
         let dialer = Dialer {
             tls,
-            password: password.as_ref().map(|file| Arc::clone(&file.last)),
+            password: password.transpose().map_err(OpenError)?.map(Arc::new),
             session: session(statement_timeout).into(),
         };
         let manager = Manager::from_connect(
@@ -92,7 +86,7 @@ impl Connections {
             })
             .build()
             .map_err(|error| OpenError(error.to_string()))?;
-        Ok(Self { pool, password })
+        Ok(Self { pool })
     }
 
     /// An idle connection, or a new one.
@@ -100,11 +94,6 @@ impl Connections {
     /// # Errors
     /// [`LoadErrorKind::Unavailable`](crate::cache::LoadErrorKind), with the reason.
     pub(super) async fn lane(&self) -> Result<Lane, LoadError> {
-        if let Some(file) = &self.password
-            && self.pool.status().available == 0
-        {
-            file.reread().await?;
-        }
         let object = self.pool.get().await.map_err(|error| of_pool(&error))?;
         Ok(Lane {
             object: Some(object),
@@ -130,43 +119,47 @@ fn session(statement_timeout: Duration) -> String {
 }
 
 impl PasswordFile {
-    fn read(&self) -> Result<(), String> {
-        let told =
-            |reason: String| format!("origin.password_file: {}: {reason}", self.path.display());
-        let size = std::fs::metadata(&self.path)
-            .map_err(|error| told(error.to_string()))?
-            .len();
-        if size > MAX_PASSWORD_BYTES {
-            return Err(told(format!(
-                "{size} bytes; a password has up to {MAX_PASSWORD_BYTES}"
-            )));
-        }
-        let mut text = std::fs::read(&self.path).map_err(|error| told(error.to_string()))?;
-        while text
-            .last()
-            .is_some_and(|last| matches!(last, b'\n' | b'\r'))
-        {
-            text.pop();
-        }
-        *self.last.lock() = text;
-        Ok(())
+    fn open(path: PathBuf) -> Result<Self, String> {
+        let last = Mutex::new(read(&path)?);
+        Ok(Self { path, last })
     }
 
-    async fn reread(&self) -> Result<(), LoadError> {
-        let again = Self {
-            path: self.path.clone(),
-            last: Arc::clone(&self.last),
-        };
-        let read = tokio::task::spawn_blocking(move || again.read()).await;
-        read.unwrap_or_else(|error| Err(error.to_string()))
-            .map_err(unavailable)
+    /// What the file holds now, or held when it could last be read: whoever replaces a file may take
+    /// it away for a moment.
+    fn password(&self) -> Vec<u8> {
+        match read(&self.path) {
+            Ok(password) => self.last.lock().clone_from(&password),
+            Err(error) => tracing::warn!(%error, "password not read again, using the last one"),
+        }
+        self.last.lock().clone()
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |reason: String| format!("origin.password_file: {}: {reason}", path.display());
+    let size = std::fs::metadata(path)
+        .map_err(|error| told(error.to_string()))?
+        .len();
+    if size > MAX_PASSWORD_BYTES {
+        return Err(told(format!(
+            "{size} bytes; a password has up to {MAX_PASSWORD_BYTES}"
+        )));
+    }
+    let mut text = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    while text
+        .last()
+        .is_some_and(|last| matches!(last, b'\n' | b'\r'))
+    {
+        text.pop();
+    }
+    Ok(text)
 }
 
 /// Opens one connection for the pool.
 struct Dialer {
     tls: MakeRustlsConnect,
-    password: Option<Arc<Mutex<Vec<u8>>>>,
+    /// Read here and not by who asks the pool: only here it is known that a connection is new.
+    password: Option<Arc<PasswordFile>>,
     session: Arc<str>,
 }
 
@@ -177,11 +170,16 @@ impl Connect for Dialer {
     ) -> futures_util::future::BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
     {
         let mut config = config.clone();
-        if let Some(password) = &self.password {
-            config.password(password.lock().clone());
-        }
         let (tls, session) = (self.tls.clone(), Arc::clone(&self.session));
+        let file = self.password.clone();
         Box::pin(async move {
+            if let Some(file) = file {
+                let read = tokio::task::spawn_blocking(move || file.password());
+                // Fails only where the process ends.
+                if let Ok(password) = read.await {
+                    config.password(password);
+                }
+            }
             let (client, connection) = config.connect(tls).await?;
             // Ends when its client is dropped or the server closes it.
             let driver = tokio::spawn(async move {

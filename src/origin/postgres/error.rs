@@ -39,6 +39,11 @@ fn of_connect(error: &Error) -> LoadError {
              this host in ({})",
             refusal.code().code()
         )),
+        // PostgreSQL's own message may name the user.
+        Some(refusal) if *refusal.code() == SqlState::TOO_MANY_CONNECTIONS => unavailable(
+            "PostgreSQL has no connection left: max_connections, or a limit of the database or of \
+             the user, is reached (53300)",
+        ),
         Some(refusal) => unavailable(told(refusal)),
         None => unavailable(format!(
             "cannot connect to PostgreSQL: {}",
