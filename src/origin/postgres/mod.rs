@@ -141,8 +141,8 @@ impl Shared {
     async fn make(&self, group: &Group) -> Result<Arc<Plan>, LoadError> {
         let seat = self.seat(group.id).await?;
         let made = Plan::make(&seat, &group.spec.source).await;
-        if made.is_err() {
-            seat.give_up_if_closed();
+        if made.is_err() && seat.give_up_if_closed() {
+            seat.condemn();
         }
         let plan = Arc::new(made?);
         if plan.lacks_index {
