@@ -26,6 +26,7 @@ mod many_keys;
 mod postgres_bad_groups;
 mod postgres_changes;
 mod postgres_failures;
+mod postgres_interruptions;
 mod postgres_login;
 mod postgres_values;
 mod protocol;
