@@ -28,6 +28,7 @@ mod postgres_changes;
 mod postgres_failures;
 mod postgres_interruptions;
 mod postgres_login;
+mod postgres_silence;
 mod postgres_values;
 mod protocol;
 mod shutdown;

@@ -140,11 +140,7 @@ impl Shared {
 
     async fn make(&self, group: &Group) -> Result<Arc<Plan>, LoadError> {
         let seat = self.seat(group.id).await?;
-        let made = Plan::make(&seat, &group.spec.source).await;
-        if made.is_err() && seat.give_up_if_closed() {
-            seat.condemn();
-        }
-        let plan = Arc::new(made?);
+        let plan = Arc::new(to_the_end(&seat, Plan::make(&seat, &group.spec.source)).await?);
         if plan.lacks_index {
             tracing::warn!(group = %group.name, "key column begins no index, each load reads the whole table");
         }
@@ -256,13 +252,36 @@ impl Shared {
             }
         };
         let seat = self.seat(group.id).await?;
-        let explained = plan.explain(&seat).await;
-        if explained.is_err() && seat.give_up_if_closed() {
-            seat.condemn();
-        }
-        explained?;
+        to_the_end(&seat, plan.explain(&seat)).await?;
         *slot.made.lock().await = Some((group.spec.source.clone(), plan));
         Ok(())
+    }
+}
+
+/// Does `work` on the connection of `seat`. If the caller leaves before its end, the connection is given
+/// up: the next statement would wait behind this one, on a connection that fell silent for ever.
+async fn to_the_end<T>(
+    seat: &Seat<Lane, GroupId>,
+    work: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, LoadError> {
+    let mut left = Left(Some(seat));
+    let done = work.await;
+    left.0 = None;
+    if done.is_err() && seat.give_up_if_closed() {
+        seat.condemn();
+    }
+    done
+}
+
+/// Gives its connection up when dropped.
+struct Left<'a>(Option<&'a Seat<Lane, GroupId>>);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        if let Some(seat) = self.0 {
+            seat.give_up();
+            seat.condemn();
+        }
     }
 }
 
