@@ -64,7 +64,19 @@ struct Shared {
 /// The plan of one group, made by whoever needs it first. Locked while it is made.
 #[derive(Default)]
 struct PlanOf {
-    made: tokio::sync::Mutex<Option<(Source, Arc<Plan>)>>,
+    made: tokio::sync::Mutex<Option<Made>>,
+}
+
+/// A plan, and the source that it is of.
+type Made = (Source, Arc<Plan>);
+
+/// Keeps a plan that was made, and logs once what an operator should know of it.
+fn keep(made: &mut Option<Made>, group: &Group, plan: Arc<Plan>) {
+    let is_known = made.as_ref().is_some_and(|(_, known)| *known == plan);
+    if plan.lacks_index && !is_known {
+        tracing::warn!(group = %group.name, "key column begins no index, each load reads the whole table");
+    }
+    *made = Some((group.spec.source.clone(), plan));
 }
 
 impl std::fmt::Debug for Postgres {
@@ -134,17 +146,14 @@ impl Shared {
             return Ok(Arc::clone(plan));
         }
         let plan = self.make(group).await?;
-        *made = Some((group.spec.source.clone(), Arc::clone(&plan)));
+        keep(&mut made, group, Arc::clone(&plan));
         Ok(plan)
     }
 
     async fn make(&self, group: &Group) -> Result<Arc<Plan>, LoadError> {
         let seat = self.seat(group.id).await?;
-        let plan = Arc::new(to_the_end(&seat, Plan::make(&seat, &group.spec.source)).await?);
-        if plan.lacks_index {
-            tracing::warn!(group = %group.name, "key column begins no index, each load reads the whole table");
-        }
-        Ok(plan)
+        let plan = to_the_end(&seat, Plan::make(&seat, &group.spec.source)).await?;
+        Ok(Arc::new(plan))
     }
 
     /// Forgets a plan that the database no longer accepts: a table was changed or replaced.
@@ -253,7 +262,7 @@ impl Shared {
         };
         let seat = self.seat(group.id).await?;
         to_the_end(&seat, plan.explain(&seat)).await?;
-        *slot.made.lock().await = Some((group.spec.source.clone(), plan));
+        keep(&mut *slot.made.lock().await, group, plan);
         Ok(())
     }
 }
