@@ -48,6 +48,15 @@ async fn begin(fronted: &Fronted, key: &str) -> JoinHandle<Answer> {
     call
 }
 
+/// Ends the session of the slow statement: whose that was.
+fn end_active(fronted: &Fronted) -> String {
+    let pid = fronted.postgres.sql(&format!("select pid {ACTIVE}"));
+    fronted
+        .postgres
+        .sql(&format!("select pg_terminate_backend({pid})"));
+    pid
+}
+
 async fn served_again(fronted: &Fronted, from: usize) {
     let mut row = from;
     until("misses are served", async || {
@@ -63,7 +72,7 @@ async fn served_again(fronted: &Fronted, from: usize) {
 }
 
 #[tokio::test]
-async fn callers_of_a_connection_that_dies_are_told_at_once() {
+async fn a_statement_whose_connection_dies_is_sent_once_more_and_then_its_callers_are_told() {
     let set = [&ONE_SEAT[..], &["origin.timeout=9s"]].concat();
     let mut fronted = Fronted::start(ROWS, &groups(), &set).await;
     for (round, is_crash) in [false, true, false, true].into_iter().enumerate() {
@@ -72,8 +81,17 @@ async fn callers_of_a_connection_that_dies_are_told_at_once() {
         if is_crash {
             fronted.postgres.crash();
         } else {
-            let end = format!("select pg_terminate_backend(pid) {ACTIVE}");
-            fronted.postgres.sql(&end);
+            let first = end_active(&fronted);
+            until("the statement runs on another connection", async || {
+                let other = fronted.postgres.sql(&format!("select pid {ACTIVE}"));
+                if other.is_empty() || other == first {
+                    Err(other)
+                } else {
+                    Ok(())
+                }
+            })
+            .await;
+            end_active(&fronted);
         }
         let answer = call.await.unwrap();
         answer.assert_problem(503, "origin-unavailable", &["PostgreSQL"]);

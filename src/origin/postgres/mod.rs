@@ -206,8 +206,8 @@ impl Shared {
         Ok(rows)
     }
 
-    /// One statement, in a task of its own: if the caller leaves, its seat stays taken until the
-    /// database is done with the statement, and nothing more is sent on that connection.
+    /// The rows of one statement, which is sent once more, on another connection, if it fails because of
+    /// the one that it was sent on: it reads and no more, and an idle connection may be dead unnoticed.
     async fn ask(
         self: &Arc<Self>,
         group: GroupId,
@@ -215,6 +215,25 @@ impl Shared {
         keys: Vec<Bytes>,
     ) -> Result<Vec<Row>, LoadError> {
         let seat = self.seat(group).await?;
+        let first = self.send(seat, plan, keys.clone()).await;
+        match &first {
+            Err(error) if error.kind == LoadErrorKind::Unavailable => {
+                tracing::debug!(%error, "statement sent again");
+                let seat = self.seat(group).await?;
+                self.send(seat, plan, keys).await
+            }
+            _ => first,
+        }
+    }
+
+    /// One statement, in a task of its own: if the caller leaves, its seat stays taken until the
+    /// database is done with the statement, and nothing more is sent on that connection.
+    async fn send(
+        &self,
+        seat: Seat<Lane, GroupId>,
+        plan: &Arc<Plan>,
+        keys: Vec<Bytes>,
+    ) -> Result<Vec<Row>, LoadError> {
         self.count_statement();
         let (mut tell, told) = tokio::sync::oneshot::channel();
         let (plan, patience) = (Arc::clone(plan), self.patience);
@@ -231,7 +250,13 @@ impl Shared {
                     }
                 }
             };
-            if seat.give_up_if_closed() {
+            // A server that ends a session says so a moment before it closes the connection.
+            let is_ended =
+                matches!(&rows, Some(Err(error)) if error.kind == LoadErrorKind::Unavailable);
+            if is_ended {
+                seat.give_up();
+            }
+            if seat.give_up_if_closed() || is_ended {
                 seat.condemn();
             }
             // Before the caller hears of it, so that his next statement finds the seat free.

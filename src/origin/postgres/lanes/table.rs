@@ -103,7 +103,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         );
         Self {
             limits,
-            share: (limits.connections - limits.connections / 4).max(1),
+            share: (limits.connections * 3 / 4).max(1),
             groups: HashMap::new(),
             counts: Counts::default(),
             clock: 0,

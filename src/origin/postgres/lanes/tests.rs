@@ -172,7 +172,7 @@ fn ids(seats: &[FakeSeat]) -> HashSet<usize> {
 
 #[test]
 fn a_group_holds_at_most_three_quarters_of_the_lanes() {
-    for (connections, share) in [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (10, 8), (20, 15)] {
+    for (connections, share) in [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (10, 7), (20, 15)] {
         let mut bench = Bench::new(connections, 64);
         let seats: Vec<_> = (0..3 * connections).map(|_| bench.seat(0)).collect();
         assert_eq!(bench.lanes.counts().open, share, "{connections}");
@@ -184,7 +184,7 @@ fn a_group_holds_at_most_three_quarters_of_the_lanes() {
 
 #[test]
 fn a_lane_carries_depth_statements_and_the_emptiest_is_taken_first() {
-    let mut bench = Bench::new(2, 3);
+    let mut bench = Bench::new(3, 3);
     let mut seats: Vec<_> = (0..6).map(|_| bench.seat(0)).collect();
     for pair in seats.chunks(2) {
         assert_eq!(ids(pair).len(), 2, "lanes fill evenly");
@@ -389,7 +389,8 @@ fn one_starving_group_costs_one_lane_the_oldest() {
 
 #[test]
 fn the_lane_that_is_free_first_is_the_one_to_go() {
-    let mut bench = Bench::new(2, 3);
+    let mut bench = Bench::new(3, 3);
+    let other = bench.seat(9);
     let mut seats: Vec<_> = (0..4).map(|_| bench.seat(0)).collect();
     let (long, short) = (seats[0].id, seats[1].id);
     let at = seats.iter().position(|seat| seat.id == short);
@@ -400,7 +401,7 @@ fn the_lane_that_is_free_first_is_the_one_to_go() {
     let at = seats.iter().position(|seat| seat.id == short);
     bench.drop_seat(seats.swap_remove(at.expect("one is on it")));
     let seat = bench.open(starving);
-    drop((seats, joined, seat));
+    drop((seats, joined, seat, other));
     bench.assert_unused();
 }
 
