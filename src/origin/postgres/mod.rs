@@ -287,6 +287,9 @@ impl Shared {
         };
         let seat = self.seat(group.id).await?;
         to_the_end(&seat, plan.explain(&seat)).await?;
+        // Whoever makes a plan holds the lock while it waits for a seat: nobody may wait the other way
+        // round.
+        drop(seat);
         keep(&mut *slot.made.lock().await, group, plan);
         Ok(())
     }
