@@ -56,10 +56,14 @@ struct Sample {
     keys_per_statement: f64,
 }
 
-/// The ways, as the keys that one statement may ask for.
-const WAYS: [(&str, &str); 2] = [
-    ("one statement per key", "origin.max_batch=1"),
-    ("batches of up to 128 keys", "origin.max_batch=128"),
+/// The ways: one key in a statement, with as many statements at once as serve it best here, and the
+/// defaults.
+const WAYS: [(&str, &[&str]); 2] = [
+    (
+        "one statement per key",
+        &["origin.max_batch=1", "origin.max_concurrent_loads=16"],
+    ),
+    ("batches of up to 128 keys", &[]),
 ];
 
 /// Measures both ways in turns, each time with a fresh node.
@@ -67,8 +71,8 @@ pub(crate) async fn measure(place: &Place, scale: &Scale) -> anyhow::Result<Vec<
     let (_server, url) = postgres(place).await?;
     let mut samples: [Vec<Sample>; WAYS.len()] = Default::default();
     for round in 1..=scale.repeats {
-        for ((name, setting), samples) in WAYS.iter().zip(&mut samples) {
-            let sample = ask(place, &url, setting, scale.seconds).await?;
+        for ((name, set), samples) in WAYS.iter().zip(&mut samples) {
+            let sample = ask(place, &url, set, scale.seconds).await?;
             note(&format!(
                 "misses, round {round}: {name}: {:.0} loads/s, {:.1} keys per statement",
                 sample.loads_per_second, sample.keys_per_statement
@@ -112,7 +116,7 @@ async fn postgres(place: &Place) -> anyhow::Result<(Process, String)> {
     Ok((server, url))
 }
 
-async fn ask(place: &Place, url: &str, setting: &str, seconds: u64) -> anyhow::Result<Sample> {
+async fn ask(place: &Place, url: &str, set: &[&str], seconds: u64) -> anyhow::Result<Sample> {
     let address = place.address(11, 1, 8001);
     let (host, admin) = (address.ip().to_string(), place.address(11, 1, 2112));
     let members = format!("[[members]]\nname = 'node-1'\nhost = '{host}'\n");
@@ -124,7 +128,7 @@ async fn ask(place: &Place, url: &str, setting: &str, seconds: u64) -> anyhow::R
         .write("misses-groups.toml", GROUPS)?
         .display()
         .to_string();
-    let args = [
+    let mut args = vec![
         "node",
         "--id",
         "node-1",
@@ -138,9 +142,8 @@ async fn ask(place: &Place, url: &str, setting: &str, seconds: u64) -> anyhow::R
         url,
         "--memory",
         "4GiB",
-        "--set",
-        setting,
     ];
+    args.extend(set.iter().flat_map(|set| ["--set", set]));
     let mut process = Process::start(place, "gcache node", env!("CARGO_BIN_EXE_gcache"), &args)?;
     process.listens(address).await?;
     process.listens(admin).await?;
