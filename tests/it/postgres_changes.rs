@@ -54,6 +54,15 @@ async fn a_table_that_changes_is_noticed_by_the_next_load() {
         .postgres
         .sql("alter table early alter b type text using 'words'");
     fronted.get("bytes", "2").await.assert_value("words");
+    fronted
+        .postgres
+        .sql("alter table early alter b type bytea using convert_to('A', 'UTF8')");
+    fronted.get("bytes", "3").await.assert_value("A");
+    fronted
+        .postgres
+        .sql("alter table early alter b type int[] using '{1}'");
+    let array = fronted.get("bytes", "4").await;
+    array.assert_problem(502, "bad-statement", &["_int4"]);
     for (change, key) in [
         ("alter table early alter id type text", "6"),
         ("alter table early alter id type int using id::int", "7"),

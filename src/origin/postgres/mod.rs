@@ -161,22 +161,36 @@ impl Shared {
         *self.plan_of(group).made.lock().await = None;
     }
 
+    /// Loads by the plan that there is, and once more by a new one if the database refuses that and the
+    /// table has changed since.
     async fn load(self: &Arc<Self>, group: &Group, keys: &[Bytes]) -> Result<Vec<Row>, LoadError> {
         let plan = self.plan(group).await?;
+        let first = self.load_by(&plan, group, keys).await;
+        match &first {
+            Err(error) if error.kind == LoadErrorKind::BadStatement => {
+                self.forget(group.id).await;
+                let newer = self.plan(group).await?;
+                if newer == plan {
+                    return first;
+                }
+                self.load_by(&newer, group, keys).await
+            }
+            _ => first,
+        }
+    }
+
+    async fn load_by(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        group: &Group,
+        keys: &[Bytes],
+    ) -> Result<Vec<Row>, LoadError> {
         let asked = Asked::of(plan.key_type, keys);
         if asked.is_empty() {
             return Ok(asked.answer(Vec::new()));
         }
-        let rows = self.rows(group.id, &plan, asked.keys().to_vec()).await;
-        match rows {
-            Ok(rows) => Ok(asked.answer(rows)),
-            Err(error) => {
-                if error.kind == LoadErrorKind::BadStatement {
-                    self.forget(group.id).await;
-                }
-                Err(error)
-            }
-        }
+        let rows = self.rows(group.id, plan, asked.keys().to_vec()).await?;
+        Ok(asked.answer(rows))
     }
 
     /// The rows of `keys`, which differ, in their order.

@@ -15,10 +15,14 @@ use crate::topology::group::{KeyType, Source};
 /// How a group is loaded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The statement: one parameter, the array of keys; two columns, key and value.
+    /// The statement: one parameter, the array of keys; three columns. Key and value, and one that is
+    /// always NULL and of the value's own type: with it PostgreSQL tells when that type changes, which
+    /// the cast would hide, and bytes would be served as their text.
     pub(super) text: String,
     /// What keys are.
     pub(super) key_type: KeyType,
+    /// The type of the value before it was made bytes.
+    pub(super) value_type: Type,
     /// The table has no index that begins with the key column.
     pub(super) lacks_index: bool,
 }
@@ -71,8 +75,12 @@ impl Plan {
         };
         let plan = Self {
             // A comment at the end of the query ends with its line.
-            text: format!("SELECT q.k::{key_cast}, q.v{cast} FROM (\n{statement}\n) AS q (k, v)"),
+            text: format!(
+                "SELECT q.k::{key_cast}, q.v{cast}, CASE WHEN false THEN q.v END \
+                 FROM (\n{statement}\n) AS q (k, v)"
+            ),
             key_type: declared,
+            value_type: value.type_().clone(),
             lacks_index,
         };
         plan.prepare(lane).await?;

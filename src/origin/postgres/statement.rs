@@ -39,6 +39,9 @@ pub(super) async fn run(lane: &Lane, plan: &Plan, keys: &[Bytes]) -> Result<Vec<
     for is_again in [false, true] {
         let prepared = client.prepare_typed_cached(&plan.text, &types).await;
         let statement = prepared.map_err(|error| of_statement(&error))?;
+        if statement.columns()[2].type_() != &plan.value_type {
+            return Err(bad_statement("the type of the value column has changed"));
+        }
         match client.query(&statement, &[&*keys_array]).await {
             Ok(tuples) => return sort_out(plan.key_type, keys, &tuples),
             Err(error) if is_outdated(&error) && !is_again => {
