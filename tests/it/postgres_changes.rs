@@ -1,7 +1,7 @@
 //! Tables that come and change while gcache runs: noticed without a restart.
 
 use crate::harness::address::{ADMIN, Block};
-use crate::harness::fronted::{Fronted, server, table};
+use crate::harness::fronted::{Fronted, query, server, table};
 use crate::harness::http::try_ask;
 use crate::harness::process::Start;
 use crate::harness::wait::until;
@@ -75,6 +75,34 @@ async fn a_table_that_changes_is_noticed_by_the_next_load() {
         served("early", key, "again").await;
     }
     assert!(fronted.dev.sum("gcache_origin_unusable_groups").await <= 1.0);
+}
+
+/// Each connection has prepared the statement for itself: what it remembers may be older than the plan.
+#[tokio::test]
+async fn a_type_that_changes_is_noticed_on_every_connection() {
+    const KEYS: std::ops::Range<u32> = 0..12;
+    let slow = "select id, v from rows, pg_sleep(0.05) where id = any($1)";
+    let sql = "create table rows (id int primary key, v text); \
+        insert into rows select n, n from generate_series(0, 99) n";
+    let fronted = Fronted::start(sql, &query("slow", "bigint", slow), &[]).await;
+    for (round, change) in ["int using v::int", "text", "bigint using v::bigint"]
+        .into_iter()
+        .enumerate()
+    {
+        // Many at once, so that every connection is used before and after the change.
+        let all = |from: usize| {
+            let keys = KEYS.map(move |key| (key as usize + from).to_string());
+            let fronted = &fronted;
+            futures_util::future::join_all(keys.map(async move |key| {
+                fronted.get("slow", &key).await.assert_value(&key);
+            }))
+        };
+        all(round * 30).await;
+        fronted
+            .postgres
+            .sql(&format!("alter table rows alter v type {change}"));
+        all(round * 30 + 15).await;
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,13 @@ pub(super) async fn run(lane: &Lane, plan: &Plan, keys: &[Bytes]) -> Result<Vec<
         let prepared = client.prepare_typed_cached(&plan.text, &types).await;
         let statement = prepared.map_err(|error| of_statement(&error))?;
         if statement.columns()[2].type_() != &plan.value_type {
-            return Err(bad_statement("the type of the value column has changed"));
+            // Either the table changed after the plan was made, or this connection prepared the same
+            // text before it did.
+            if is_again {
+                return Err(bad_statement("the type of the value column has changed"));
+            }
+            client.statement_cache.clear();
+            continue;
         }
         match client.query(&statement, &[&*keys_array]).await {
             Ok(tuples) => return sort_out(plan.key_type, keys, &tuples),
