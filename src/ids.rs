@@ -44,6 +44,21 @@ id! {
     Partition(u16)
 }
 
+id! {
+    /// How often a node has started on its directory. A message from an earlier one is refused.
+    Incarnation(u64)
+}
+
+/// A cluster for ever: drawn at random when it is founded. No message crosses from one to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub u128);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_u128(self.0).hyphenated().fmt(f)
+    }
+}
+
 /// A moment on this process's monotonic clock, in milliseconds since the process began.
 ///
 /// Pure code takes it as an argument and never asks for it.

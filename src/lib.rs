@@ -50,6 +50,8 @@ pub mod rpc;
 
 pub mod origin;
 
+pub mod raft;
+
 // Roles.
 pub mod node;
 

@@ -1,0 +1,31 @@
+//! What crosses the network: a Raft message in an envelope that says between whom.
+
+use bytes::Bytes;
+
+use crate::ids::{ClusterId, Incarnation, NodeId};
+
+/// A message of one node to another, as the transport carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender.
+    pub from: NodeId,
+    /// Which start of the sender this is.
+    pub incarnation: Incarnation,
+    /// The addressee.
+    pub to: NodeId,
+    /// An encoded `raft.eraftpb.Message`.
+    pub message: Bytes,
+}
+
+/// Which queue of the transport a message goes to: none waits behind another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Heartbeats, votes and their answers: small, and late ones are worth nothing.
+    Heartbeat,
+    /// Entries and their answers.
+    Append,
+    /// A snapshot. Its outcome must be reported.
+    Snapshot,
+}

@@ -1,0 +1,4 @@
+//! Raft: agreement on the topology, and on nothing else.
+
+pub mod disk;
+pub mod envelope;
