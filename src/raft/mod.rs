@@ -2,3 +2,4 @@
 
 pub mod disk;
 pub mod envelope;
+pub mod log;

@@ -1,0 +1,468 @@
+//! The Raft log: all of it in memory, every change on the disk first.
+//!
+//! It is metadata, a few MiB at most, so the disk is read once, when the log is opened, and only written
+//! from then on. Raft owns the log (`RawNode<Log<D>>`) and reads it as its `Storage`; the driver writes
+//! through `mut_store()`, one atomic batch for each Ready. What the log refuses is a defect of its caller,
+//! and is told like a failure of the disk: both end the Raft thread.
+
+mod load;
+mod rows;
+mod shape;
+mod storage;
+
+use std::cmp::Ordering;
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
+
+use crate::ids::{ClusterId, Incarnation, NodeId};
+
+use super::disk::{Batch, Column, Disk, DiskError};
+use load::Loaded;
+use rows::entry_key;
+use shape::Shape;
+
+pub use load::OpenError;
+pub use rows::FORMAT;
+pub use shape::Position;
+
+/// Whose log it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ident {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node: fresh with every fresh log, never reused.
+    pub node: NodeId,
+    /// How often the log has been opened.
+    pub incarnation: Incarnation,
+}
+
+/// Makes the state machine's bytes as of the index it was handed in with, however much later.
+pub type EncodeState = Box<dyn Fn() -> Vec<u8> + Send>;
+
+/// What a snapshot for a peer is made of.
+struct Applied {
+    index: u64,
+    conf_state: ConfState,
+    encode: EncodeState,
+}
+
+/// The log of one node on one disk.
+pub struct Log<D: Disk> {
+    disk: D,
+    ident: Ident,
+    hard: HardState,
+    snapshot: Snapshot,
+    truncated: Position,
+    entries: Vec<Entry>,
+    applied: Option<Applied>,
+    failed: Option<DiskError>,
+    writes: u64,
+    syncs: u64,
+}
+
+impl<D: Disk> Log<D> {
+    /// Begins the log of a cluster's first node on an empty disk: one synced batch. The cluster begins
+    /// as if all up to `snapshot` had been agreed on, so that whoever joins gets that by snapshot too.
+    ///
+    /// # Errors
+    /// [`OpenError::Occupied`]; [`OpenError::Unfit`] for a snapshot at index or term 0 or without a
+    /// voter; the disk's.
+    pub fn found(disk: &mut D, ident: &Ident, snapshot: &Snapshot) -> Result<(), OpenError> {
+        shape::check_snapshot(snapshot).map_err(OpenError::Unfit)?;
+        let at = Position::of(snapshot);
+        if at.term == 0 {
+            return Err(OpenError::Unfit("the snapshot is of term 0".to_owned()));
+        }
+        let hard = HardState {
+            term: at.term,
+            vote: 0,
+            commit: at.index,
+        };
+        begin(disk, ident, &hard, Some(snapshot), at)
+    }
+
+    /// Begins the log of a node that joins, on an empty disk: one synced batch. It waits for a snapshot.
+    ///
+    /// # Errors
+    /// [`OpenError::Occupied`]; the disk's.
+    pub fn join(disk: &mut D, ident: &Ident) -> Result<(), OpenError> {
+        begin(
+            disk,
+            ident,
+            &HardState::default(),
+            None,
+            Position::default(),
+        )
+    }
+
+    /// Reads the log, checks all of it, and counts this start: the incarnation is on the disk, synced and
+    /// one higher, when this returns.
+    ///
+    /// # Errors
+    /// [`OpenError::Empty`] where [`Log::found`] or [`Log::join`] has to come first; all others say why
+    /// this log must not be used.
+    pub fn open(disk: D) -> Result<Self, OpenError> {
+        let Loaded {
+            mut ident,
+            hard,
+            snapshot,
+            truncated,
+            entries,
+        } = load::load(&disk)?;
+        let starts = ident.incarnation.0.checked_add(1);
+        let starts = starts.ok_or_else(|| OpenError::Corrupt("no more starts".to_owned()))?;
+        ident.incarnation = Incarnation(starts);
+        let mut batch = Batch::new();
+        rows::put_ident(&mut batch, &ident);
+        let mut log = Self {
+            disk,
+            ident,
+            hard,
+            applied: applied_by(&snapshot),
+            snapshot,
+            truncated,
+            entries,
+            failed: None,
+            writes: 0,
+            syncs: 0,
+        };
+        log.write(&batch, true)?;
+        Ok(log)
+    }
+
+    /// Whose log it is, and which start this is.
+    #[must_use]
+    pub fn ident(&self) -> &Ident {
+        &self.ident
+    }
+
+    /// Raft's hard state, as it is on the disk.
+    #[must_use]
+    pub fn hard_state(&self) -> &HardState {
+        &self.hard
+    }
+
+    /// Where the last compaction or received snapshot was; index 0 for a joiner that waits for one. When
+    /// the log was opened its index is the one to start applying after.
+    #[must_use]
+    pub fn snapshot_meta(&self) -> &SnapshotMetadata {
+        self.snapshot.get_metadata()
+    }
+
+    /// The state machine at [`Log::snapshot_meta`].
+    #[must_use]
+    pub fn snapshot_data(&self) -> &[u8] {
+        &self.snapshot.data
+    }
+
+    /// Batches written since the log was opened, that of the opening included.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Those of [`Log::writes`] that were synced.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Writes what a Ready holds in one batch, in raft's order: the snapshot, which takes the place of
+    /// the whole log, then the entries, which take the place of all from the first of them on, then the
+    /// hard state. In memory nothing changes before the disk has it.
+    ///
+    /// # Errors
+    /// The disk's. The log refuses a hole, the loss of a committed entry, and whatever it could not open
+    /// again. After a failure of the disk every later write fails.
+    pub fn persist(
+        &mut self,
+        snapshot: Option<&Snapshot>,
+        entries: &[Entry],
+        hard: Option<&HardState>,
+        is_synced: bool,
+    ) -> Result<(), DiskError> {
+        let mut batch = Batch::new();
+        let mut after = self.shape();
+        if let Some(snapshot) = snapshot {
+            self.put_received(&mut batch, &mut after, snapshot)?;
+        }
+        if !entries.is_empty() {
+            self.put_entries(&mut batch, &mut after, entries)?;
+        }
+        if let Some(hard) = hard {
+            let commit = after.hard.commit.max(hard.commit);
+            after.hard = HardState {
+                commit,
+                ..hard.clone()
+            };
+        }
+        after.check().map_err(refuse)?;
+        if hard.is_some() || after.hard != self.hard {
+            rows::put_message(&mut batch, rows::HARD_KEY, &after.hard);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.write(&batch, is_synced)?;
+
+        if let Some(snapshot) = snapshot {
+            self.entries.clear();
+            self.snapshot = snapshot.clone();
+            self.applied = applied_by(snapshot);
+        }
+        self.truncated = after.truncated;
+        if let Some(first) = entries.first() {
+            self.entries.truncate(self.offset(first.index));
+            self.entries.extend_from_slice(entries);
+        }
+        self.hard = after.hard;
+        Ok(())
+    }
+
+    /// Writes that entries up to `commit` are committed, unsynced: raft would find it out again. A lower
+    /// commit than before changes nothing.
+    ///
+    /// # Errors
+    /// As [`Log::persist`].
+    pub fn persist_commit(&mut self, commit: u64) -> Result<(), DiskError> {
+        if commit <= self.hard.commit {
+            return Ok(());
+        }
+        let hard = HardState {
+            commit,
+            ..self.hard.clone()
+        };
+        self.persist(None, &[], Some(&hard), false)
+    }
+
+    /// Makes `snapshot` the one that the log begins from, and drops all entries but the last `keep` up to
+    /// it: one synced batch. The caller has applied all up to its index and no more to its data. A
+    /// snapshot that is not newer than the last one changes nothing.
+    ///
+    /// # Errors
+    /// As [`Log::persist`]; refused where the log has no such entry.
+    pub fn compact(&mut self, snapshot: Snapshot, keep: u64) -> Result<(), DiskError> {
+        let at = Position::of(&snapshot);
+        if at.index <= self.snapshot_meta().index {
+            return Ok(());
+        }
+        shape::check_snapshot(&snapshot).map_err(refuse)?;
+        if self.term_at(at.index) != Some(at.term) {
+            return Err(refuse(format!("the log has no entry {at:?} to compact at")));
+        }
+        let mut after = self.shape();
+        after.snapshot = at;
+        after.hard.commit = after.hard.commit.max(at.index);
+        let cut = at.index.saturating_sub(keep).max(self.truncated.index);
+        after.truncated = Position {
+            index: cut,
+            term: self
+                .term_at(cut)
+                .expect("it is between the truncated and the snapshot's index"),
+        };
+        after.check().map_err(refuse)?;
+
+        let mut batch = Batch::new();
+        rows::put_message(&mut batch, rows::SNAPSHOT_KEY, &snapshot);
+        rows::put_message(&mut batch, rows::HARD_KEY, &after.hard);
+        rows::put_truncated(&mut batch, after.truncated);
+        delete_entries(&mut batch, self.truncated.index, cut);
+        self.write(&batch, true)?;
+
+        self.entries.drain(..self.offset(cut + 1));
+        self.truncated = after.truncated;
+        self.snapshot = snapshot;
+        self.hard = after.hard;
+        Ok(())
+    }
+
+    /// Says that all up to `index` is applied, so that a peer that needs a snapshot gets this state:
+    /// called after every apply. `encode` is kept and called only when a snapshot is asked for, so it
+    /// must hold the state as it is now. An older index than before changes nothing.
+    pub fn set_applied(&mut self, index: u64, conf_state: ConfState, encode: EncodeState) {
+        if self.applied.as_ref().is_none_or(|old| old.index <= index) {
+            self.applied = Some(Applied {
+                index,
+                conf_state,
+                encode,
+            });
+        }
+    }
+
+    /// A snapshot of what is applied, for a peer or for [`Log::compact`]: what the log was opened with
+    /// until [`Log::set_applied`] was called. None before the first snapshot of a joiner.
+    #[must_use]
+    pub fn applied_snapshot(&self) -> Option<Snapshot> {
+        let applied = self.applied.as_ref()?;
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = applied.index;
+        metadata.term = self.term_at(applied.index)?;
+        metadata.set_conf_state(applied.conf_state.clone());
+        snapshot.data = (applied.encode)();
+        Some(snapshot)
+    }
+
+    fn put_received(
+        &self,
+        batch: &mut Batch,
+        after: &mut Shape,
+        snapshot: &Snapshot,
+    ) -> Result<(), DiskError> {
+        shape::check_snapshot(snapshot).map_err(refuse)?;
+        let at = Position::of(snapshot);
+        if at.index < self.hard.commit {
+            return Err(refuse(format!(
+                "the snapshot at {} is older than what is committed, {}",
+                at.index, self.hard.commit
+            )));
+        }
+        after.snapshot = at;
+        after.truncated = at;
+        after.last = at;
+        after.hard.commit = at.index;
+        if after.hard.term < at.term {
+            after.hard.term = at.term;
+            after.hard.vote = 0;
+        }
+        delete_entries(batch, self.truncated.index, self.last().index);
+        rows::put_message(batch, rows::SNAPSHOT_KEY, snapshot);
+        rows::put_truncated(batch, at);
+        Ok(())
+    }
+
+    fn put_entries(
+        &self,
+        batch: &mut Batch,
+        after: &mut Shape,
+        entries: &[Entry],
+    ) -> Result<(), DiskError> {
+        let first = entries[0].index;
+        if first <= after.hard.commit {
+            return Err(refuse(format!(
+                "entry {first} is written again, entries up to {} are committed",
+                after.hard.commit
+            )));
+        }
+        let before = match first.cmp(&(after.last.index + 1)) {
+            Ordering::Less => self.position_at(first - 1),
+            Ordering::Equal => Some(after.last),
+            Ordering::Greater => None,
+        };
+        let before = before.ok_or_else(|| {
+            refuse(format!(
+                "entry {first} would leave a hole after {}",
+                after.last.index
+            ))
+        })?;
+        shape::check_run(before, entries).map_err(refuse)?;
+        delete_entries(batch, first - 1, self.last().index);
+        for entry in entries {
+            rows::put_entry(batch, entry);
+            after.last = Position::of_entry(entry);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch, is_synced: bool) -> Result<(), DiskError> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        if let Err(failed) = self.disk.write(batch, is_synced) {
+            self.failed = Some(failed.clone());
+            return Err(failed);
+        }
+        self.writes += 1;
+        self.syncs += u64::from(is_synced);
+        Ok(())
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            truncated: self.truncated,
+            snapshot: Position::of(&self.snapshot),
+            last: self.last(),
+            hard: self.hard.clone(),
+        }
+    }
+
+    fn last(&self) -> Position {
+        let last = self.entries.last().map(Position::of_entry);
+        last.unwrap_or(self.truncated)
+    }
+
+    /// Where among the entries the one at `index`, above the truncated one, is or would be.
+    fn offset(&self, index: u64) -> usize {
+        usize::try_from(index.saturating_sub(self.truncated.index + 1)).unwrap_or(usize::MAX)
+    }
+
+    fn slice(&self, low: u64, high: u64) -> Option<&[Entry]> {
+        self.entries.get(self.offset(low)..self.offset(high))
+    }
+
+    fn position_at(&self, index: u64) -> Option<Position> {
+        let term = self.term_at(index)?;
+        Some(Position { index, term })
+    }
+
+    /// The term at `index`, from the truncated index to the last.
+    fn term_at(&self, index: u64) -> Option<u64> {
+        if index <= self.truncated.index {
+            return (index == self.truncated.index).then_some(self.truncated.term);
+        }
+        self.entries.get(self.offset(index)).map(|entry| entry.term)
+    }
+}
+
+impl<D: Disk> std::fmt::Debug for Log<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log")
+            .field("ident", &self.ident)
+            .field("shape", &self.shape())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first batch of a log.
+fn begin(
+    disk: &mut impl Disk,
+    ident: &Ident,
+    hard: &HardState,
+    snapshot: Option<&Snapshot>,
+    truncated: Position,
+) -> Result<(), OpenError> {
+    if !load::is_empty(disk)? {
+        return Err(OpenError::Occupied);
+    }
+    let mut batch = Batch::new();
+    rows::put_format(&mut batch);
+    rows::put_ident(&mut batch, ident);
+    rows::put_message(&mut batch, rows::HARD_KEY, hard);
+    rows::put_truncated(&mut batch, truncated);
+    if let Some(snapshot) = snapshot {
+        rows::put_message(&mut batch, rows::SNAPSHOT_KEY, snapshot);
+    }
+    Ok(disk.write(&batch, true)?)
+}
+
+/// A snapshot that was written is applied before anything after it: until then it stands for the state.
+fn applied_by(snapshot: &Snapshot) -> Option<Applied> {
+    let metadata = snapshot.get_metadata();
+    let data = snapshot.data.clone();
+    (metadata.index > 0).then(|| Applied {
+        index: metadata.index,
+        conf_state: metadata.get_conf_state().clone(),
+        encode: Box::new(move || data.clone()),
+    })
+}
+
+/// Deletes the entries above `after` up to `last`, if there are any.
+fn delete_entries(batch: &mut Batch, after: u64, last: u64) {
+    if after < last {
+        batch.delete_range(Column::Log, entry_key(after + 1), entry_key(last + 1));
+    }
+}
+
+fn refuse(told: impl std::fmt::Display) -> DiskError {
+    DiskError::new(format_args!("refused: {told}"))
+}
