@@ -1,4 +1,5 @@
-//! Generates the gRPC code from the `.proto` files, with the descriptors that reflection serves.
+//! Generates code from the `.proto` files: of the services, with the descriptors that reflection serves,
+//! and of what the log replicates, which has messages only.
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_protos(&["proto/cache.proto"], &["proto"])?;
+    tonic_prost_build::configure().compile_protos(&["proto/state.proto"], &["proto"])?;
     println!("cargo:rerun-if-changed=proto");
     Ok(())
 }

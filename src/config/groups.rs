@@ -21,43 +21,32 @@ use super::report::{Mistakes, quote};
 use super::rule::{Share, Size, Span, Text};
 use super::value::ByteSize;
 use crate::topology::group::{GroupSpec, KeyType, Source};
-
-/// The most groups a cluster may have: each is a metric label and a part of every topology.
-const MAX_GROUPS: usize = 256;
-
-/// The longest name of a group.
-const MAX_GROUP_NAME_BYTES: usize = 64;
-
-/// The longest identifier that PostgreSQL keeps.
-const MAX_IDENTIFIER_BYTES: usize = 63;
-
-/// The longest content type, which is sent with every answer.
-const MAX_CONTENT_TYPE_BYTES: usize = 256;
-
-/// The longest statement: it is a part of every topology.
-const MAX_STATEMENT_BYTES: usize = 16 << 10;
+use crate::topology::rules::{
+    MAX_ERROR_TTL, MAX_GROUPS, MAX_TTL, MAX_TTL_JITTER, MAX_VALUE_BYTES, MIN_ERROR_TTL, MIN_TTL,
+    is_content_type, is_group_name, is_identifier, is_statement, is_table,
+};
 
 const GROUP_NAME: &str = "1 to 64 of a-z 0-9 _ - beginning with a letter";
 
-const DAYS_30: Duration = Duration::from_hours(30 * 24);
-
-/// Below 10 ms a value is stale before it has crossed the network.
 const TTL: Span = Span {
-    min: Duration::from_millis(10),
-    max: DAYS_30,
+    min: MIN_TTL,
+    max: MAX_TTL,
 };
 const WINDOW: Span = Span {
     min: Duration::ZERO,
-    max: DAYS_30,
+    max: MAX_TTL,
 };
 const ERROR_TTL: Span = Span {
-    min: Duration::from_millis(100),
-    max: Duration::from_secs(1),
+    min: MIN_ERROR_TTL,
+    max: MAX_ERROR_TTL,
 };
-const TTL_JITTER: Share = Share { min: 0.0, max: 0.5 };
+const TTL_JITTER: Share = Share {
+    min: 0.0,
+    max: MAX_TTL_JITTER,
+};
 const MAX_VALUE: Size = Size {
     min: ByteSize(1),
-    max: ByteSize::mib(64),
+    max: ByteSize(MAX_VALUE_BYTES),
 };
 
 const IDENTIFIER: Text<String> = Text {
@@ -68,18 +57,7 @@ const IDENTIFIER: Text<String> = Text {
 
 const TABLE: Text<String> = Text {
     expects: "a table or schema.table, each 1 to 63 of a-z A-Z 0-9 _ not beginning with a digit",
-    read: |text| {
-        let parts = text
-            .split_once('.')
-            .map_or([None, Some(text)], |(schema, table)| {
-                [Some(schema), Some(table)]
-            });
-        parts
-            .into_iter()
-            .flatten()
-            .all(is_identifier)
-            .then(|| text.to_owned())
-    },
+    read: |text| is_table(text).then(|| text.to_owned()),
     write: String::clone,
 };
 
@@ -242,59 +220,7 @@ fn read_source(fields: &mut Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<S
 /// A statement without what may end it; none if it cannot be one over the array `$1`.
 fn statement(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches(';').trim_end();
-    let is_right = !text.is_empty()
-        && text.len() <= MAX_STATEMENT_BYTES
-        && !text.contains('\0')
-        && parameters(text).eq(["1"]);
-    is_right.then(|| text.to_owned())
-}
-
-/// The different parameters that `text` mentions, without their `$`.
-fn parameters(text: &str) -> impl Iterator<Item = &str> {
-    let mut numbers: Vec<&str> = text
-        .split('$')
-        .skip(1)
-        .filter_map(|rest| {
-            let end = rest.find(|next: char| !next.is_ascii_digit());
-            Some(&rest[..end.unwrap_or(rest.len())]).filter(|number| !number.is_empty())
-        })
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers.into_iter()
-}
-
-/// Whether `text` may name a group in URLs and metrics.
-fn is_group_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.len() <= MAX_GROUP_NAME_BYTES
-        && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|byte| allowed(byte) || matches!(byte, b'_' | b'-'))
-}
-
-/// Whether `text` is `^[A-Za-z_][A-Za-z0-9_]{0,62}$`. Identifiers cannot be bound as parameters, so
-/// that nothing else may come near a statement.
-fn is_identifier(text: &str) -> bool {
-    text.len() <= MAX_IDENTIFIER_BYTES
-        && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Whether `text` is a media type that may stand in a header: `type/subtype`, visible ASCII and
-/// spaces only.
-fn is_content_type(text: &str) -> bool {
-    text.len() <= MAX_CONTENT_TYPE_BYTES
-        && text
-            .split_once('/')
-            .is_some_and(|(kind, subtype)| !kind.is_empty() && !subtype.is_empty())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-        && text.trim() == text
+    is_statement(text).then(|| text.to_owned())
 }
 
 #[cfg(test)]

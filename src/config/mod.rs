@@ -30,12 +30,14 @@ mod tests;
 pub use groups::read_groups;
 pub use layers::{Flag, Layers};
 pub use members::{StaticMember, read_members};
-pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId, is_name};
+pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId};
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;
 pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process};
 pub use value::{ByteSize, parse_duration, show_duration};
+
+pub use crate::topology::rules::is_name;
 
 use report::Mistakes;
 use settings::Settings;

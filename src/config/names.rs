@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::redact::redact;
 use super::rule::Text;
-
-/// The longest name of a process, member or zone: what one label of a DNS name may have.
-const MAX_NAME_BYTES: usize = 63;
+use crate::topology::rules::is_name;
 
 /// Ids with this beginning name a source; those we do not know are mistakes, not names.
 const SOURCE_PREFIX: &str = "from-";
@@ -84,20 +82,6 @@ impl fmt::Debug for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PostgresUrl({:?})", redact(&self.0))
     }
-}
-
-/// Whether `text` may be the name of a process, a member or a zone: 1 to 63 of `a-z 0-9 . -`, first and
-/// last a letter or digit, so that a name can be a directory and a label in any system.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    bytes.len() <= MAX_NAME_BYTES
-        && bytes.first().is_some_and(|first| alphanumeric(*first))
-        && bytes.last().is_some_and(|last| alphanumeric(*last))
-        && bytes
-            .iter()
-            .all(|byte| alphanumeric(*byte) || matches!(byte, b'.' | b'-'))
 }
 
 /// A name as it is, for members and zones.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::NodeId;
+use crate::ids::{Incarnation, NodeId};
 
 /// The most members a topology has.
 ///
@@ -72,8 +72,87 @@ impl Member {
 /// Whether a member takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemberStatus {
+    /// It has an id and is not in the ring yet: it is catching up with the log.
+    Joining,
     /// Renews its lease; owns its share.
     Up,
+    /// It is about to stop: it keeps what it owns until others have it, and gets nothing more.
+    Leaving,
     /// Its lease ran out, as committed in the log. It keeps its row until it is removed.
     Down,
+}
+
+impl fmt::Display for MemberStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "joining",
+            Self::Up => "up",
+            Self::Leaving => "leaving",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// A member's row in the log: all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// Never reused, not even after the member is removed.
+    pub id: NodeId,
+    /// What the operator calls it. Unique among members that are not [replaced](Self::replaced_by).
+    pub name: Arc<str>,
+    /// An IP address or a DNS name, without a port.
+    pub host: Arc<str>,
+    /// The port of its Raft listener.
+    pub raft_port: u16,
+    /// The port of its gRPC service.
+    pub grpc_port: u16,
+    /// The port of its metrics and admin listener.
+    pub admin_port: u16,
+    /// Where it runs.
+    pub zone: Zone,
+    /// Its share of the partitions relative to the others', 1 to [`MAX_WEIGHT`].
+    pub weight: u32,
+    /// Its latest start. Messages of earlier ones are refused.
+    pub incarnation: Incarnation,
+    /// The highest command version that its executable can apply.
+    pub version: u32,
+    /// Drawn with its directory; see [`Joiner::nonce`](super::command::Joiner::nonce).
+    pub nonce: u64,
+    /// Only a member that is up is given partitions.
+    pub status: MemberStatus,
+    /// The member that took its name while it was down. It stays down until it is removed.
+    pub replaced_by: Option<NodeId>,
+}
+
+impl MemberRecord {
+    /// The member as views and placement have it.
+    ///
+    /// One that was replaced gets a name that no node can have, for names in a view are unique.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        let name = match self.replaced_by {
+            None => self.name.clone(),
+            Some(_) => format!("{}#{}", self.name, self.id).into(),
+        };
+        Member {
+            id: self.id,
+            name,
+            host: self.host.clone(),
+            grpc_port: self.grpc_port,
+            zone: self.zone.clone(),
+            weight: self.weight,
+            status: self.status,
+        }
+    }
+}
+
+/// What is left of a member that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Never given again.
+    pub id: NodeId,
+    /// What it was called.
+    pub name: Arc<str>,
+    /// Its latest start.
+    pub incarnation: Incarnation,
 }

@@ -22,6 +22,18 @@ pub struct Assignment {
     pub tenure: Tenure,
     /// An earlier tenure whose entries stay valid.
     pub inherits: Option<Tenure>,
+    /// Where it is moving to, while it is.
+    pub move_to: Option<PendingMove>,
+}
+
+/// A partition on its way to another owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingMove {
+    /// Who will own it. Never the owner itself.
+    pub to: NodeId,
+    /// The tenure that it will have: the epoch of the command that prepared the move. Newer than the
+    /// present one.
+    pub tenure: Tenure,
 }
 
 /// One [`Assignment`] for each of the [`PARTITIONS`] partitions.
@@ -46,6 +58,11 @@ impl PartitionTable {
             .iter()
             .enumerate()
             .map(|(index, assignment)| (Partition(index as u16), assignment))
+    }
+
+    /// Sets what is assigned for `partition`, which is below [`PARTITIONS`].
+    pub(super) fn set(&mut self, partition: Partition, assignment: Assignment) {
+        self.0[usize::from(partition.0)] = assignment;
     }
 
     /// How many partitions `member` owns.

@@ -61,6 +61,7 @@ pub fn place(members: &[Member], current: Option<&PartitionTable>, at: Epoch) ->
                 standby,
                 tenure: Tenure(at.0),
                 inherits: None,
+                move_to: None,
             },
         }
     })

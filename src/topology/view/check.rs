@@ -95,14 +95,22 @@ pub enum PartitionRule {
     /// What is inherited is older.
     #[error("the inherited tenure is not older than the tenure")]
     InheritsOlder,
+    /// A move goes from an owner to somebody else.
+    #[error("it moves to its owner, or has no owner")]
+    MovesElsewhere,
+    /// A move brings a tenure that is newer, of a command that was committed.
+    #[error("the tenure of its move is not newer than the tenure, or newer than the epoch")]
+    MoveTenureNewer,
 }
 
 impl PartitionRule {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::StandbyIsNotOwner,
         Self::StandbyHasOwner,
         Self::TenureWithinEpoch,
         Self::InheritsOlder,
+        Self::MovesElsewhere,
+        Self::MoveTenureNewer,
     ];
 
     fn holds(self, assignment: &Assignment, epoch: Epoch) -> bool {
@@ -111,12 +119,19 @@ impl PartitionRule {
             standby,
             tenure,
             inherits,
+            move_to,
         } = *assignment;
         match self {
             Self::StandbyIsNotOwner => standby.is_none() || standby != owner,
             Self::StandbyHasOwner => standby.is_none() || owner.is_some(),
             Self::TenureWithinEpoch => tenure.0 <= epoch.0,
             Self::InheritsOlder => inherits.is_none_or(|inherited| inherited < tenure),
+            Self::MovesElsewhere => {
+                move_to.is_none_or(|moving| owner.is_some_and(|owner| owner != moving.to))
+            }
+            Self::MoveTenureNewer => {
+                move_to.is_none_or(|moving| tenure < moving.tenure && moving.tenure.0 <= epoch.0)
+            }
         }
     }
 }
@@ -190,20 +205,15 @@ fn check_partitions(
     };
     let mut unknown = Vec::new();
     for (partition, assignment) in table.iter() {
-        // A partition that names the same stranger twice is one partition.
-        let standby = assignment
-            .standby
-            .filter(|_| assignment.standby != assignment.owner);
-        for id in assignment
-            .owner
-            .into_iter()
-            .chain(standby)
-            .filter(is_unknown)
-        {
+        let target = assignment.move_to.map(|moving| moving.to);
+        let named = [assignment.owner, assignment.standby, target];
+        for id in named.into_iter().flatten().filter(is_unknown) {
             unknown.push((id, partition));
         }
     }
     unknown.sort_unstable();
+    // A partition that names the same stranger twice is one partition.
+    unknown.dedup();
     for same in unknown.chunk_by(|(a, _), (b, _)| a == b) {
         let (id, first) = same[0];
         mistakes.push(ViewMistake::UnknownMember {

@@ -1,0 +1,124 @@
+//! What a leader may propose: assignments that follow from who is up now. Pure.
+//!
+//! A plan is made once, by the leader, and then stands in the log in full; a later version may plan in
+//! another way without old entries meaning anything else.
+
+use super::next_epoch;
+use crate::ids::{NodeId, Partition};
+use crate::topology::command::{Assign, Command, FailOver, Run};
+use crate::topology::member::MemberStatus;
+use crate::topology::partitions::{Assignment, PartitionTable};
+use crate::topology::placement::place;
+use crate::topology::state::State;
+
+impl State {
+    /// The command that gives every member that is up its share, if anything is to change.
+    ///
+    /// Partitions that are moving stay out of it, and nothing is planned while nobody is up: a member
+    /// that is down then keeps what it owns.
+    #[must_use]
+    pub fn plan_assign(&self) -> Option<Command> {
+        let ring = self.ring();
+        if !ring.iter().any(|member| member.may_own()) {
+            return None;
+        }
+        let target = place(&ring, Some(&self.table), next_epoch(self));
+        let runs = self.difference(|partition, was| {
+            let is_moving = was.move_to.is_some();
+            (!is_moving).then(|| (target[partition].owner, target[partition].standby))
+        });
+        let expected = self.epoch;
+        (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
+    }
+
+    /// The command that sets a member down and gives what it owns to the standbys, or where there is
+    /// none to whom placement would give it; and what it stands by for, to others. None if there is no
+    /// such member or it is down and has nothing.
+    ///
+    /// Nobody inherits: that is for whoever knows that a standby has copies. Shares are uneven
+    /// afterwards, until [`plan_assign`](Self::plan_assign).
+    #[must_use]
+    pub fn plan_fail_over(&self, id: NodeId) -> Option<Command> {
+        let record = self.members.get(&id)?;
+        let mut ring = self.ring();
+        for member in ring.iter_mut().filter(|member| member.id == id) {
+            member.status = MemberStatus::Down;
+        }
+        let mut runs = Vec::new();
+        if ring.iter().any(|member| member.may_own()) {
+            let is_up = |id: &NodeId| ring.iter().any(|other| other.id == *id && other.may_own());
+            let target = place(&ring, Some(&self.table), next_epoch(self));
+            runs = self.difference(|partition, was| {
+                // Of the others' partitions that are moving, even the standby stays.
+                let is_others = was.move_to.is_some_and(|moving| moving.to != id);
+                if was.owner == Some(id) {
+                    let heir = was.standby.filter(is_up).or(target[partition].owner);
+                    Some((heir, standby_for(heir, &target, partition)))
+                } else if was.standby == Some(id) && !is_others {
+                    Some((was.owner, standby_for(was.owner, &target, partition)))
+                } else {
+                    None
+                }
+            });
+        }
+        if runs.is_empty() && record.status == MemberStatus::Down {
+            return None;
+        }
+        Some(Command::FailOver(FailOver {
+            expected: self.epoch,
+            id,
+            incarnation: record.incarnation,
+            runs,
+        }))
+    }
+
+    /// What `pick` wants of each partition, where it is other than what there is: as few runs as can
+    /// be.
+    fn difference(
+        &self,
+        pick: impl Fn(Partition, &Assignment) -> Option<(Option<NodeId>, Option<NodeId>)>,
+    ) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (partition, was) in self.table.iter() {
+            let picked = pick(partition, was).filter(|picked| *picked != (was.owner, was.standby));
+            let Some((owner, standby)) = picked else {
+                continue;
+            };
+            match runs.last_mut() {
+                Some(run)
+                    if run.first.0 + run.count == partition.0
+                        && (run.owner, run.standby) == (owner, standby) =>
+                {
+                    run.count += 1;
+                }
+                _ => runs.push(Run {
+                    first: partition,
+                    count: 1,
+                    owner,
+                    standby,
+                    is_inheriting: false,
+                }),
+            }
+        }
+        runs
+    }
+}
+
+/// Who stands by for `owner` in place of whom `target` has: its standby, or its owner if that is not
+/// `owner` itself.
+fn standby_for(
+    owner: Option<NodeId>,
+    target: &PartitionTable,
+    partition: Partition,
+) -> Option<NodeId> {
+    let Assignment {
+        owner: placed,
+        standby,
+        ..
+    } = target[partition];
+    owner?;
+    [standby, placed]
+        .into_iter()
+        .flatten()
+        .find(|id| Some(*id) != owner)
+}

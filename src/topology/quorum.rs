@@ -1,0 +1,124 @@
+//! Who votes: raft's configuration in our words, as the state keeps it. Pure.
+//!
+//! `raft` translates it from and to its own type when a change of it is applied. While a change
+//! passes through its joint configuration, both halves must agree to everything.
+
+use std::collections::BTreeSet;
+
+use crate::ids::NodeId;
+
+/// Who votes, and who only listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quorum {
+    /// Those whose majority decides.
+    pub voters: BTreeSet<NodeId>,
+    /// Those whose majority must agree too while a change is under way; empty otherwise.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Those who get the log and do not vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Those of `outgoing` who become learners when the change is over.
+    pub learners_next: BTreeSet<NodeId>,
+}
+
+impl Quorum {
+    /// Whether a change is under way.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether `id` votes, in either half.
+    #[must_use]
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// Whether `id` gets the log, in any role.
+    #[must_use]
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.is_voter(id) || self.learners.contains(&id) || self.learners_next.contains(&id)
+    }
+
+    /// Whether those who are `alive` can decide: a majority of each half. Nobody can without voters.
+    #[must_use]
+    pub fn is_quorum(&self, alive: impl Fn(NodeId) -> bool) -> bool {
+        let is_majority =
+            |half: &BTreeSet<NodeId>| half.iter().filter(|id| alive(**id)).count() * 2 > half.len();
+        is_majority(&self.voters) && (!self.is_joint() || is_majority(&self.outgoing))
+    }
+
+    /// The voters once `change` is made.
+    pub(super) fn voters_after(&self, change: &QuorumChange) -> BTreeSet<NodeId> {
+        let mut voters = self.voters.clone();
+        for &(id, role) in &change.changes {
+            if role == QuorumRole::Voter {
+                voters.insert(id);
+            } else {
+                voters.remove(&id);
+            }
+        }
+        voters
+    }
+}
+
+/// What a member is to the quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumRole {
+    /// It votes.
+    Voter,
+    /// It gets the log and does not vote.
+    Learner,
+    /// It gets nothing.
+    Removed,
+}
+
+/// A change of the quorum. An empty one leaves the joint configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuorumChange {
+    /// What each of these members becomes.
+    pub changes: Vec<(NodeId, QuorumRole)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    #[test]
+    fn a_quorum_is_a_majority_of_both_halves() {
+        let plain = Quorum {
+            voters: ids(&[1, 2, 3]),
+            learners: ids(&[4]),
+            ..Quorum::default()
+        };
+        let alive = |alive: &[u64], quorum: &Quorum| {
+            let alive = ids(alive);
+            quorum.is_quorum(|id| alive.contains(&id))
+        };
+        assert!(alive(&[1, 3], &plain) && !alive(&[1, 4], &plain));
+        let joint = Quorum {
+            outgoing: ids(&[3, 4, 5]),
+            ..plain.clone()
+        };
+        assert!(joint.is_joint() && !plain.is_joint());
+        assert!(alive(&[2, 3, 4], &joint));
+        assert!(!alive(&[1, 2, 3], &joint) && !alive(&[3, 4, 5], &joint));
+        assert!(!Quorum::default().is_quorum(|_| true));
+    }
+
+    #[test]
+    fn a_member_of_either_half_votes_and_a_learner_does_not() {
+        let quorum = Quorum {
+            voters: ids(&[1]),
+            outgoing: ids(&[2]),
+            learners: ids(&[3]),
+            learners_next: ids(&[2]),
+        };
+        assert!([1, 2].into_iter().all(|id| quorum.is_voter(NodeId(id))));
+        assert!(!quorum.is_voter(NodeId(3)) && quorum.contains(NodeId(3)));
+        assert!(!quorum.contains(NodeId(4)));
+    }
+}
