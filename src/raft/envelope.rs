@@ -15,6 +15,9 @@ pub struct Envelope {
     pub incarnation: Incarnation,
     /// The addressee.
     pub to: NodeId,
+    /// An index and the hash of the sender's state when it had applied that many entries: a peer that
+    /// has another there is told apart.
+    pub checkpoint: Option<(u64, u64)>,
     /// An encoded `raft.eraftpb.Message`.
     pub message: Bytes,
 }

@@ -242,6 +242,8 @@ pub enum Change {
     Reset(GroupId, Generation),
     /// The topology changed, and this is its epoch.
     Epoch(Epoch),
+    /// Who votes changed; the epoch is the same.
+    Quorum,
     /// All was as the command wants it; the epoch is the same.
     Nothing,
 }

@@ -48,7 +48,8 @@ impl Quorum {
     }
 
     /// The voters once `change` is made.
-    pub(super) fn voters_after(&self, change: &QuorumChange) -> BTreeSet<NodeId> {
+    #[must_use]
+    pub fn voters_after(&self, change: &QuorumChange) -> BTreeSet<NodeId> {
         let mut voters = self.voters.clone();
         for &(id, role) in &change.changes {
             if role == QuorumRole::Voter {

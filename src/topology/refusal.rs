@@ -14,6 +14,9 @@ use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 /// for the proposer to see: a stale plan is made anew, anything else waits for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// Raft itself cannot make this change of the quorum.
+    #[error("raft cannot make this change of the quorum: {0}")]
+    Quorum(String),
     /// No member has this id, and none had.
     #[error("there is no member {0}")]
     UnknownMember(NodeId),

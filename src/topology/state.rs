@@ -133,6 +133,33 @@ impl State {
         }
     }
 
+    /// What a node of `cluster` knows before its first snapshot: nobody, and no partition's owner.
+    #[must_use]
+    pub fn unknown(cluster: ClusterId) -> Self {
+        Self {
+            version: FOUNDING_VERSION,
+            cluster,
+            supersedes: Vec::new(),
+            settings: Agreed::ours(),
+            epoch: Epoch(0),
+            next_node: FOUNDER,
+            next_group: GroupId(1),
+            members: BTreeMap::new(),
+            tombstones: Vec::new(),
+            quorum: Quorum::default(),
+            table: Arc::new(place(&[], None, Epoch(0))),
+            groups: BTreeMap::new(),
+            revisions: Vec::new(),
+        }
+    }
+
+    /// Gives the ids of removed members away again: a mistake, for the simulator to find.
+    #[cfg(feature = "simulation")]
+    pub fn forget_ids(&mut self) {
+        let last = self.members.keys().next_back().copied().unwrap_or(FOUNDER);
+        self.next_node = NodeId(last.0 + 1);
+    }
+
     /// Does what `command` asks for, or nothing at all. Every node comes to the same.
     ///
     /// # Errors

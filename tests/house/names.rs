@@ -28,7 +28,7 @@ const COMPONENTS: [&str; 15] = [
 ];
 
 /// What a metric can count or measure: base units, and nouns for things that are counted.
-const UNITS: [&str; 40] = [
+const UNITS: [&str; 42] = [
     "seconds",
     "bytes",
     "ratio",
@@ -48,6 +48,7 @@ const UNITS: [&str; 40] = [
     "flights",
     "groups",
     "hits",
+    "index",
     "keys",
     "loads",
     "members",
@@ -66,6 +67,7 @@ const UNITS: [&str; 40] = [
     "rows",
     "streams",
     "tasks",
+    "term",
     "timeouts",
     "waiters",
     "statements",

@@ -1,0 +1,163 @@
+//! From committed entries to the state, and from the state to snapshots.
+
+use std::sync::Arc;
+
+use prost_for_raft::Message as _;
+use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
+
+use super::mistake::Mistake;
+use super::{CHECKPOINT_EVERY, Driver, Fatal, Sink};
+use crate::raft::disk::Disk;
+use crate::raft::event::{Effect, Outcome};
+use crate::raft::quorum::{conf_state, quorum, quorum_change};
+use crate::raft::snapshot;
+use crate::topology::Refusal;
+use crate::topology::command::{Change, Command};
+
+/// Hashes of the state that are kept to compare with those of peers.
+const CHECKPOINTS_KEPT: usize = 8;
+
+impl<D: Disk> Driver<D> {
+    /// Applies `entries`, which follow what was applied.
+    pub(super) fn apply(&mut self, entries: Vec<Entry>, effects: Sink<'_>) -> Result<(), Fatal> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for entry in &entries {
+            if entry.index != self.applied + 1 {
+                let told = format!("entry {} came after {}", entry.index, self.applied);
+                return Err(Fatal::Raft(told));
+            }
+            let result = self.apply_one(entry)?;
+            self.applied = entry.index;
+            self.applied_term = entry.term;
+            self.resolve(entry, result, effects);
+            if entry.index.is_multiple_of(CHECKPOINT_EVERY) {
+                self.checkpoints.insert(entry.index, self.state.hash());
+                if self.checkpoints.len() > CHECKPOINTS_KEPT {
+                    self.checkpoints.pop_first();
+                }
+            }
+        }
+        self.offer_snapshot();
+        effects(Effect::Applied(self.state.clone()));
+        Ok(())
+    }
+
+    /// What the entry did; nothing for the one with which a leader begins its term.
+    fn apply_one(&mut self, entry: &Entry) -> Result<Option<Result<Change, Refusal>>, Fatal> {
+        let unreadable = |error: String| Fatal::Entry {
+            index: entry.index,
+            error,
+        };
+        match entry.get_entry_type() {
+            EntryType::EntryNormal if entry.data.is_empty() => Ok(None),
+            EntryType::EntryNormal => {
+                let command =
+                    Command::decode(&entry.data).map_err(|error| unreadable(error.to_string()))?;
+                let is_applied_twice = self.makes(Mistake::AppliedTwice);
+                let state = Arc::make_mut(&mut self.state);
+                let result = state.apply(&command);
+                if is_applied_twice {
+                    let _again = state.apply(&command);
+                }
+                self.forget_ids();
+                Ok(Some(result))
+            }
+            EntryType::EntryConfChangeV2 => {
+                let change = ConfChangeV2::decode(&entry.data[..])
+                    .map_err(|error| unreadable(error.to_string()))?;
+                Ok(Some(self.apply_quorum(&change)))
+            }
+            EntryType::EntryConfChange => {
+                Err(unreadable("a change of the quorum in the old form".into()))
+            }
+        }
+    }
+
+    /// Changes who votes. Refused alike on every node: it depends on the applied state alone.
+    fn apply_quorum(&mut self, entry: &ConfChangeV2) -> Result<Change, Refusal> {
+        self.state.may_change_quorum(&quorum_change(entry))?;
+        let conf = self
+            .raw
+            .apply_conf_change(entry)
+            .map_err(|error| Refusal::Quorum(error.to_string()))?;
+        Arc::make_mut(&mut self.state).set_quorum(quorum(&conf));
+        Ok(Change::Quorum)
+    }
+
+    /// Tells whoever proposed this entry, or another one in its place.
+    fn resolve(
+        &mut self,
+        entry: &Entry,
+        result: Option<Result<Change, Refusal>>,
+        effects: Sink<'_>,
+    ) {
+        let Some((term, request)) = self.requests.take_proposal(entry.index) else {
+            return;
+        };
+        let outcome = match result {
+            // The index is taken by another leader's entry: ours can never be committed.
+            _ if term != entry.term => Outcome::NotLeader(self.leader()),
+            Some(result) => Outcome::Applied {
+                index: entry.index,
+                result,
+            },
+            // `raft` puts an empty entry in the place of a change of the quorum that came too early.
+            None => Outcome::Refused("another change of the quorum was under way"),
+        };
+        effects(Effect::Resolved(request, outcome));
+    }
+
+    /// Answers reads whose index was applied.
+    pub(super) fn answer_reads(&mut self, effects: Sink<'_>) {
+        for request in self.requests.readable(self.applied) {
+            effects(Effect::Resolved(request, Outcome::Readable(self.applied)));
+        }
+    }
+
+    /// Lets the log answer who asks for a snapshot with what is applied now.
+    pub(super) fn offer_snapshot(&mut self) {
+        if self.applied == 0 {
+            return;
+        }
+        let index = if self.makes(Mistake::SnapshotAtCommit) {
+            self.commit()
+        } else {
+            self.applied
+        };
+        let conf = conf_state(self.state.quorum());
+        let state = self.state.clone();
+        let encode = Box::new(move || snapshot::data(&state));
+        self.raw.mut_store().set_applied(index, conf, encode);
+    }
+
+    /// Takes a snapshot and drops older entries if there are enough of them, or if someone asked.
+    pub(super) fn compact_if_due(&mut self) -> Result<(), Fatal> {
+        let since = self.applied - self.snapshot_index;
+        let is_due = since >= self.settings.snapshot_every || self.is_compaction_due;
+        if !is_due {
+            return Ok(());
+        }
+        self.is_compaction_due = false;
+        if since == 0 {
+            return Ok(());
+        }
+        let snapshot = snapshot::of(&self.state, self.applied, self.applied_term);
+        self.raw.mut_store().compact(snapshot, self.settings.keep)?;
+        self.snapshot_index = self.applied;
+        Ok(())
+    }
+
+    /// The mistake of giving a removed member's id away.
+    #[cfg(feature = "simulation")]
+    fn forget_ids(&mut self) {
+        if self.makes(Mistake::IdReused) {
+            Arc::make_mut(&mut self.state).forget_ids();
+        }
+    }
+
+    #[cfg(not(feature = "simulation"))]
+    #[expect(clippy::unused_self, reason = "with the simulation it is used")]
+    fn forget_ids(&mut self) {}
+}

@@ -1,0 +1,51 @@
+//! Mistakes that a driver can be told to make, so that the simulator shows that it would find them.
+//!
+//! Only with the feature `simulation`; without it [`Mistake`] has the same names and nobody can ask
+//! for one.
+
+/// A mistake that others have made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mistake {
+    /// Votes and acknowledgements leave before what they promise is written.
+    SendBeforePersist,
+    /// Nothing is synced.
+    SkippedSync,
+    /// The vote is not written.
+    VoteNotPersisted,
+    /// A snapshot says that it is of the commit index, and holds what was applied (Qdrant).
+    SnapshotAtCommit,
+    /// Entries that were overwritten by shorter ones stay on the disk (raft-rs#428).
+    SuffixNotTruncated,
+    /// A removed member's id is given to the next one.
+    IdReused,
+    /// An entry is applied twice.
+    AppliedTwice,
+    /// A read is answered without asking a quorum.
+    ReadWithoutQuorum,
+    /// Reads share one context (etcd#20418).
+    ContextReused,
+    /// A change of the quorum is proposed while another is pending.
+    ConfChangeWhilePending,
+    /// The leader removes itself (raft-rs#584).
+    LeaderRemovesItself,
+    /// Nobody tells Raft what became of a snapshot.
+    LostSnapshotReport,
+}
+
+impl Mistake {
+    /// Every mistake.
+    pub const ALL: [Self; 12] = [
+        Self::SendBeforePersist,
+        Self::SkippedSync,
+        Self::VoteNotPersisted,
+        Self::SnapshotAtCommit,
+        Self::SuffixNotTruncated,
+        Self::IdReused,
+        Self::AppliedTwice,
+        Self::ReadWithoutQuorum,
+        Self::ContextReused,
+        Self::ConfChangeWhilePending,
+        Self::LeaderRemovesItself,
+        Self::LostSnapshotReport,
+    ];
+}

@@ -1,0 +1,475 @@
+//! The driver: one node's Raft, as a function from events to effects.
+//!
+//! [`Driver::turn`] takes what happened and gives what is to be done; it asks for no time, starts no
+//! thread and opens no socket, so the simulator runs the very code that a node runs. It writes to its
+//! disk itself, since what may be sent depends on what was written: `ready` has that order.
+//!
+//! Called by `raft::thread` on a thread of its own, and by `tests/sim`. README.md beside this file is
+//! the overview, with the rules D1 to D21 and the test of each.
+
+mod apply;
+mod election;
+pub mod mistake;
+mod quorum;
+mod ready;
+mod requests;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
+use raft::{RawNode, SnapshotStatus, StateRole};
+
+use self::election::Election;
+use self::mistake::Mistake;
+use self::requests::Requests;
+use super::disk::{Disk, DiskError};
+use super::envelope::{Envelope, Lane};
+use super::event::{Effect, Event, Outcome, RequestId, Role};
+use super::filter::{self, Facts};
+use super::log::{Ident, Log, OpenError};
+use super::snapshot;
+use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::topology::state::State;
+
+pub use self::settings::{
+    CHECKPOINT_EVERY, ELECTION_TICKS, HEARTBEAT_TICKS, MAX_INFLIGHT_MESSAGES, Settings,
+};
+
+/// The index of the snapshot that founds a cluster. Not 0: a joiner that replays a log from its very
+/// beginning would never hear who the first voter is.
+const FOUNDING_INDEX: u64 = 1;
+/// The term of that snapshot.
+const FOUNDING_TERM: u64 = 1;
+
+/// Why a driver ended. It never turns again, and nothing more may be sent in its name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The disk failed: what it holds is unknown.
+    #[error("the disk failed: {0}")]
+    Disk(#[from] DiskError),
+    /// An entry that this executable cannot read was committed. Skipping it would make this node's
+    /// state another than the others'.
+    #[error("entry {index} cannot be applied: {error}")]
+    Entry {
+        /// Its index.
+        index: u64,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// Raft itself failed.
+    #[error("raft failed: {0}")]
+    Raft(String),
+}
+
+/// The Raft of one node. See the module.
+pub struct Driver<D: Disk> {
+    raw: RawNode<Log<D>>,
+    settings: Settings,
+    ident: Ident,
+    state: Arc<State>,
+    applied: u64,
+    applied_term: u64,
+    snapshot_index: u64,
+    election: Election,
+    requests: Requests,
+    role: Role,
+    ticks: u64,
+    /// When each peer was last heard of, in ticks, and which start of it.
+    heard: BTreeMap<NodeId, Heard>,
+    /// Peers that have a snapshot on the way to them.
+    receiving: BTreeSet<NodeId>,
+    /// The last hashes of the state, by index.
+    checkpoints: BTreeMap<u64, u64>,
+    /// A compaction that was asked for.
+    is_compaction_due: bool,
+    /// Why it ended.
+    ended: Option<Fatal>,
+}
+
+#[derive(Clone, Copy)]
+struct Heard {
+    tick: u64,
+    incarnation: Incarnation,
+}
+
+/// Where the effects of a turn go, in their order.
+type Sink<'a> = &'a mut dyn FnMut(Effect);
+
+impl<D: Disk> Driver<D> {
+    /// Makes `disk` the directory of the first node of a cluster whose first state is `state`.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn found(
+        disk: &mut D,
+        cluster: ClusterId,
+        node: NodeId,
+        state: &State,
+    ) -> Result<(), OpenError> {
+        let ident = Ident {
+            cluster,
+            node,
+            incarnation: Incarnation(0),
+        };
+        let snapshot = snapshot::of(state, FOUNDING_INDEX, FOUNDING_TERM);
+        Log::found(disk, &ident, &snapshot)
+    }
+
+    /// Makes `disk` the directory of a node that was given the id `node` and knows nothing yet.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn join(disk: &mut D, cluster: ClusterId, node: NodeId) -> Result<(), OpenError> {
+        let ident = Ident {
+            cluster,
+            node,
+            incarnation: Incarnation(0),
+        };
+        Log::join(disk, &ident)
+    }
+
+    /// Starts the node whose directory `disk` is, as its next incarnation.
+    ///
+    /// # Errors
+    /// The disk cannot be read, is empty, or holds what no node of ours has written: then the node
+    /// must not start, since it may have forgotten what it promised.
+    pub fn open(disk: D, settings: Settings) -> Result<Self, OpenError> {
+        let log = Log::open(disk)?;
+        let ident = log.ident().clone();
+        let meta = log.snapshot_meta();
+        let (applied, applied_term) = (meta.index, meta.term);
+        let state = if applied == 0 {
+            State::unknown(ident.cluster)
+        } else {
+            snapshot::read(meta, log.snapshot_data())
+                .map_err(|error| OpenError::Corrupt(error.to_string()))?
+        };
+        let config = settings.raft_config(ident.node, applied);
+        let logger = settings.logger();
+        let raw = RawNode::new(&config, log, &logger)
+            .map_err(|error| OpenError::Corrupt(error.to_string()))?;
+        let mut driver = Self {
+            election: Election::new(settings.seed),
+            requests: Requests::new(ident.node, ident.incarnation, settings.pending_max),
+            raw,
+            settings,
+            ident,
+            state: Arc::new(state),
+            applied,
+            applied_term,
+            snapshot_index: applied,
+            role: Role::default(),
+            ticks: 0,
+            heard: BTreeMap::new(),
+            receiving: BTreeSet::new(),
+            checkpoints: BTreeMap::new(),
+            is_compaction_due: false,
+            ended: None,
+        };
+        driver.election.pin(&mut driver.raw.raft);
+        driver.offer_snapshot();
+        Ok(driver)
+    }
+
+    /// Handles `events`, and then everything that follows from them.
+    ///
+    /// Effects come out while the turn runs: a message that must not leave before a write comes out
+    /// after it. When this returns, every event is handled and all that is to be sent was given.
+    ///
+    /// # Errors
+    /// The driver is at its end. Effects that came out before are valid; requests without an answer
+    /// are unknown.
+    pub fn turn(
+        &mut self,
+        events: &mut dyn Iterator<Item = Event>,
+        effects: Sink<'_>,
+    ) -> Result<(), Fatal> {
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
+        let turned = self.try_turn(events, effects);
+        self.ended = turned.as_ref().err().cloned();
+        turned
+    }
+
+    fn try_turn(
+        &mut self,
+        events: &mut dyn Iterator<Item = Event>,
+        effects: Sink<'_>,
+    ) -> Result<(), Fatal> {
+        for event in events {
+            self.handle(event, effects);
+            self.election.pin(&mut self.raw.raft);
+        }
+        self.ask_quorum(effects);
+        self.settle(effects)?;
+        self.leave_joint();
+        self.settle(effects)?;
+        self.compact_if_due()
+    }
+
+    fn handle(&mut self, event: Event, effects: Sink<'_>) {
+        match event {
+            Event::Tick => self.tick(effects),
+            Event::Receive(envelope) => self.receive(&envelope, effects),
+            Event::Propose(request, command) => self.propose(request, command, effects),
+            Event::ChangeQuorum(request, change) => self.change_quorum(request, &change, effects),
+            Event::Read(request) => self.read(request, effects),
+            Event::Transfer(request, to) => self.transfer(request, to, effects),
+            Event::Compact(request) => {
+                self.is_compaction_due = true;
+                effects(Effect::Resolved(request, Outcome::Done));
+            }
+            Event::Unreachable(peer) => self.raw.report_unreachable(peer.0),
+            Event::SnapshotSent(peer, is_sent) => self.snapshot_sent(peer, is_sent),
+        }
+    }
+
+    fn tick(&mut self, effects: Sink<'_>) {
+        self.ticks += 1;
+        self.raw.tick();
+        self.election.ticked(&self.raw.raft);
+        for request in self.requests.expired_reads(self.ticks) {
+            let told = Outcome::Refused("no quorum answered in time");
+            effects(Effect::Resolved(request, told));
+        }
+    }
+
+    fn receive(&mut self, envelope: &Envelope, effects: Sink<'_>) {
+        let from = envelope.from;
+        let facts = Facts {
+            cluster: self.ident.cluster,
+            node: self.ident.node,
+            state: &self.state,
+            heard: self.heard.get(&from).map(|heard| heard.incarnation),
+        };
+        let message = match filter::admit(envelope, &facts) {
+            Ok(message) => message,
+            Err(refusal) => return effects(Effect::Refused(from, refusal)),
+        };
+        let heard = Heard {
+            tick: self.ticks,
+            incarnation: envelope.incarnation,
+        };
+        self.heard.insert(from, heard);
+        if let Some((index, hash)) = envelope.checkpoint
+            && self.checkpoints.get(&index).is_some_and(|own| *own != hash)
+        {
+            effects(Effect::Diverged(from, index));
+        }
+        // An error here says that the message came too late to mean anything.
+        let _late = self.raw.step(message);
+    }
+
+    fn transfer(&mut self, request: RequestId, to: NodeId, effects: Sink<'_>) {
+        let outcome = if self.role.is_leader || self.leads() {
+            if to == self.ident.node {
+                Outcome::Done
+            } else if !self.state.quorum().voters.contains(&to) {
+                Outcome::Refused("leadership goes to a voter only")
+            } else {
+                self.raw.transfer_leader(to.0);
+                Outcome::Done
+            }
+        } else {
+            Outcome::NotLeader(self.leader())
+        };
+        effects(Effect::Resolved(request, outcome));
+    }
+
+    fn snapshot_sent(&mut self, peer: NodeId, is_sent: bool) {
+        self.receiving.remove(&peer);
+        if self.makes(Mistake::LostSnapshotReport) {
+            return;
+        }
+        let status = if is_sent {
+            SnapshotStatus::Finish
+        } else {
+            SnapshotStatus::Failure
+        };
+        self.raw.report_snapshot(peer.0, status);
+    }
+
+    /// Puts messages in envelopes. Each belongs to the lane that its loss would hurt least.
+    fn send(&mut self, messages: Vec<Message>, effects: Sink<'_>) {
+        let checkpoint = self.checkpoints.last_key_value();
+        let checkpoint = checkpoint.map(|(index, hash)| (*index, *hash));
+        for message in messages {
+            let lane = match message.get_msg_type() {
+                MessageType::MsgSnapshot => Lane::Snapshot,
+                MessageType::MsgAppend | MessageType::MsgAppendResponse => Lane::Append,
+                _ => Lane::Heartbeat,
+            };
+            let to = NodeId(message.to);
+            if lane == Lane::Snapshot {
+                self.receiving.insert(to);
+            }
+            let envelope = Envelope {
+                cluster: self.ident.cluster,
+                from: self.ident.node,
+                incarnation: self.ident.incarnation,
+                to,
+                checkpoint,
+                message: prost_for_raft::Message::encode_to_vec(&message).into(),
+            };
+            effects(Effect::Send(lane, envelope));
+        }
+    }
+
+    /// Says so if who leads, or in which term, is not what it was.
+    fn tell_role(&mut self, effects: Sink<'_>) {
+        let role = Role {
+            term: self.raw.raft.term,
+            leader: self.leader(),
+            is_leader: self.leads(),
+        };
+        if role == self.role {
+            return;
+        }
+        if self.role.is_leader && (!role.is_leader || role.term != self.role.term) {
+            for request in self.requests.lose_reads() {
+                let told = Outcome::NotLeader(role.leader);
+                effects(Effect::Resolved(request, told));
+            }
+        }
+        self.role = role;
+        effects(Effect::Role(role));
+    }
+
+    fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leader = self.raw.raft.leader_id;
+        (leader != raft::INVALID_ID).then_some(NodeId(leader))
+    }
+
+    /// Whether this driver was told to make this mistake, to see whether the simulator finds it.
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.settings.makes(mistake)
+    }
+
+    /// What was applied so far.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// The index of the last entry that was applied.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The index of the last entry that is known to be committed.
+    #[must_use]
+    pub fn commit(&self) -> u64 {
+        self.raw.raft.raft_log.committed
+    }
+
+    /// The index of the first entry that is still there.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.raw.raft.raft_log.first_index()
+    }
+
+    /// The index of the last entry.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.raw.raft.raft_log.last_index()
+    }
+
+    /// The term.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.raw.raft.term
+    }
+
+    /// Who leads, as of the last turn.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Which node this is, and which start of it.
+    #[must_use]
+    pub fn ident(&self) -> &Ident {
+        &self.ident
+    }
+
+    /// Which start of the node this is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.ident.incarnation
+    }
+
+    /// How many writes and how many of them synced the disk has done.
+    #[must_use]
+    pub fn writes(&self) -> (u64, u64) {
+        (self.raw.store().writes(), self.raw.store().syncs())
+    }
+
+    /// Entries from `from` on that are committed and still there: index, term and encoding.
+    #[must_use]
+    pub fn entries(&self, from: u64) -> Vec<(u64, u64, Bytes)> {
+        let low = from.max(self.first_index());
+        let high = self.commit() + 1;
+        if low >= high {
+            return Vec::new();
+        }
+        let context = raft::GetEntriesContext::empty(false);
+        let found = self.raw.raft.raft_log.slice(low, high, None, context);
+        let entries = found.unwrap_or_default().into_iter();
+        entries
+            .map(|entry| {
+                let encoded = prost_for_raft::Message::encode_to_vec(&entry);
+                (entry.index, entry.term, encoded.into())
+            })
+            .collect()
+    }
+
+    /// How far each peer is, as a leader sees it; nothing from others.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        if !self.leads() {
+            return Vec::new();
+        }
+        let mut peers: Vec<_> = self
+            .raw
+            .raft
+            .prs()
+            .iter()
+            .map(|(id, progress)| Progress {
+                node: NodeId(*id),
+                matched: progress.matched,
+                is_replicating: progress.state == raft::ProgressState::Replicate,
+                silent_ticks: self
+                    .heard
+                    .get(&NodeId(*id))
+                    .map(|heard| self.ticks - heard.tick),
+            })
+            .collect();
+        peers.sort_unstable_by_key(|peer| peer.node);
+        peers
+    }
+}
+
+/// How far a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The peer; this node is one of them.
+    pub node: NodeId,
+    /// The last index that it is known to hold.
+    pub matched: u64,
+    /// Whether entries go to it as they come, and not one probe at a time or as a snapshot.
+    pub is_replicating: bool,
+    /// Ticks since it was last heard of; none if it never was.
+    pub silent_ticks: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Snapshots, joiners and restarts: the state is the same however a node came to it.
+
+use super::cluster::{CLUSTER, Cluster};
+use crate::ids::{Incarnation, NodeId};
+use crate::raft::driver::{CHECKPOINT_EVERY, Settings};
+use crate::raft::event::Event;
+
+fn eager() -> Settings {
+    Settings {
+        snapshot_every: 10,
+        keep: 3,
+        ..Settings::default()
+    }
+}
+
+fn assert_alike(cluster: &Cluster) {
+    let first = cluster.driver(1);
+    for driver in cluster.drivers.values() {
+        assert_eq!(driver.applied(), first.applied());
+        assert_eq!(driver.state(), first.state());
+        assert_eq!(driver.state().hash(), first.state().hash());
+    }
+}
+
+#[test]
+fn a_cluster_begins_with_a_snapshot_and_a_joiner_gets_one_with_itself_in_it() {
+    let cluster = Cluster::of_three();
+    // The founder's first entry comes after the snapshot, so a joiner cannot begin without one.
+    assert_eq!(cluster.driver(1).first_index(), 2);
+    assert!(cluster.driver(3).first_index() > 2);
+    for driver in cluster.drivers.values() {
+        assert!(driver.state().quorum().contains(NodeId(3)));
+        assert_eq!(driver.state().cluster(), CLUSTER);
+    }
+    assert_alike(&cluster);
+}
+
+#[test]
+fn a_node_that_starts_again_has_the_state_that_it_had() {
+    let mut cluster = Cluster::of_three();
+    for _ in 0..5 {
+        cluster.propose(1);
+    }
+    cluster.settle();
+    cluster.tick_all();
+    let before = cluster.driver(2).state().clone();
+    let incarnation = cluster.driver(2).incarnation();
+    cluster.start(2);
+    assert_eq!(
+        cluster.driver(2).incarnation(),
+        Incarnation(incarnation.0 + 1)
+    );
+    // What was applied after the snapshot is applied again.
+    cluster.tick(2);
+    assert_eq!(*cluster.driver(2).state(), before);
+    for node in [1, 3] {
+        cluster.start(node);
+    }
+    cluster.tick_until_other_leader(0);
+    cluster.tick_all();
+    assert_alike(&cluster);
+}
+
+#[test]
+fn the_log_is_compacted_and_keeps_a_tail() {
+    let mut cluster = Cluster::of_three();
+    for node in 1..=3 {
+        cluster.settings = eager();
+        cluster.start(node);
+    }
+    let leader = cluster.tick_until_other_leader(0);
+    for _ in 0..40 {
+        cluster.propose(leader);
+        cluster.settle();
+    }
+    cluster.tick_all();
+    for driver in cluster.drivers.values() {
+        let kept = driver.last_index() + 1 - driver.first_index();
+        assert!((3..=13).contains(&kept), "{kept}");
+    }
+    cluster.start(2);
+    cluster.tick_all();
+    assert_alike(&cluster);
+}
+
+#[test]
+fn whoever_lags_behind_the_log_gets_a_snapshot_of_what_is_applied() {
+    let mut cluster = Cluster::of_three();
+    for node in 1..=3 {
+        cluster.settings = eager();
+        cluster.start(node);
+    }
+    let leader = cluster.tick_until_other_leader(0);
+    let lagging = leader % 3 + 1;
+    cluster.cut.push(NodeId(lagging));
+    for _ in 0..40 {
+        cluster.propose(leader);
+        cluster.settle();
+    }
+    let behind = cluster.driver(lagging).applied();
+    assert!(behind < cluster.driver(leader).first_index());
+    cluster.cut.clear();
+    for _ in 0..30 {
+        cluster.tick_all();
+    }
+    assert!(cluster.driver(lagging).first_index() > behind + 1);
+    assert_alike(&cluster);
+}
+
+#[test]
+fn a_peer_with_another_state_at_the_same_index_is_told_apart() {
+    let mut cluster = Cluster::of_three();
+    for _ in 0..CHECKPOINT_EVERY {
+        cluster.propose(1);
+        cluster.settle();
+    }
+    cluster.tick_all();
+    assert_eq!(cluster.diverged, []);
+    cluster.tick(1);
+    let heartbeat = cluster.queue.iter_mut().find(|sent| sent.to == NodeId(3));
+    let (index, hash) = heartbeat.unwrap().checkpoint.as_mut().unwrap();
+    *hash ^= 1;
+    let index = *index;
+    cluster.settle();
+    assert_eq!(cluster.diverged, [(NodeId(1), index)]);
+}
+
+#[test]
+fn a_snapshot_can_be_asked_for() {
+    let mut cluster = Cluster::of_three();
+    for _ in 0..8 {
+        cluster.propose(1);
+        cluster.settle();
+    }
+    cluster.settings.keep = 2;
+    cluster.start(1);
+    cluster.tick(1);
+    let applied = cluster.driver(1).applied();
+    cluster.request(1, Event::Compact);
+    assert_eq!(cluster.driver(1).first_index(), applied - 1);
+}

@@ -1,0 +1,94 @@
+//! What goes into the driver and what comes out of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::envelope::{Envelope, Lane};
+use super::filter::MessageRefusal;
+use crate::ids::NodeId;
+use crate::topology::Refusal;
+use crate::topology::command::Change;
+use crate::topology::quorum::QuorumChange;
+use crate::topology::state::State;
+
+/// A question of the driver's caller, who chooses the number and never reuses it in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What happens to a driver.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A tick of the clock has passed.
+    Tick,
+    /// A message arrived. The driver checks all of it: it may be anything.
+    Receive(Envelope),
+    /// Commit this encoded command.
+    Propose(RequestId, Bytes),
+    /// Change who votes or listens.
+    ChangeQuorum(RequestId, QuorumChange),
+    /// Say when the applied state is at least as new as everything acknowledged before this question.
+    Read(RequestId),
+    /// Hand the leadership to this voter.
+    Transfer(RequestId, NodeId),
+    /// Take a snapshot now and drop the entries before it.
+    Compact(RequestId),
+    /// A message to this node was lost, or may have been.
+    Unreachable(NodeId),
+    /// The snapshot for this node arrived, or it did not.
+    SnapshotSent(NodeId, bool),
+}
+
+/// What a driver wants done, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send this, or report that it could not be: [`Event::Unreachable`] for any lane, and
+    /// [`Event::SnapshotSent`] for each snapshot, whatever became of it.
+    Send(Lane, Envelope),
+    /// The answer to a request. Each gets one; one without it is unknown.
+    Resolved(RequestId, Outcome),
+    /// The state changed.
+    Applied(Arc<State>),
+    /// Who leads changed, or in which term.
+    Role(Role),
+    /// A message that claims to be from this node was refused, and why.
+    Refused(NodeId, MessageRefusal),
+    /// This peer's state at this index is another than ours. One of the two is wrong.
+    Diverged(NodeId, u64),
+}
+
+/// What a node knows of who leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// The term.
+    pub term: u64,
+    /// The leader, if one is known.
+    pub leader: Option<NodeId>,
+    /// Whether this node leads.
+    pub is_leader: bool,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The command or the change of the quorum was committed at this index and applied, and the state
+    /// says what it did: a refusal changed nothing.
+    Applied {
+        /// The index of its entry.
+        index: u64,
+        /// What it did.
+        result: Result<Change, Refusal>,
+    },
+    /// The state applied by now, at this index, holds everything that was acknowledged before the
+    /// question was asked.
+    Readable(u64),
+    /// Done: the transfer began, the snapshot was taken.
+    Done,
+    /// Nothing was proposed since this node does not lead, or what was proposed was replaced and can
+    /// never be committed. The leader, if one is known.
+    NotLeader(Option<NodeId>),
+    /// Nothing was proposed, and why.
+    Refused(&'static str),
+    /// It may have been committed, or may yet be, or never.
+    Unknown,
+}

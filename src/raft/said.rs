@@ -1,0 +1,36 @@
+//! What `raft` says goes to our log, one level lower than it thinks: an election is news here, the
+//! steps of one are not.
+
+use slog::{Drain, Level, Logger, Never, OwnedKVList, Record};
+
+/// A logger that writes to ours.
+pub(super) fn logger() -> Logger {
+    Logger::root(Said, slog::o!())
+}
+
+struct Said;
+
+impl Drain for Said {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+        let told = record.msg();
+        match record.level() {
+            Level::Critical | Level::Error => tracing::error!(%told, "raft failed"),
+            Level::Warning => tracing::info!(%told, "raft warned"),
+            Level::Info => tracing::debug!(%told, "raft told"),
+            Level::Debug | Level::Trace => tracing::trace!(%told, "raft told"),
+        }
+        Ok(())
+    }
+
+    fn is_enabled(&self, level: Level) -> bool {
+        match level {
+            Level::Critical | Level::Error => true,
+            Level::Warning => tracing::enabled!(tracing::Level::INFO),
+            Level::Info => tracing::enabled!(tracing::Level::DEBUG),
+            Level::Debug | Level::Trace => tracing::enabled!(tracing::Level::TRACE),
+        }
+    }
+}

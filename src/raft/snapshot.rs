@@ -1,0 +1,58 @@
+//! A snapshot's data: the state with its hash, so that a state that came about otherwise is noticed.
+
+use raft::eraftpb::{Snapshot, SnapshotMetadata};
+
+use super::quorum::{conf_state, quorum};
+use crate::topology::state::State;
+
+/// Bytes of the hash before the state.
+const HASH_BYTES: usize = 8;
+
+/// A snapshot that is not one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot cannot be used: {0}")]
+pub(super) struct BadSnapshot(String);
+
+/// The data of a snapshot of `state`.
+pub(super) fn data(state: &State) -> Vec<u8> {
+    let encoded = state.encode();
+    let mut data = Vec::with_capacity(HASH_BYTES + encoded.len());
+    data.extend(xxhash_rust::xxh3::xxh3_64(&encoded).to_le_bytes());
+    data.extend(encoded);
+    data
+}
+
+/// The snapshot of `state`, which is what applying all entries up to `index` made.
+pub(super) fn of(state: &State, index: u64, term: u64) -> Snapshot {
+    let mut snapshot = Snapshot {
+        data: data(state),
+        ..Snapshot::default()
+    };
+    let meta = snapshot.mut_metadata();
+    meta.index = index;
+    meta.term = term;
+    meta.set_conf_state(conf_state(state.quorum()));
+    snapshot
+}
+
+/// The state in the snapshot of `meta` and `data`.
+///
+/// # Errors
+/// It has no index, does not decode, is not what its sender hashed, or was made for another quorum.
+pub(super) fn read(meta: &SnapshotMetadata, data: &[u8]) -> Result<State, BadSnapshot> {
+    let bad = |told: &str| BadSnapshot(told.to_owned());
+    if meta.index == 0 || meta.term == 0 {
+        return Err(bad("it has no index"));
+    }
+    let Some((hash, encoded)) = data.split_first_chunk::<HASH_BYTES>() else {
+        return Err(bad("it is empty"));
+    };
+    if xxhash_rust::xxh3::xxh3_64(encoded) != u64::from_le_bytes(*hash) {
+        return Err(bad("its hash is another"));
+    }
+    let state = State::decode(encoded).map_err(|error| BadSnapshot(error.to_string()))?;
+    if quorum(meta.get_conf_state()) != *state.quorum() {
+        return Err(bad("its quorum is another than its state's"));
+    }
+    Ok(state)
+}

@@ -1,0 +1,151 @@
+//! The thread around the driver: it leads alone, answers, and ends for the reasons it names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::raft::disk::{Batch, Column, DiskError, Row, Write};
+use crate::raft::driver::Settings;
+use crate::topology::command::{Agreed, Command, GroupRef, Joiner};
+use crate::topology::member::Zone;
+use crate::topology::state::Founding;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A disk in memory that can be told to fail or to panic.
+#[derive(Default)]
+struct Fragile {
+    rows: BTreeMap<(Column, Vec<u8>), Vec<u8>>,
+    fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Disk for Fragile {
+    fn rows(&self, column: Column) -> Result<Vec<Row>, DiskError> {
+        let rows = self.rows.iter().filter(|((of, _), _)| *of == column);
+        Ok(rows
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn write(&mut self, batch: &Batch, _: bool) -> Result<(), DiskError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the disk is on fire");
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(DiskError::new("input/output error"));
+        }
+        for write in batch.writes() {
+            match write {
+                Write::Put { column, key, value } => {
+                    self.rows.insert((*column, key.clone()), value.clone());
+                }
+                Write::DeleteRange { column, from, to } => self
+                    .rows
+                    .retain(|(of, key), _| of != column || key < from || key >= to),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Lone {
+    raft: Handle,
+    fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+}
+
+/// A cluster of one, which leads.
+async fn lone() -> Lone {
+    let cluster = ClusterId(1);
+    let state = State::found(Founding {
+        cluster,
+        supersedes: Vec::new(),
+        settings: Agreed::ours(),
+        first: Joiner {
+            name: "n1".into(),
+            host: "127.0.0.1".into(),
+            raft_port: 7000,
+            grpc_port: 8001,
+            admin_port: 2112,
+            zone: Zone::new("a"),
+            weight: 1,
+            incarnation: Incarnation(1),
+            version: 1,
+            settings: Agreed::ours(),
+            nonce: 0,
+        },
+    });
+    let mut disk = Fragile::default();
+    let (fails, panics) = (disk.fails.clone(), disk.panics.clone());
+    Driver::found(&mut disk, cluster, NodeId(1), &state).unwrap();
+    let driver = Driver::open(disk, Settings::default()).unwrap();
+    let raft = start(driver, &Registry::new(), |_, _| {}).unwrap();
+    let mut standing = raft.standing();
+    let leads = standing.wait_for(|standing| standing.role.is_leader && standing.applied > 1);
+    tokio::time::timeout(PATIENCE, leads)
+        .await
+        .unwrap()
+        .unwrap();
+    Lone {
+        raft,
+        fails,
+        panics,
+    }
+}
+
+fn command() -> Command {
+    Command::ResetGroup(GroupRef::Name("nobody".into()))
+}
+
+async fn end(raft: &Handle) -> End {
+    let mut end = raft.end();
+    let ended = end.wait_for(Option::is_some);
+    let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    ended.unwrap().clone().unwrap()
+}
+
+#[tokio::test]
+async fn a_lone_node_leads_commits_and_answers_reads() {
+    let lone = lone().await;
+    let outcome = lone.raft.propose(&command(), PATIENCE).await;
+    let Outcome::Applied { index, .. } = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(lone.raft.read(PATIENCE).await, Outcome::Readable(index));
+    assert_eq!(lone.raft.compact(PATIENCE).await, Outcome::Done);
+    lone.raft.stop(PATIENCE).await;
+    assert_eq!(end(&lone.raft).await, End::Stopped);
+    let late = lone.raft.read(PATIENCE).await;
+    assert_eq!(late, Outcome::Refused("this node's raft has ended"));
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_ends_the_thread_and_leaves_the_request_unknown() {
+    let lone = lone().await;
+    lone.fails.store(true, Ordering::SeqCst);
+    let outcome = lone.raft.propose(&command(), PATIENCE).await;
+    assert_eq!(outcome, Outcome::Unknown);
+    assert!(matches!(end(&lone.raft).await, End::Fatal(Fatal::Disk(_))));
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_thread_and_not_the_process() {
+    let lone = lone().await;
+    lone.panics.store(true, Ordering::SeqCst);
+    let outcome = lone.raft.propose(&command(), PATIENCE).await;
+    assert_eq!(outcome, Outcome::Unknown);
+    let ended = end(&lone.raft).await;
+    assert_eq!(ended, End::Panicked("the disk is on fire".into()));
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_its_last_handle() {
+    let lone = lone().await;
+    let raft = lone.raft.clone();
+    let mut ended = raft.end();
+    drop((raft, lone));
+    let ended = ended.wait_for(Option::is_some);
+    let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(*ended.unwrap(), Some(End::Stopped));
+}
