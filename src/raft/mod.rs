@@ -11,6 +11,7 @@
 //!
 //! `raft`'s types and those of its old protobuf stay in here.
 
+pub mod directory;
 pub mod disk;
 pub mod driver;
 pub mod envelope;
