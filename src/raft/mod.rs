@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod event;
 pub mod filter;
 pub mod log;
+pub mod rocks;
 pub mod thread;
 
 mod quorum;
