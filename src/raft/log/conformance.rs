@@ -272,8 +272,9 @@ fn ready(
     snapshot: Option<Snapshot>,
     before: Position,
 ) -> Operation {
-    let is_new_term = draws.u8(..3) == 0;
-    let term = hard.term.max(before.term) + u64::from(is_new_term);
+    // A snapshot of a later term brings its term with it.
+    let old_term = hard.term.max(before.term);
+    let term = old_term + u64::from(draws.u8(..3) == 0);
     let mut entries = Vec::new();
     let mut last = before;
     for _ in 0..draws.usize(..6) {
@@ -291,7 +292,8 @@ fn ready(
     let floor = snapshot
         .as_ref()
         .map_or(hard.commit, |at| hard.commit.max(at.get_metadata().index));
-    let has_hard = entries.is_empty() || term > hard.term || draws.bool();
+    let is_alone = entries.is_empty() && snapshot.is_none();
+    let has_hard = is_alone || term > old_term || draws.bool();
     Operation::Persist {
         snapshot,
         entries,
