@@ -292,6 +292,11 @@ fn ready(
     let floor = snapshot
         .as_ref()
         .map_or(hard.commit, |at| hard.commit.max(at.get_metadata().index));
+    let vote = if term == hard.term && hard.vote != 0 {
+        hard.vote
+    } else {
+        draws.u64(..4)
+    };
     let is_alone = entries.is_empty() && snapshot.is_none();
     let has_hard = is_alone || term > old_term || draws.bool();
     Operation::Persist {
@@ -299,7 +304,7 @@ fn ready(
         entries,
         hard: has_hard.then(|| HardState {
             term,
-            vote: draws.u64(..4),
+            vote,
             commit: draws.u64(floor..=last.index.max(floor)),
         }),
     }

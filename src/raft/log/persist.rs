@@ -16,8 +16,8 @@ impl<D: Disk> Log<D> {
     /// hard state. In memory nothing changes before the disk has it.
     ///
     /// # Errors
-    /// The disk's. The log refuses a hole, the loss of a committed entry, and whatever it could not open
-    /// again. After a failure of the disk every later write fails.
+    /// The disk's. The log refuses a hole, the loss of a committed entry, a second vote in one term, and
+    /// whatever it could not open again. After a failure of the disk every later write fails.
     pub fn persist(
         &mut self,
         snapshot: Option<&Snapshot>,
@@ -34,6 +34,7 @@ impl<D: Disk> Log<D> {
             self.put_entries(&mut batch, &mut after, entries)?;
         }
         if let Some(hard) = hard {
+            shape::check_vote(&after.hard, hard).map_err(refuse)?;
             let commit = after.hard.commit.max(hard.commit);
             after.hard = HardState {
                 commit,

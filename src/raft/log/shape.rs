@@ -85,6 +85,20 @@ impl Shape {
     }
 }
 
+/// Whether a node may go from `before` to `after`: back to no term, and to no other vote within one.
+pub(super) fn check_vote(before: &HardState, after: &HardState) -> Result<(), String> {
+    if after.term < before.term {
+        return Err(format!("term {} follows {}", after.term, before.term));
+    }
+    if after.term == before.term && before.vote != 0 && after.vote != before.vote {
+        return Err(format!(
+            "a vote for {} follows one for {} in term {}",
+            after.vote, before.vote, before.term
+        ));
+    }
+    Ok(())
+}
+
 /// Whether `entries` continue `before` without a hole, and no term is before the last one's.
 pub(super) fn check_run(before: Position, entries: &[Entry]) -> Result<(), String> {
     let mut last = before;
