@@ -10,6 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_protos(&["proto/cache.proto"], &["proto"])?;
     tonic_prost_build::configure().compile_protos(&["proto/state.proto"], &["proto"])?;
+    // Between nodes only: reflection does not show it.
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_protos(&["proto/raft.proto"], &["proto"])?;
     println!("cargo:rerun-if-changed=proto");
     Ok(())
 }

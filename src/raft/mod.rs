@@ -20,6 +20,7 @@ pub mod filter;
 pub mod log;
 pub mod rocks;
 pub mod thread;
+pub mod transport;
 
 mod quorum;
 mod said;
