@@ -158,6 +158,7 @@ mod tests {
             from: NodeId(1),
             incarnation: Incarnation(1),
             to: NodeId(2),
+            checkpoint: Some((64, 7)),
             message: Bytes::from(vec![0; bytes]),
         }
     }

@@ -107,6 +107,9 @@ pub(super) fn encode(envelope: Envelope, address: Option<&Address>) -> proto::En
         to: envelope.to.0,
         message: envelope.message,
         address: address.map(Address::to_string).unwrap_or_default(),
+        checkpoint: envelope
+            .checkpoint
+            .map(|(index, hash)| proto::Checkpoint { index, hash }),
     }
 }
 
@@ -122,6 +125,9 @@ pub(super) fn decode(envelope: proto::Envelope) -> Result<Envelope, Malformed> {
         from: NodeId(envelope.from),
         incarnation: Incarnation(envelope.incarnation),
         to: NodeId(envelope.to),
+        checkpoint: envelope
+            .checkpoint
+            .map(|checkpoint| (checkpoint.index, checkpoint.hash)),
         message: envelope.message,
     })
 }
@@ -158,6 +164,7 @@ mod tests {
             from: NodeId(1),
             incarnation: Incarnation(3),
             to: NodeId(2),
+            checkpoint: Some((64, 7)),
             message: vec![9; bytes].into(),
         }
     }

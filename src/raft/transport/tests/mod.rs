@@ -142,6 +142,7 @@ fn envelope(from: u64, to: u64, message: impl Into<Bytes>) -> Envelope {
         from: NodeId(from),
         incarnation: Incarnation(1),
         to: NodeId(to),
+        checkpoint: Some((64, 7)),
         message: message.into(),
     }
 }
