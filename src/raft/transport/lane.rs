@@ -104,11 +104,8 @@ impl Keeper {
         }
         // Not earlier: a peer that does not answer would find it all, and old, when it awakes.
         self.queue.open();
-        let counts = self.local.metrics.lane(self.lane);
-        counts.connects.increment(1);
-        counts.open.increment(1.0);
+        let _open = self.local.metrics.lane(self.lane).opened();
         let began = Instant::now();
-        let _open = Closing(counts);
         let reason = tokio::select! {
             reason = listen(&self.local, self.peer, inbound) => reason,
             _ = address.changed() => return Ended::Moved,
@@ -174,15 +171,6 @@ async fn listen(local: &Local, peer: NodeId, mut inbound: Streaming<proto::Nack>
             last = Some(Instant::now());
             (local.report)(Report::Refused { by: peer, refusal });
         }
-    }
-}
-
-/// Counts a stream as no longer open.
-struct Closing<'a>(&'a super::metrics::OfLane);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.open.decrement(1.0);
     }
 }
 

@@ -57,9 +57,8 @@ pub(super) struct OfLane {
     pub(super) sent_bytes: Counter,
     pub(super) received: Counter,
     pub(super) received_bytes: Counter,
-    pub(super) connects: Counter,
-    /// Open streams to peers.
-    pub(super) open: Gauge,
+    connects: Counter,
+    open: Gauge,
     lost: [Counter; Lost::ALL.len()],
 }
 
@@ -97,9 +96,25 @@ impl OfLane {
         }
     }
 
+    /// Counts a stream that is open for as long as the result lives.
+    pub(super) fn opened(&self) -> Opened<'_> {
+        self.connects.increment(1);
+        self.open.increment(1.0);
+        Opened(&self.open)
+    }
+
     /// Counts `count` messages lost for `reason`.
     pub(super) fn lost(&self, reason: Lost, count: usize) {
         self.lost[reason as usize].increment(count as u64);
+    }
+}
+
+/// An open stream.
+pub(super) struct Opened<'a>(&'a Gauge);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -227,7 +227,8 @@ impl Transport {
 
     /// Sends an envelope to its addressee, or reports that it is lost. Never blocks; any thread.
     ///
-    /// Envelopes of one lane to one peer arrive in order, if they arrive.
+    /// Envelopes of one lane to one peer arrive in order as long as their connection holds; the last
+    /// of a broken one may come after the first of the next.
     pub fn send(&self, lane: Lane, envelope: Envelope) {
         let peer = self.shared.peers.read().get(&envelope.to).cloned();
         let Some(peer) = peer else {

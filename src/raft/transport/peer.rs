@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
@@ -104,9 +105,12 @@ impl Peer {
         if lane == Lane::Snapshot {
             let owed = Owed::new(Arc::clone(&self.local), self.node);
             if is_too_large {
-                owed.lost(Lost::TooLarge);
-            } else if let Err(error) = self.snapshots.try_send((owed, envelope)) {
-                error.into_inner().0.lost(Lost::QueueFull);
+                return owed.lost(Lost::TooLarge);
+            }
+            match self.snapshots.try_send((owed, envelope)) {
+                Err(TrySendError::Full((owed, _))) => owed.lost(Lost::QueueFull),
+                // Its tasks have ended, and whoever drops what is owed reports it.
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
             }
             return;
         }

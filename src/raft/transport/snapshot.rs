@@ -109,7 +109,7 @@ async fn send(local: &Local, to: &Address, envelope: Envelope) -> Result<(), (Lo
         .await
         .map_err(late)?
         .map_err(|reason| (Lost::Unreachable, reason))?;
-    local.metrics.lane(Lane::Snapshot).connects.increment(1);
+    let _open = local.metrics.lane(Lane::Snapshot).opened();
     // The library would go on sending what nobody waits for any more.
     let given_up = CancellationToken::new();
     let _guard = given_up.clone().drop_guard();
