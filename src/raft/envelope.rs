@@ -22,6 +22,27 @@ pub struct Envelope {
     pub message: Bytes,
 }
 
+/// Who sends: what an envelope says of its sender, and all that a refusal is addressed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// The node it says it is.
+    pub node: NodeId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+}
+
+impl From<&Envelope> for Sender {
+    fn from(envelope: &Envelope) -> Self {
+        Self {
+            cluster: envelope.cluster,
+            node: envelope.from,
+            incarnation: envelope.incarnation,
+        }
+    }
+}
+
 /// Which queue of the transport a message goes to: none waits behind another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {

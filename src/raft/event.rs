@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::envelope::{Envelope, Lane};
+use super::envelope::{Envelope, Lane, Sender};
 use super::filter::MessageRefusal;
 use crate::ids::NodeId;
 use crate::topology::Refusal;
@@ -51,8 +51,8 @@ pub enum Effect {
     Applied(Arc<State>),
     /// Who leads changed, or in which term.
     Role(Role),
-    /// A message that claims to be from this node was refused, and why.
-    Refused(NodeId, MessageRefusal),
+    /// A message was refused, and why.
+    Refused(Sender, MessageRefusal),
     /// This peer's state at this index is another than ours. One of the two is wrong.
     Diverged(NodeId, u64),
 }

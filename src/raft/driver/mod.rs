@@ -26,7 +26,7 @@ use self::election::Election;
 use self::mistake::Mistake;
 use self::requests::Requests;
 use super::disk::{Disk, DiskError};
-use super::envelope::{Envelope, Lane};
+use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId, Role};
 use super::filter::{self, Facts};
 use super::log::{Ident, Log, OpenError};
@@ -248,7 +248,7 @@ impl<D: Disk> Driver<D> {
         };
         let message = match filter::admit(envelope, &facts) {
             Ok(message) => message,
-            Err(refusal) => return effects(Effect::Refused(from, refusal)),
+            Err(refusal) => return effects(Effect::Refused(Sender::from(envelope), refusal)),
         };
         let heard = Heard {
             tick: self.ticks,

@@ -312,8 +312,10 @@ fn ready(
 
 /// A snapshot with any voters and any state.
 fn snapshot(draws: &mut Rng, at: Position) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    snapshot.data = vec![draws.u8(..); draws.usize(..100)];
+    let mut snapshot = Snapshot {
+        data: vec![draws.u8(..); draws.usize(..100)],
+        ..Snapshot::default()
+    };
     let metadata = snapshot.mut_metadata();
     metadata.index = at.index;
     metadata.term = at.term;

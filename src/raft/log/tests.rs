@@ -112,8 +112,10 @@ fn ident() -> Ident {
 }
 
 fn snapshot(index: u64, term: u64, voters: &[u64]) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    snapshot.data = format!("state at {index}").into_bytes();
+    let mut snapshot = Snapshot {
+        data: format!("state at {index}").into_bytes(),
+        ..Snapshot::default()
+    };
     snapshot.mut_metadata().index = index;
     snapshot.mut_metadata().term = term;
     snapshot.mut_metadata().mut_conf_state().voters = voters.to_vec();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::{End, Sender, Standing};
+use super::{End, Inlet, Standing};
 use crate::ids::NodeId;
 use crate::raft::envelope::Envelope;
 use crate::raft::event::{Event, Outcome, RequestId};
@@ -44,7 +44,7 @@ impl Ask {
 
 /// Where the transport puts what arrives.
 #[derive(Clone)]
-pub struct Inbox(Sender);
+pub struct Inbox(Inlet);
 
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -79,7 +79,7 @@ impl Inbox {
 /// A running Raft thread. Clones speak to the same one; it stops when the last one is dropped.
 #[derive(Clone)]
 pub struct Handle {
-    inbox: Sender,
+    inbox: Inlet,
     state: watch::Receiver<Arc<State>>,
     standing: watch::Receiver<Standing>,
     end: watch::Receiver<Option<End>>,
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Handle {
 
 impl Handle {
     pub(super) fn new(
-        inbox: Sender,
+        inbox: Inlet,
         state: watch::Receiver<Arc<State>>,
         standing: watch::Receiver<Standing>,
         end: watch::Receiver<Option<End>>,

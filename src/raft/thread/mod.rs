@@ -26,8 +26,9 @@ use self::metrics::Metrics;
 use self::watchdog::Pulse;
 use super::disk::Disk;
 use super::driver::{Driver, ELECTION_TICKS, Fatal, Progress};
-use super::envelope::{Envelope, Lane};
+use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId, Role};
+use super::filter::MessageRefusal;
 use crate::metrics::Registry;
 use crate::topology::state::State;
 
@@ -77,14 +78,23 @@ pub struct Standing {
     pub progress: Vec<Progress>,
 }
 
-/// Starts the thread of `driver`. `post` sends a message and must not block.
+/// What carries messages away. Nothing of it may block.
+pub trait Post: Send {
+    /// Sends a message, or reports to the [`Inbox`] that it could not.
+    fn send(&mut self, lane: Lane, envelope: Envelope);
+
+    /// Tells a sender that nothing is taken from it.
+    fn refuse(&mut self, sender: Sender, refusal: MessageRefusal);
+}
+
+/// Starts the thread of `driver`, whose messages go to `post`.
 ///
 /// # Errors
 /// The machine has no room for another thread.
 pub fn start<D: Disk + 'static>(
     driver: Driver<D>,
     registry: &Registry,
-    post: impl FnMut(Lane, Envelope) + Send + 'static,
+    post: impl Post + 'static,
 ) -> std::io::Result<Handle> {
     let (inbox, events) = sync_channel(INBOX_MAX);
     let (states, state) = watch::channel(driver.state().clone());
@@ -122,7 +132,7 @@ pub fn start<D: Disk + 'static>(
 
 struct Thread<D: Disk> {
     driver: Driver<D>,
-    post: Box<dyn FnMut(Lane, Envelope) + Send>,
+    post: Box<dyn Post>,
     asked: BTreeMap<RequestId, oneshot::Sender<Outcome>>,
     next_request: u64,
     metrics: Metrics,
@@ -197,7 +207,7 @@ impl<D: Disk> Thread<D> {
         let mut effects = |effect| match effect {
             // A write that returned after the watchdog gave up on it: the node is no longer ours.
             _ if pulse.is_given_up() => {}
-            Effect::Send(lane, envelope) => post(lane, envelope),
+            Effect::Send(lane, envelope) => post.send(lane, envelope),
             Effect::Resolved(request, outcome) => {
                 if let Some(answer) = asked.remove(&request) {
                     metrics.resolved(&outcome);
@@ -211,9 +221,10 @@ impl<D: Disk> Thread<D> {
             Effect::Role(role) => {
                 tracing::info!(term = role.term, leader = ?role.leader, "raft leader known");
             }
-            Effect::Refused(peer, refusal) => {
+            Effect::Refused(sender, refusal) => {
                 metrics.refused(refusal);
-                tracing::debug!(%peer, %refusal, "raft message refused");
+                tracing::debug!(peer = %sender.node, %refusal, "raft message refused");
+                post.refuse(sender, refusal);
             }
             Effect::Diverged(peer, index) => {
                 metrics.diverged();
@@ -254,7 +265,7 @@ fn told(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// The sending side of an inbox.
-type Sender = SyncSender<Input>;
+type Inlet = SyncSender<Input>;
 
 #[cfg(test)]
 mod tests;

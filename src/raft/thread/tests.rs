@@ -49,6 +49,15 @@ impl Disk for Fragile {
     }
 }
 
+/// A post that loses everything: nobody else is there.
+struct Nowhere;
+
+impl Post for Nowhere {
+    fn send(&mut self, _: Lane, _: Envelope) {}
+
+    fn refuse(&mut self, _: Sender, _: MessageRefusal) {}
+}
+
 struct Lone {
     raft: Handle,
     fails: Arc<AtomicBool>,
@@ -80,7 +89,7 @@ async fn lone() -> Lone {
     let (fails, panics) = (disk.fails.clone(), disk.panics.clone());
     Driver::found(&mut disk, cluster, NodeId(1), &state).unwrap();
     let driver = Driver::open(disk, Settings::default()).unwrap();
-    let raft = start(driver, &Registry::new(), |_, _| {}).unwrap();
+    let raft = start(driver, &Registry::new(), Nowhere).unwrap();
     let mut standing = raft.standing();
     let leads = standing.wait_for(|standing| standing.role.is_leader && standing.applied > 1);
     tokio::time::timeout(PATIENCE, leads)

@@ -25,12 +25,12 @@ use super::connect::{
 };
 use super::metrics::{Lost, label};
 use super::proto::raft_server::{Raft, RaftServer};
-use super::wire::{Malformed, Refusal, Sender, decode};
+use super::wire::{Malformed, Refusal, decode};
 use super::{
     Full, Inbox, MAX_NACK_BYTES, MAX_SNAPSHOT_BYTES, MAX_WIRE_BYTES, SNAPSHOT_DEADLINE, Shared,
     max_bytes, proto,
 };
-use crate::raft::envelope::{Envelope, Lane};
+use crate::raft::envelope::{Envelope, Lane, Sender};
 use crate::shutdown::Shutdown;
 
 /// Streams open at once on one connection. A peer needs one.

@@ -7,27 +7,6 @@ use super::{SNAPSHOT_CHUNK_BYTES, book::Address};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::envelope::Envelope;
 
-/// Who sends: what an envelope says of its sender, and all that a refusal is addressed by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
-    /// The cluster it belongs to.
-    pub cluster: ClusterId,
-    /// The node it says it is.
-    pub node: NodeId,
-    /// Which start of it.
-    pub incarnation: Incarnation,
-}
-
-impl From<&Envelope> for Sender {
-    fn from(envelope: &Envelope) -> Self {
-        Self {
-            cluster: envelope.cluster,
-            node: envelope.from,
-            incarnation: envelope.incarnation,
-        }
-    }
-}
-
 /// Why a node takes nothing from a sender. Raft never tells a removed node: this does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
