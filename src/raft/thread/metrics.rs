@@ -37,7 +37,7 @@ impl Metrics {
         };
         let messages = MessageRefusal::ALL.map(|(refusal, reason)| {
             let counter = registry.counter(
-                "gcache_raft_refusals_total",
+                "gcache_raft_refused_messages_total",
                 "Raft messages of others that were refused.",
                 &[("reason", reason)],
             );
