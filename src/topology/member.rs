@@ -106,7 +106,7 @@ pub struct MemberRecord {
     pub raft_port: u16,
     /// The port of its gRPC service.
     pub grpc_port: u16,
-    /// The port of its metrics and admin listener.
+    /// The port of its metrics and admin listener; 0 if it has none.
     pub admin_port: u16,
     /// Where it runs.
     pub zone: Zone,

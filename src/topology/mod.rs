@@ -23,6 +23,8 @@ pub mod view;
 
 mod apply;
 mod codec;
+#[cfg(test)]
+mod fixtures;
 mod quota;
 mod rounding;
 mod specs;

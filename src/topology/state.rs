@@ -394,3 +394,6 @@ impl Joiner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,3 +59,6 @@ fn check_epoch(state: &State, expected: Epoch) -> Result<(), Refusal> {
         Err(Refusal::StaleEpoch { expected, found })
     }
 }
+
+#[cfg(test)]
+mod tests;

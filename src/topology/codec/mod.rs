@@ -99,7 +99,11 @@ pub(super) fn decode_state(bytes: &[u8]) -> Result<State, DecodeError> {
     let wire = pb::State::decode(bytes).map_err(malformed)?;
     check_version(wire.version)?;
     let state = state::from_wire(wire)?;
-    check_canonical(bytes, &encode_state(&state))?;
+    // In this order: only a state that holds together can be encoded.
     state::check(&state)?;
+    check_canonical(bytes, &encode_state(&state))?;
     Ok(state)
 }
+
+#[cfg(test)]
+mod tests;

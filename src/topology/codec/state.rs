@@ -35,10 +35,9 @@ pub(super) fn to_wire(state: &State) -> pb::State {
     let groups = state.groups.values().map(|group| pb::Group {
         id: group.id.0,
         generation: group.generation.0,
-        // The latest revision has every group.
         spec: pool
             .place(&group.name, &group.spec)
-            .map_or(u32::MAX, |place| place as u32),
+            .expect("the latest revision has every group") as u32,
     });
     let groups = groups.collect();
     let bytes = |cluster: ClusterId| cluster.0.to_be_bytes().to_vec();
