@@ -50,6 +50,8 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
 
 fn column_to_wire(numbers: &[u64]) -> pb::Column {
     let mut values = numbers.to_vec();
+    // Once before, so that a column of one run costs no sorting.
+    values.dedup();
     values.sort_unstable();
     values.dedup();
     let mut cells = Vec::new();
