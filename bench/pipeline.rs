@@ -64,6 +64,7 @@ async fn start(shutdown: &Shutdown) -> Bench {
         listener,
         origin: origin::embedded("rows", &format!("k,v\n{rows}"), Faults::default())
             .expect("valid"),
+        control: None,
         view: watch::channel(Arc::new(view)).1,
         registry: Registry::new(),
         clock: Clock::start(),

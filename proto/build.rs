@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .file_descriptor_set_path(out.join("descriptors.bin"))
-        .compile_protos(&["proto/cache.proto"], &["proto"])?;
+        .compile_protos(&["proto/cache.proto", "proto/control.proto"], &["proto"])?;
     tonic_prost_build::configure().compile_protos(&["proto/state.proto"], &["proto"])?;
     // Between nodes only: reflection does not show it.
     tonic_prost_build::configure()

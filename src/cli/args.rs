@@ -74,6 +74,12 @@ pub(super) struct Cluster {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Node {
+    /// The directory of the nodes' logs, which all nodes may share
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The port of Raft, between nodes
+    #[arg(long, value_name = "PORT")]
+    raft_port: Option<String>,
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
@@ -265,7 +271,9 @@ impl Node {
     pub(super) fn flags(&self) -> Vec<Flag> {
         let own = [
             flag("--id", "process.id", &self.id),
+            flag("--data-dir", "cluster.data_dir", &self.data_dir),
             flag("--grpc-port", "node.grpc_port", &self.grpc_port),
+            flag("--raft-port", "node.raft_port", &self.raft_port),
             flag("--memory", "node.memory", &self.memory),
             flag("--origin", "origin.url", &self.origin),
         ];

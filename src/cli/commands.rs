@@ -12,10 +12,15 @@ use super::setup::{faults, fixed, groups, identify, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
-use crate::config::{Config, OriginUrl, SourceFile, read_groups};
+use crate::config::{Config, OriginUrl, SourceFile, StaticMember, read_groups};
+use crate::ids::Incarnation;
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
+use crate::raft::driver::Settings;
+use crate::rpc::pipeline::Target;
 use crate::shutdown::{Shutdown, Signals};
+use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::member::Zone;
 use crate::{dev, frontend, node};
 
 /// What `dev` uses where nothing was given.
@@ -44,6 +49,7 @@ pub(super) async fn node(config: Config) -> Result<(), Failure> {
         "gRPC (--grpc-port)",
         BACKLOG,
     )?;
+    let control = control(&config, me, &members)?;
     let process = Process::begin(&config)?;
     tracing::info!(node = %me.name, address = %me.address(), origin = %origin.describe(), "node started");
     process.registry.describe_process("node", &me.zone);
@@ -54,6 +60,7 @@ pub(super) async fn node(config: Config) -> Result<(), Failure> {
             me: me.id,
             listener,
             origin,
+            control,
             view: watch::channel(view).1,
             registry: process.registry.clone(),
             clock: Clock::start(),
@@ -61,6 +68,48 @@ pub(super) async fn node(config: Config) -> Result<(), Failure> {
         },
     );
     process.run(&config, ready).await
+}
+
+/// The node's part in the control plane, if `cluster.data_dir` is set. The listed members are its seeds.
+fn control(
+    config: &Config,
+    me: &StaticMember,
+    members: &[StaticMember],
+) -> Result<Option<node::control::Parts>, Failure> {
+    let Some(root) = config.cluster.data_dir.clone() else {
+        return Ok(None);
+    };
+    let listener = bind(config, config.node.raft_port, "Raft (--raft-port)", BACKLOG)?;
+    let raft_port = listener.local_addr().map_err(anyhow::Error::from)?.port();
+    let seed = |member: &StaticMember| Target {
+        host: member.host.to_string(),
+        port: member.grpc_port,
+        from: config.process.host,
+    };
+    Ok(Some(node::control::Parts {
+        own: Joiner {
+            name: me.name.as_str().into(),
+            host: me.host.to_string().into(),
+            raft_port,
+            grpc_port: me.grpc_port,
+            admin_port: config.process.admin_port,
+            zone: Zone::new(me.zone.as_str()),
+            weight: me.weight,
+            incarnation: Incarnation(1),
+            version: COMMAND_VERSION,
+            settings: Agreed::ours(),
+            nonce: 0,
+        },
+        root,
+        seeds: members.iter().map(seed).collect(),
+        own_seed: members.iter().position(|member| member.id == me.id),
+        settings: Settings {
+            snapshot_every: config.raft.snapshot_entries,
+            keep: config.raft.kept_entries,
+            ..Settings::default()
+        },
+        listener,
+    }))
 }
 
 pub(super) async fn frontend(config: Config) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId};
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;
-pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process};
+pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process, Raft};
 pub use value::{ByteSize, parse_duration, show_duration};
 
 pub use crate::topology::rules::is_name;
@@ -47,10 +47,12 @@ use settings::Settings;
 pub struct Config {
     /// The process as such, whatever its role.
     pub process: Process,
-    /// What the cluster is made of, as files.
+    /// What the cluster is made of.
     pub cluster: Cluster,
     /// The node.
     pub node: Node,
+    /// Raft.
+    pub raft: Raft,
     /// The origin.
     pub origin: Origin,
     /// The frontend.
@@ -66,6 +68,7 @@ impl Config {
             process: Process::read(settings),
             cluster: Cluster::read(settings),
             node: Node::read(settings),
+            raft: Raft::read(settings),
             origin: Origin::read(settings),
             frontend: Frontend::read(settings),
             pipeline: Pipeline::read(settings),

@@ -148,6 +148,12 @@ pub(super) const OPTIONAL_FILE: Text<Option<PathBuf>> = Text {
     write: |path| path.as_deref().map(path_text).unwrap_or_default(),
 };
 
+/// A directory, or none.
+pub(super) const OPTIONAL_DIRECTORY: Text<Option<PathBuf>> = Text {
+    expects: "the path of a directory, or \"\" for none",
+    ..OPTIONAL_FILE
+};
+
 /// Where the rows come from, or nothing yet.
 pub(super) const OPTIONAL_ORIGIN: Text<Option<OriginUrl>> = Text {
     expects: "\"memory:FILE\", \"postgres://…\" or \"postgresql://…\", or \"\" for none",

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::names::{
-    HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_FILE, OPTIONAL_ORIGIN, OPTIONAL_USER,
-    OriginUrl, PROCESS_ID, ProcessId,
+    HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_DIRECTORY, OPTIONAL_FILE,
+    OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, ProcessId,
 };
 use super::rule::{AnyRule, Count, Share, Size, Span};
 use super::secret::{OptionalSecret, Secret};
@@ -109,8 +109,10 @@ sections! {
         shutdown_grace: Duration = span_ms(0, 10 * MINUTE);
     }
 
-    /// What the cluster is made of, as files.
+    /// What the cluster is made of.
     Cluster("cluster") {
+        /// The directory of the nodes' logs; without one a node takes no part in the control plane.
+        data_dir: Option<PathBuf> = OPTIONAL_DIRECTORY;
         /// The static member list, see [`read_members`](super::read_members).
         members: Option<PathBuf> = OPTIONAL_FILE;
         /// The cache groups, see [`read_groups`](super::read_groups).
@@ -121,6 +123,8 @@ sections! {
     Node("node") {
         /// The port of the data plane and of control; 0 is any free one.
         grpc_port: u16 = PORT;
+        /// The port of Raft; 0 is any free one.
+        raft_port: u16 = PORT;
         /// The budget of the cache: keys, values and what each entry costs beyond them.
         memory: ByteSize = Size { min: ByteSize::mib(1), max: ByteSize::gib(1024) };
         /// How many callers may wait for the load of one key.
@@ -137,6 +141,14 @@ sections! {
         epoch_wait: Duration = span_ms(0, 5 * SECOND);
         /// The longest that a request may wait for a load, whatever its deadline.
         max_deadline: Duration = span_ms(10, 5 * MINUTE);
+    }
+
+    /// Raft: the log that the nodes agree on.
+    Raft("raft") {
+        /// Entries after which a snapshot takes their place.
+        snapshot_entries: u64 = Count { min: 1, max: 1_000_000 };
+        /// Entries before a snapshot that are kept for nodes that lag.
+        kept_entries: u64 = Count { min: 0, max: 1_000_000 };
     }
 
     /// The origin: where rows come from, and how hard it may be asked.

@@ -144,6 +144,7 @@ impl World<'_> {
             me: member.id,
             listener,
             origin: Arc::clone(&self.origin),
+            control: None,
             view: self.view.clone(),
             registry,
             clock: self.clock,

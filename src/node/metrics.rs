@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use metrics::{Counter, Gauge};
+use metrics::{Counter, Gauge, Histogram};
 use parking_lot::RwLock;
 
 use crate::cache::Stats;
@@ -197,6 +197,15 @@ impl CacheMetrics {
             )
             .set(value as f64);
     }
+}
+
+/// Answers that go to a frontend in one message.
+pub(super) fn sent_batches(registry: &Registry) -> Histogram {
+    registry.histogram(
+        "gcache_node_sent_batch_calls",
+        "Answers in one message to a frontend.",
+        &[],
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The node: owns partitions, keeps their values in memory, and loads what it lacks from the origin.
 
 mod answers;
+pub mod control;
 mod groups;
 mod loader;
 mod metrics;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub listener: TcpListener,
     /// Where values come from.
     pub origin: Arc<dyn Origin>,
+    /// Its part in the control plane, if it has one.
+    pub control: Option<control::Parts>,
     /// Who owns what.
     pub view: watch::Receiver<Arc<View>>,
     /// Where it counts.
@@ -66,6 +69,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         me,
         listener,
         origin,
+        control,
         view,
         registry,
         clock,
@@ -107,34 +111,31 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         read_settings(config),
         metrics::ReadMetrics::register(&registry),
     );
-    let sent = registry.histogram(
-        "gcache_node_sent_batch_calls",
-        "Answers in one message to a frontend.",
-        &[],
-    );
     let service = service::Service::new(
         path,
         service_settings(config),
-        sent,
+        metrics::sent_batches(&registry),
         stages.pipelines.clone(),
     );
-    let server = tokio::spawn(serve(listener, service, config, &stages.pipelines));
-    let unusable = groups::Unusable::default();
+    let control = control.map(|parts| control::start(parts, &registry, &shutdown));
+    let services = (service, control.clone());
+    let server = tokio::spawn(serve(listener, services, config, &stages.pipelines));
     let checker = groups::Checker {
         origin: Arc::clone(&origin),
         view,
         patience: config.origin.timeout,
-        unusable: Arc::clone(&unusable),
+        unusable: groups::Unusable::default(),
         count: groups::register(&registry),
     };
+    let unusable = Arc::clone(&checker.unusable);
     shutdown.spawn(checker.run(shutdown.clone()));
     shutdown.spawn(stages.end(server, shutdown.clone(), config.process.shutdown_grace));
-    probe(origin, unusable, shutdown)
+    probe(origin, unusable, control, shutdown)
 }
 
 fn serve(
     listener: TcpListener,
-    service: service::Service,
+    (cache, control): (service::Service, Option<control::Service>),
     config: &Config,
     shutdown: &Shutdown,
 ) -> impl Future<Output = ()> + use<> {
@@ -146,7 +147,7 @@ fn serve(
     let shutdown = shutdown.clone();
     async move {
         let stop = shutdown.begun();
-        if let Err(error) = server::serve(listener, service, limits, stop).await {
+        if let Err(error) = server::serve(listener, cache, control, limits, stop).await {
             tracing::error!(%error, "gRPC server failed");
         }
     }
@@ -231,7 +232,12 @@ impl Sweeper {
     }
 }
 
-fn probe(origin: Arc<dyn Origin>, unusable: groups::Unusable, shutdown: Shutdown) -> Probe {
+fn probe(
+    origin: Arc<dyn Origin>,
+    unusable: groups::Unusable,
+    control: Option<control::Service>,
+    shutdown: Shutdown,
+) -> Probe {
     Arc::new(move || {
         let mut readiness = Readiness::default();
         let stopping = shutdown.has_begun();
@@ -253,6 +259,9 @@ fn probe(origin: Arc<dyn Origin>, unusable: groups::Unusable, shutdown: Shutdown
             each.join("; ")
         });
         readiness.check("groups", Ok(note));
+        if let Some(control) = &control {
+            control.tell(&mut readiness);
+        }
         readiness
     })
 }

@@ -17,12 +17,15 @@ pub const MAX_SET_ASIDE: u32 = 100;
 /// What is written beside a log that was set aside.
 const REASON_FILE: &str = "SET-ASIDE";
 
+/// Where the number is that a node joins with.
+const NONCE_FILE: &str = "NONCE";
+
 /// A node's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The name cannot be a directory's.
     #[error(
-        "{name:?} cannot name a node: 1 to {MAX_NAME_BYTES} letters, digits, `-` and `_` of ASCII can"
+        "{name:?} cannot name a node: 1 to {MAX_NAME_BYTES} letters, digits, `.`, `-` and `_` of ASCII can, the first no `.`"
     )]
     Name {
         /// What was given.
@@ -57,11 +60,16 @@ impl Directory {
     /// That of the node called `name` below `root`. Touches nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Name`], for one with a slash or a dot among others: a name never leaves `root`
-    /// and is never that of a directory that was set aside.
+    /// [`DirectoryError::Name`], for one with a slash or a tilde among others: a name never leaves
+    /// `root` and is never that of a directory that was set aside.
     pub fn new(root: &Path, name: &str) -> Result<Self, DirectoryError> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_plain) {
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty()
+            || name.starts_with('.')
+            || name.len() > MAX_NAME_BYTES
+            || !name.bytes().all(is_plain)
+        {
             return Err(DirectoryError::Name {
                 name: name.chars().take(MAX_NAME_BYTES).collect(),
             });
@@ -100,7 +108,42 @@ impl Directory {
             .map_err(failed("create", &path))
     }
 
-    /// Renames it to `NAME.set-aside-N`, the first that is free, and writes the reason into it. The log
+    /// A number drawn once for this directory, so that a node which asks to join twice, because it did
+    /// not hear the first answer, joins once. Never 0.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Failed`].
+    pub fn nonce(&self) -> Result<u64, DirectoryError> {
+        let path = self.path().join(NONCE_FILE);
+        let drawn = match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        if let Some(nonce) = drawn {
+            return Ok(nonce);
+        }
+        let nonce = fastrand::u64(1..);
+        let written = File::create(&path).and_then(|mut file| {
+            writeln!(file, "{nonce}")?;
+            file.sync_all()
+        });
+        written
+            .and_then(|()| sync(&self.path()))
+            .map_err(failed("write", &path))?;
+        Ok(nonce)
+    }
+
+    /// Deletes the log: one that was founded and never published, so that nobody has heard of it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Failed`].
+    pub fn discard(&self) -> Result<(), DirectoryError> {
+        let log = self.log();
+        std::fs::remove_dir_all(&log).map_err(failed("delete", &log))
+    }
+
+    /// Renames it to `NAME~N`, the first that is free, and writes the reason into it. The log
     /// is closed. Returns the new path.
     ///
     /// # Errors
@@ -108,7 +151,7 @@ impl Directory {
     pub fn set_aside(&self, reason: &str) -> Result<PathBuf, DirectoryError> {
         let path = self.path();
         let aside = (1..=MAX_SET_ASIDE)
-            .map(|n| self.nodes.join(format!("{}.set-aside-{n}", self.name)))
+            .map(|n| self.nodes.join(format!("{}~{n}", self.name)))
             .find(|aside| aside.symlink_metadata().is_err())
             .ok_or_else(|| DirectoryError::TooMany { path: path.clone() })?;
         std::fs::rename(&path, &aside)
@@ -161,7 +204,7 @@ mod tests {
         assert_eq!(directory.log(), Path::new("/data/nodes/node-1_A/log"));
         let long = "n".repeat(MAX_NAME_BYTES + 1);
         for name in [
-            "", ".", "..", "a/b", "../a", "a.b", "a\0", "a b", "é", &long,
+            "", ".", "..", "a/b", "../a", ".a", "a~1", "a\0", "a b", "é", &long,
         ] {
             let refused = Directory::new(root, name);
             assert!(
@@ -169,6 +212,21 @@ mod tests {
                 "{name:?}"
             );
         }
+    }
+
+    #[test]
+    fn its_nonce_is_drawn_once() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::new(root.path(), "a").unwrap();
+        assert!(directory.nonce().is_err());
+        directory.create().unwrap();
+        let nonce = directory.nonce().unwrap();
+        directory.discard().unwrap();
+        directory.create().unwrap();
+        assert_eq!(directory.nonce().unwrap(), nonce);
+        let other = Directory::new(root.path(), "b").unwrap();
+        other.create().unwrap();
+        assert_ne!(other.nonce().unwrap(), nonce);
     }
 
     #[test]
@@ -191,10 +249,10 @@ mod tests {
             directory.create().unwrap();
             std::fs::write(directory.path().join("row"), [n]).unwrap();
             let aside = directory.set_aside("a wrong checksum").unwrap();
-            assert!(aside.ends_with(format!("nodes/a.set-aside-{n}")));
+            assert!(aside.ends_with(format!("nodes/a~{n}")));
             assert!(!directory.path().exists());
         }
-        let first = root.path().join("nodes/a.set-aside-1");
+        let first = root.path().join("nodes/a~1");
         assert_eq!(std::fs::read(first.join("row")).unwrap(), [1]);
         let reason = std::fs::read_to_string(first.join(REASON_FILE)).unwrap();
         assert_eq!(reason, "a wrong checksum\n");
@@ -207,7 +265,7 @@ mod tests {
         let missing = directory.set_aside("").unwrap_err();
         assert!(matches!(missing, DirectoryError::Failed { .. }));
         for n in 1..=MAX_SET_ASIDE {
-            std::fs::create_dir_all(root.path().join(format!("nodes/a.set-aside-{n}"))).unwrap();
+            std::fs::create_dir_all(root.path().join(format!("nodes/a~{n}"))).unwrap();
         }
         directory.create().unwrap();
         let refused = directory.set_aside("").unwrap_err();

@@ -17,6 +17,7 @@ pub mod driver;
 pub mod envelope;
 pub mod event;
 pub mod filter;
+pub mod latch;
 pub mod log;
 pub mod rocks;
 pub mod thread;

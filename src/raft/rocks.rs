@@ -277,10 +277,13 @@ fn column_options() -> Options {
 }
 
 fn told(level: LogLevel, message: &str) {
-    if matches!(level, LogLevel::Header) {
-        return;
+    let message = message.trim_end();
+    match level {
+        LogLevel::Warn => tracing::warn!(message, "rocksdb complains"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(message, "rocksdb failed"),
+        // Its options, a thousand lines of them at each start, come whatever the level is.
+        _ => tracing::trace!(message, "rocksdb told"),
     }
-    tracing::warn!(message = message.trim_end(), "rocksdb complains");
 }
 
 #[cfg(test)]

@@ -15,7 +15,19 @@ pub mod proto {
     pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 }
 
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto file documents it"
+)]
+pub mod control_proto {
+    //! Generated from `proto/control.proto`.
+    tonic::include_proto!("gcache.control.v1");
+}
+
 mod connect;
+pub mod control;
 mod keeper;
 pub mod outbox;
 mod pending;

@@ -17,6 +17,8 @@ use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::connect::{CONNECTION_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES};
+use super::control::MAX_CONTROL_BYTES;
+use super::control_proto::control_server::{Control, ControlServer};
 use super::proto::DESCRIPTORS;
 use super::proto::cache_server::{Cache, CacheServer};
 
@@ -44,13 +46,14 @@ pub struct Limits {
     pub call_timeout: Duration,
 }
 
-/// Serves `cache` on `listener` until `stop` resolves, then until its calls have ended.
+/// Serves `cache`, and `control` if the node has one, on `listener` until `stop` resolves, then until its calls have ended.
 ///
 /// # Errors
 /// If the transport fails as a whole; a broken connection is not that.
-pub async fn serve<C: Cache>(
+pub async fn serve<C: Cache, K: Control>(
     listener: TcpListener,
     cache: C,
+    control: Option<K>,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -89,6 +92,11 @@ pub async fn serve<C: Cache>(
                 .max_decoding_message_size(limits.max_message_bytes)
                 .max_encoding_message_size(limits.max_message_bytes),
         )
+        .add_optional_service(control.map(|control| {
+            ControlServer::new(control)
+                .max_decoding_message_size(MAX_CONTROL_BYTES)
+                .max_encoding_message_size(MAX_CONTROL_BYTES)
+        }))
         .serve_with_incoming_shutdown(incoming(listener, limits.max_connections), stop)
         .await?;
     Ok(())

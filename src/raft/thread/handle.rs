@@ -65,10 +65,12 @@ impl Inbox {
     }
 
     /// Reports what became of the snapshot for `peer`; false if there is no room, and then it must be
-    /// reported again, since Raft sends that peer nothing until it hears of it.
+    /// reported again, since Raft sends that peer nothing until it hears of it. True if the thread has
+    /// ended, and nobody cares.
     #[must_use]
     pub fn snapshot_sent(&self, peer: NodeId, is_sent: bool) -> bool {
-        self.put(Event::SnapshotSent(peer, is_sent))
+        let sent = Input::Event(Event::SnapshotSent(peer, is_sent));
+        !matches!(self.0.try_send(sent), Err(TrySendError::Full(_)))
     }
 
     fn put(&self, event: Event) -> bool {

@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     applied: Gauge,
     entries: Gauge,
     turns: Histogram,
+    commits: Histogram,
     writes: Counter,
     syncs: Counter,
     done: Counter,
@@ -62,6 +63,11 @@ impl Metrics {
                 "Turns of the driver, the writes to its disk included.",
                 &[],
             ),
+            commits: registry.histogram(
+                "gcache_raft_commit_seconds",
+                "From a proposal to its being applied on the leader.",
+                &[],
+            ),
             writes: registry.counter(
                 "gcache_raft_write_batches_total",
                 "Batches that were written to the log.",
@@ -98,7 +104,10 @@ impl Metrics {
         self.syncs.absolute(syncs);
     }
 
-    pub(super) fn resolved(&self, outcome: &Outcome) {
+    pub(super) fn resolved(&self, outcome: &Outcome, took: Duration) {
+        if let Outcome::Applied { .. } = outcome {
+            self.commits.record(took);
+        }
         let counter = match outcome {
             Outcome::Applied { result: Ok(_), .. } | Outcome::Readable(_) | Outcome::Done => {
                 &self.done

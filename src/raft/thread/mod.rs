@@ -130,10 +130,16 @@ pub fn start<D: Disk + 'static>(
     Ok(handle)
 }
 
+/// A request that waits for its outcome.
+struct Asked {
+    at: Instant,
+    answer: oneshot::Sender<Outcome>,
+}
+
 struct Thread<D: Disk> {
     driver: Driver<D>,
     post: Box<dyn Post>,
-    asked: BTreeMap<RequestId, oneshot::Sender<Outcome>>,
+    asked: BTreeMap<RequestId, Asked>,
     next_request: u64,
     metrics: Metrics,
     states: watch::Sender<Arc<State>>,
@@ -186,7 +192,8 @@ impl<D: Disk> Thread<D> {
             Input::Ask(ask, answer) => {
                 let request = RequestId(self.next_request);
                 self.next_request += 1;
-                self.asked.insert(request, answer);
+                let at = Instant::now();
+                self.asked.insert(request, Asked { at, answer });
                 Some(ask.event(request))
             }
             Input::Stop => None,
@@ -209,8 +216,8 @@ impl<D: Disk> Thread<D> {
             _ if pulse.is_given_up() => {}
             Effect::Send(lane, envelope) => post.send(lane, envelope),
             Effect::Resolved(request, outcome) => {
-                if let Some(answer) = asked.remove(&request) {
-                    metrics.resolved(&outcome);
+                if let Some(Asked { at, answer }) = asked.remove(&request) {
+                    metrics.resolved(&outcome, at.elapsed());
                     // Whoever asked may have left.
                     let _left = answer.send(outcome);
                 }
@@ -219,7 +226,8 @@ impl<D: Disk> Thread<D> {
                 states.send_replace(state);
             }
             Effect::Role(role) => {
-                tracing::info!(term = role.term, leader = ?role.leader, "raft leader known");
+                let leader = role.leader.unwrap_or_default();
+                tracing::info!(term = role.term, %leader, "raft leader changed");
             }
             Effect::Refused(sender, refusal) => {
                 metrics.refused(refusal);

@@ -294,7 +294,7 @@ impl Seen {
         let is_same = before == after;
         let is_next = after.epoch.0 == before.epoch.0 + 1;
         match change {
-            Err(_) | Ok(Change::Nothing) => assert!(is_same),
+            Err(_) | Ok(Change::Nothing | Change::Quorum) => assert!(is_same),
             Ok(Change::Joined(id)) if before.members.contains_key(id) => assert!(is_same),
             Ok(Change::Joined(id)) => assert!(is_next && *id == before.next_node),
             Ok(Change::Epoch(epoch)) => assert!(is_next && *epoch == after.epoch),

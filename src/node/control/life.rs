@@ -1,0 +1,469 @@
+//! The life of a node in the control plane: its directory, its cluster, its Raft, and its end.
+//!
+//! A directory with a log resumes; an empty one founds a cluster or joins one. Founding needs most of
+//! the seeds to share this node's data directory, since the latch in it is what keeps two founders
+//! apart; then the cluster is founded completely in the own directory, and published with one link(2).
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+use tokio::net::TcpListener;
+
+use super::membership::look_after;
+use super::{Running, Shared};
+use crate::ids::{ClusterId, NodeId};
+use crate::metrics::Registry;
+use crate::raft::directory::Directory;
+use crate::raft::driver::{Driver, Settings};
+use crate::raft::envelope::{Envelope, Lane, Sender};
+use crate::raft::filter::MessageRefusal;
+use crate::raft::latch::{Published, Root};
+use crate::raft::log::OpenError;
+use crate::raft::rocks::{RocksDisk, RocksError};
+use crate::raft::thread::{self, Handle, Inbox, Post};
+use crate::raft::transport::book::{Address, Listing};
+use crate::raft::transport::{self, Full, Refusal, Report, Transport};
+use crate::rpc::control::{enter, from_wire, status, to_wire};
+use crate::rpc::control_proto::enter_reply::Outcome as Reply;
+use crate::rpc::control_proto::{EnterRequest, Entered};
+use crate::rpc::pipeline::Target;
+use crate::shutdown::Shutdown;
+use crate::topology::command::{Command, Joiner, Resume};
+use crate::topology::state::{Founding, State};
+
+/// How long another node may take to answer a question.
+const ASK_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a seed may take to say what it is: most of them are down when a cluster is young.
+const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two rounds of questions, at most; half of it at least.
+const ASK_EVERY: Duration = Duration::from_millis(400);
+
+/// How long the Raft thread may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two attempts to report what became of a snapshot to a full inbox.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) struct Life {
+    pub(super) shared: Arc<Shared>,
+    pub(super) path: PathBuf,
+    pub(super) settings: Settings,
+    pub(super) registry: Registry,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Why a node takes no part any more.
+type Told = String;
+
+impl Life {
+    /// Lives until shutdown, or until the control plane ends here, which is told and not fatal: what the
+    /// node holds in memory is still worth serving.
+    pub(super) async fn live(self, listener: TcpListener) {
+        if let Err(told) = self.try_live(listener).await {
+            tracing::error!(error = %told, "control plane ended");
+            *self.shared.ended.lock() = Some(told);
+        }
+    }
+
+    async fn try_live(&self, listener: TcpListener) -> Result<(), Told> {
+        let root = Root::open(&self.path).map_err(told)?;
+        let directory = Directory::new(&self.path, &self.shared.own.name).map_err(told)?;
+        let root = self.shared.root.get_or_init(|| root);
+        let Some(driver) = self.open(root, &directory).await? else {
+            return Ok(());
+        };
+        let (running, transport) = self.run(driver, listener)?;
+        let node = running.ident.node;
+        tracing::info!(%node, cluster = %running.ident.cluster, "member of a cluster");
+        self.shutdown.spawn(follow(
+            running.raft.clone(),
+            transport,
+            self.shutdown.clone(),
+        ));
+        let raft = running.raft.clone();
+        self.shutdown
+            .spawn(look_after(node, raft.clone(), self.shutdown.clone()));
+        tokio::select! {
+            () = self.announce(running) => {}
+            () = self.shutdown.begun() => {}
+        }
+        let mut end = raft.end();
+        tokio::select! {
+            () = self.shutdown.begun() => {
+                raft.stop(STOP_PATIENCE).await;
+                Ok(())
+            }
+            ended = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
+                let ended = ended.ok().flatten();
+                Err(ended.map_or("the raft thread is gone".into(), |end| end.to_string()))
+            }
+        }
+    }
+
+    /// The driver of this node's log, which is made first if there is none. None if shutdown began.
+    async fn open(
+        &self,
+        root: &Root,
+        directory: &Directory,
+    ) -> Result<Option<Driver<RocksDisk>>, Told> {
+        loop {
+            directory.create().map_err(told)?;
+            let disk = match RocksDisk::open(&directory.log(), &self.shutdown).await {
+                Ok(disk) => disk,
+                Err(RocksError::Stopped { .. }) => return Ok(None),
+                Err(error @ RocksError::Corrupt { .. }) => {
+                    directory.set_aside(&error.to_string()).map_err(told)?;
+                    continue;
+                }
+                Err(error) => return Err(told(error)),
+            };
+            let settings = Settings {
+                seed: fastrand::u64(..),
+                ..self.settings.clone()
+            };
+            match Driver::open(disk, settings) {
+                Ok(driver) if self.is_ours(root, &driver)? => return Ok(Some(driver)),
+                Ok(driver) => {
+                    let found = driver.ident().cluster;
+                    drop(driver);
+                    let reason = format!("the log is of cluster {found}, the directory of another");
+                    directory.set_aside(&reason).map_err(told)?;
+                }
+                Err(OpenError::Empty) => {
+                    let disk = RocksDisk::open(&directory.log(), &self.shutdown).await;
+                    let is_ours = tokio::select! {
+                        begun = self.begin(root, directory, disk.map_err(told)?) => begun?,
+                        () = self.shutdown.begun() => return Ok(None),
+                    };
+                    if !is_ours {
+                        directory.discard().map_err(told)?;
+                    }
+                }
+                Err(error @ OpenError::Corrupt(_)) => {
+                    directory.set_aside(&error.to_string()).map_err(told)?;
+                }
+                Err(error) => return Err(told(error)),
+            }
+        }
+    }
+
+    /// Whether a log is of the cluster that the data directory belongs to. A founder that crashed before
+    /// it could publish its cluster does so now.
+    fn is_ours(&self, root: &Root, driver: &Driver<RocksDisk>) -> Result<bool, Told> {
+        let published = root.publish(driver.ident().cluster).map_err(told)?;
+        Ok(published == Published::Won)
+    }
+
+    /// Founds a cluster or joins one on an empty disk. False if it founded one and another was faster:
+    /// nobody has heard of that log.
+    async fn begin(
+        &self,
+        root: &Root,
+        directory: &Directory,
+        mut disk: RocksDisk,
+    ) -> Result<bool, Told> {
+        let nonce = directory.nonce().map_err(told)?;
+        let own = Joiner {
+            nonce,
+            ..self.shared.own.clone()
+        };
+        loop {
+            let latched = root.cluster().map_err(told)?;
+            let seeds = self.ask_seeds().await;
+            let known = latched.or_else(|| seeds.iter().find_map(|seed| seed.cluster));
+            if known.is_none() && self.may_found(root, &seeds) {
+                return found(root, &mut disk, own);
+            }
+            if known.is_some()
+                && let Some(entered) = self.enter(known, &Command::Join(own.clone())).await?
+            {
+                join(root, &mut disk, &entered)?;
+                return Ok(true);
+            }
+            pause().await;
+        }
+    }
+
+    /// What every other seed says it is.
+    async fn ask_seeds(&self) -> Vec<Seed> {
+        let others = self.others().map(|target| async move {
+            let status = status(target, STATUS_PATIENCE).await;
+            let status = status.inspect_err(|error| tracing::debug!(%error, "seed not asked"));
+            let status = status.ok()?;
+            Some(Seed {
+                root: from_wire(&status.root),
+                cluster: from_wire(&status.cluster).map(ClusterId),
+            })
+        });
+        let answers = futures_util::future::join_all(others).await;
+        answers.into_iter().flatten().collect()
+    }
+
+    /// The seeds but for this node.
+    fn others(&self) -> impl Iterator<Item = &Target> {
+        let own = self.shared.own_seed;
+        let seeds = self.shared.seeds.iter().enumerate();
+        seeds
+            .filter(move |(n, _)| Some(*n) != own)
+            .map(|(_, seed)| seed)
+    }
+
+    /// Whether this node may found a cluster: it is a seed, and most seeds share its data directory, so
+    /// that of all who might found one the latch lets one.
+    fn may_found(&self, root: &Root, seeds: &[Seed]) -> bool {
+        let sharing = seeds.iter().filter(|seed| seed.root == Some(root.id()));
+        self.shared.own_seed.is_some() && (sharing.count() + 1) * 2 > self.shared.seeds.len()
+    }
+
+    /// Asks whoever leads to commit `command`; asks everybody until somebody knows who. None if nobody
+    /// did: then it may be asked again.
+    async fn enter(
+        &self,
+        cluster: Option<ClusterId>,
+        command: &Command,
+    ) -> Result<Option<Entered>, Told> {
+        let request = EnterRequest {
+            cluster: cluster.map_or(Bytes::new(), |cluster| to_wire(cluster.0)),
+            command: command.encode(),
+        };
+        let mut targets: Vec<Target> = self.others().cloned().collect();
+        fastrand::shuffle(&mut targets);
+        // Each may send us on to the leader once.
+        let mut left = 2 * targets.len();
+        while let Some(target) = targets.pop()
+            && left > 0
+        {
+            left -= 1;
+            let reply = match enter(&target, request.clone(), ASK_PATIENCE).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    tracing::debug!(%error, "node not asked");
+                    continue;
+                }
+            };
+            match reply.outcome {
+                Some(Reply::Entered(entered)) => return Ok(Some(entered)),
+                Some(Reply::Refused(why)) => return Err(format!("refused by {target}: {why}")),
+                Some(Reply::Redirect(redirect)) => targets.extend(self.target(&redirect.leader)),
+                Some(Reply::Unknown(why)) => tracing::debug!(%target, why, "outcome unknown"),
+                None => tracing::debug!(%target, "answer not understood"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The gRPC address `told`, to be connected to from this node's own.
+    fn target(&self, told: &str) -> Option<Target> {
+        let address: Address = told.parse().ok()?;
+        let from = self.shared.seeds.first()?.from;
+        Some(Target {
+            host: address.host,
+            port: address.port,
+            from,
+        })
+    }
+
+    /// Starts the Raft thread and its transport.
+    fn run(
+        &self,
+        driver: Driver<RocksDisk>,
+        listener: TcpListener,
+    ) -> Result<(&Running, Transport), Told> {
+        let ident = driver.ident().clone();
+        let carrier = Arc::new(OnceLock::new());
+        let post = Carrier {
+            transport: Arc::clone(&carrier),
+        };
+        let raft = thread::start(driver, &self.registry, post).map_err(told)?;
+        let own = &self.shared.own;
+        let inbox = raft.inbox();
+        let parts = transport::Parts {
+            cluster: ident.cluster,
+            node: ident.node,
+            from: listener.local_addr().map_err(told)?.ip(),
+            listener,
+            address: Some(Address {
+                host: own.host.to_string(),
+                port: own.raft_port,
+            }),
+            inbox: Arc::new(move |envelope| match inbox.offer(envelope) {
+                true => Ok(()),
+                false => Err(Full),
+            }),
+            report: reporter(raft.inbox()),
+            shutdown: self.shutdown.clone(),
+        };
+        let transport = Transport::start(parts, &self.registry);
+        transport.set_addresses(listings(&raft.state().borrow()));
+        let _first = carrier.set(transport.clone());
+        let running = self.shared.running.get_or_init(|| Running { ident, raft });
+        Ok((running, transport))
+    }
+
+    /// Says that this node has started again and where it is, until the state says so.
+    async fn announce(&self, running: &Running) {
+        let ident = &running.ident;
+        let own = Joiner {
+            incarnation: ident.incarnation,
+            ..self.shared.own.clone()
+        };
+        loop {
+            let state = running.raft.state().borrow().clone();
+            // Who has joined a moment ago is not in its own state before its first snapshot.
+            let Some(known) = state.member(ident.node) else {
+                pause().await;
+                continue;
+            };
+            if known.incarnation >= ident.incarnation {
+                return;
+            }
+            let resume = Command::Resume(Resume {
+                id: ident.node,
+                node: Joiner {
+                    nonce: known.nonce,
+                    ..own.clone()
+                },
+            });
+            let is_leader = running.raft.standing().borrow().role.is_leader;
+            let told = if is_leader {
+                running.commit(&resume, ident.node).await;
+                Ok(None)
+            } else {
+                self.enter(Some(ident.cluster), &resume).await
+            };
+            if let Err(why) = told {
+                tracing::warn!(why, "start not announced");
+            }
+            pause().await;
+        }
+    }
+}
+
+/// What another seed says it is.
+struct Seed {
+    root: Option<u128>,
+    cluster: Option<ClusterId>,
+}
+
+/// Founds a cluster on `disk`, and publishes it; false if another was faster.
+fn found(root: &Root, disk: &mut RocksDisk, own: Joiner) -> Result<bool, Told> {
+    let cluster = ClusterId(uuid::Uuid::new_v4().as_u128());
+    let founding = Founding {
+        cluster,
+        supersedes: Vec::new(),
+        settings: own.settings.clone(),
+        first: own,
+    };
+    founding.check().map_err(told)?;
+    let state = State::found(founding);
+    let founder = state.members().next().map_or(NodeId(1), |member| member.id);
+    Driver::found(disk, cluster, founder, &state).map_err(told)?;
+    let published = root.publish(cluster).map_err(told)?;
+    match published {
+        Published::Won => tracing::info!(%cluster, "cluster founded"),
+        Published::Lost(other) => tracing::info!(cluster = %other, "cluster founded by another"),
+    }
+    Ok(published == Published::Won)
+}
+
+fn join(root: &Root, disk: &mut RocksDisk, entered: &Entered) -> Result<(), Told> {
+    let cluster = from_wire(&entered.cluster).map(ClusterId);
+    let cluster = cluster.ok_or("the leader names no cluster")?;
+    if let Published::Lost(other) = root.publish(cluster).map_err(told)? {
+        return Err(format!(
+            "the data directory belongs to cluster {other}, the seeds to {cluster}"
+        ));
+    }
+    Driver::join(disk, cluster, NodeId(entered.node)).map_err(told)
+}
+
+/// Hands the driver's messages to the transport, once there is one.
+struct Carrier {
+    transport: Arc<OnceLock<Transport>>,
+}
+
+impl Post for Carrier {
+    fn send(&mut self, lane: Lane, envelope: Envelope) {
+        // Before the transport is there no tick has passed, and there is nothing to send.
+        if let Some(transport) = self.transport.get() {
+            transport.send(lane, envelope);
+        }
+    }
+
+    fn refuse(&mut self, sender: Sender, refusal: MessageRefusal) {
+        let refusal = match refusal {
+            MessageRefusal::Cluster => Refusal::WrongCluster,
+            MessageRefusal::Addressee => Refusal::NotAddressee,
+            MessageRefusal::Tombstoned => Refusal::Removed,
+            MessageRefusal::Incarnation => Refusal::StaleIncarnation,
+            MessageRefusal::Size | MessageRefusal::Malformed | MessageRefusal::Kind => {
+                Refusal::Unacceptable
+            }
+        };
+        if let Some(transport) = self.transport.get() {
+            transport.refuse(sender, refusal);
+        }
+    }
+}
+
+/// Hands the transport's reports to the driver.
+fn reporter(inbox: Inbox) -> transport::Reporter {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |report| match report {
+        Report::Unreachable(peer) => inbox.unreachable(peer),
+        Report::SnapshotSent { to, is_delivered } => {
+            if inbox.snapshot_sent(to, is_delivered) {
+                return;
+            }
+            // Raft sends that peer nothing until it hears of it, so this must arrive.
+            let inbox = inbox.clone();
+            runtime.spawn(async move {
+                while !inbox.snapshot_sent(to, is_delivered) {
+                    tokio::time::sleep(REPORT_EVERY).await;
+                }
+            });
+        }
+        Report::Refused { by, refusal } => {
+            tracing::warn!(peer = %by, ?refusal, "peer takes nothing from this node");
+        }
+    })
+}
+
+/// Keeps the transport's addresses in line with the state.
+async fn follow(raft: Handle, transport: Transport, shutdown: Shutdown) {
+    let mut states = raft.state();
+    drop(raft);
+    loop {
+        let state = states.borrow_and_update().clone();
+        transport.set_addresses(listings(&state));
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = shutdown.begun() => return,
+        }
+    }
+}
+
+fn listings(state: &State) -> Vec<Listing> {
+    let listing = |member: &crate::topology::member::MemberRecord| Listing {
+        node: member.id,
+        incarnation: member.incarnation,
+        address: Address {
+            host: member.host.to_string(),
+            port: member.raft_port,
+        },
+    };
+    state.members().map(listing).collect()
+}
+
+async fn pause() {
+    let half = ASK_EVERY / 2;
+    tokio::time::sleep(half + half.mul_f64(fastrand::f64())).await;
+}
+
+fn told(error: impl std::fmt::Display) -> Told {
+    error.to_string()
+}

@@ -1,0 +1,90 @@
+//! A node's part in the control plane: from a data directory to a member, and what a leader does.
+//!
+//! `life` finds out who this node is, founds or joins a cluster, and runs its Raft; `membership` is what
+//! the leader does about members; `service` answers other nodes. The data plane goes on whatever
+//! becomes of all this.
+
+mod decide;
+mod life;
+mod membership;
+mod service;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use crate::metrics::Registry;
+use crate::raft::driver::Settings;
+use crate::raft::latch::Root;
+use crate::raft::log::Ident;
+use crate::raft::thread::Handle;
+use crate::rpc::pipeline::Target;
+use crate::shutdown::Shutdown;
+use crate::topology::command::Joiner;
+
+pub(super) use self::service::Service;
+
+/// What a node's part in the control plane is made of.
+pub struct Parts {
+    /// What this node says of itself; its incarnation and nonce come from its directory.
+    pub own: Joiner,
+    /// The data directory, which nodes may share.
+    pub root: PathBuf,
+    /// Where nodes may be found: hints. This node's own address is among them if it may found.
+    pub seeds: Vec<Target>,
+    /// Which of the seeds this node is, if it is one.
+    pub own_seed: Option<usize>,
+    /// When to take snapshots of the log.
+    pub settings: Settings,
+    /// The Raft port, bound by the caller.
+    pub listener: TcpListener,
+}
+
+/// What the tasks and the service of one node have in common.
+struct Shared {
+    own: Joiner,
+    seeds: Vec<Target>,
+    own_seed: Option<usize>,
+    root: OnceLock<Root>,
+    running: OnceLock<Running>,
+    /// Why there is no control plane here any more.
+    ended: Mutex<Option<String>>,
+}
+
+/// A node that has founded or joined a cluster.
+struct Running {
+    ident: Ident,
+    raft: Handle,
+}
+
+/// Starts the node's part in the control plane. The service answers at once, at first that nothing is
+/// known yet.
+pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> Service {
+    let Parts {
+        own,
+        root,
+        seeds,
+        own_seed,
+        settings,
+        listener,
+    } = parts;
+    let shared = Arc::new(Shared {
+        own,
+        seeds,
+        own_seed,
+        root: OnceLock::new(),
+        running: OnceLock::new(),
+        ended: Mutex::new(None),
+    });
+    let life = life::Life {
+        shared: Arc::clone(&shared),
+        path: root,
+        settings,
+        registry: registry.clone(),
+        shutdown: shutdown.clone(),
+    };
+    shutdown.spawn(life.live(listener));
+    Service::new(shared)
+}

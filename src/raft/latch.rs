@@ -1,0 +1,207 @@
+//! The latch: which cluster a data directory belongs to, decided once and for all nodes that share it.
+//!
+//! `ROOT/CLUSTER` names the cluster. It appears whole or not at all, and only once: a founder writes it
+//! under another name, syncs it, and links it into place (link(2) fails where a name is taken, also on
+//! NFS). `ROOT/ROOT` is a random number by which nodes know that they share a directory.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::ids::ClusterId;
+
+/// A data directory that says which cluster it belongs to.
+#[derive(Clone, Debug)]
+pub struct Root {
+    path: PathBuf,
+    id: u128,
+}
+
+/// A data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The file system refuses.
+    #[error("cannot {action} {}: {error}", .path.display())]
+    Failed {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no id: it is not a data directory of gcache, or it is damaged", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What became of publishing a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The directory belongs to it from now on.
+    Won,
+    /// It belongs to this one already.
+    Lost(ClusterId),
+}
+
+impl Root {
+    /// The data directory at `path`, made if it is not there.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn open(path: &Path) -> Result<Self, RootError> {
+        std::fs::create_dir_all(path).map_err(failed("create", path))?;
+        let own = path.join("ROOT");
+        if read_id(&own)?.is_none() {
+            // Somebody else may be first: then his number counts.
+            publish(path, &own, Uuid::new_v4())?;
+        }
+        let id = read_id(&own)?.ok_or_else(|| RootError::Foreign { path: own.clone() })?;
+        Ok(Self {
+            path: path.to_owned(),
+            id,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The number that all nodes which share it know it by.
+    #[must_use]
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// The cluster that it belongs to, if one was founded.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn cluster(&self) -> Result<Option<ClusterId>, RootError> {
+        Ok(read_id(&self.latch())?.map(ClusterId))
+    }
+
+    /// Says that it belongs to `cluster`, unless it belongs to one.
+    ///
+    /// # Errors
+    /// [`RootError`]; then it is unknown whether it was said.
+    pub fn publish(&self, cluster: ClusterId) -> Result<Published, RootError> {
+        let latch = self.latch();
+        publish(&self.path, &latch, Uuid::from_u128(cluster.0))?;
+        match read_id(&latch)? {
+            Some(id) if id == cluster.0 => Ok(Published::Won),
+            Some(id) => Ok(Published::Lost(ClusterId(id))),
+            None => Err(RootError::Foreign { path: latch }),
+        }
+    }
+
+    fn latch(&self) -> PathBuf {
+        self.path.join("CLUSTER")
+    }
+}
+
+/// Makes the file `path` of `id` in the directory `root`, unless it is there. Whole and synced.
+fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
+    let draft = root.join(format!(".draft-{}", Uuid::new_v4().simple()));
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .open(&draft)
+        .and_then(|mut file| {
+            file.write_all(format!("{}\n", id.hyphenated()).as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| match std::fs::hard_link(&draft, path) {
+            // An answer of NFS may be lost and the link made all the same: the file tells.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => File::open(root)?.sync_all(),
+        })
+        .map_err(failed("write", path));
+    // A draft that stays is harmless.
+    let _left = std::fs::remove_file(&draft);
+    written
+}
+
+fn read_id(path: &Path) -> Result<Option<u128>, RootError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path)(error)),
+    };
+    let id = Uuid::try_parse(text.trim()).map_err(|_| RootError::Foreign {
+        path: path.to_owned(),
+    })?;
+    Ok(Some(id.as_u128()))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RootError {
+    let path = path.to_owned();
+    move |error| RootError::Failed {
+        action,
+        path,
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_belongs_to_one_cluster_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/root");
+        let root = Root::open(&path).unwrap();
+        assert_eq!(root.cluster().unwrap(), None);
+        assert_eq!(root.publish(ClusterId(5)).unwrap(), Published::Won);
+        assert_eq!(root.publish(ClusterId(5)).unwrap(), Published::Won);
+        let other = Root::open(&path).unwrap();
+        assert_eq!(other.id(), root.id());
+        let lost = Published::Lost(ClusterId(5));
+        assert_eq!(other.publish(ClusterId(6)).unwrap(), lost);
+        assert_eq!(other.cluster().unwrap(), Some(ClusterId(5)));
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn of_many_founders_one_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let won: Vec<_> = std::thread::scope(|scope| {
+            let found = |id| {
+                let path = folder.path();
+                scope.spawn(move || {
+                    let root = Root::open(path).unwrap();
+                    (root.id(), root.publish(ClusterId(id)).unwrap())
+                })
+            };
+            let founders: Vec<_> = (1..=8).map(found).collect();
+            founders.into_iter().map(|f| f.join().unwrap()).collect()
+        });
+        let winners = won
+            .iter()
+            .filter(|(_, published)| *published == Published::Won);
+        assert_eq!(winners.count(), 1);
+        assert!(won.iter().all(|(id, _)| *id == won[0].0));
+    }
+
+    #[test]
+    fn another_content_is_told_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let latch = folder.path().join("CLUSTER");
+        std::fs::write(&latch, "production").unwrap();
+        assert!(matches!(root.cluster(), Err(RootError::Foreign { .. })));
+        assert!(matches!(
+            root.publish(ClusterId(1)),
+            Err(RootError::Foreign { .. })
+        ));
+        assert_eq!(std::fs::read_to_string(latch).unwrap(), "production");
+    }
+}

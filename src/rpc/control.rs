@@ -1,0 +1,96 @@
+//! The control service's client: what a node asks of another before Raft connects them.
+
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+
+use super::connect::{Life, Target, connect};
+use super::control_proto::control_client::ControlClient;
+use super::control_proto::{EnterReply, EnterRequest, StatusReply, StatusRequest};
+
+/// The largest message of the control service: a status of as many members as there may be.
+pub const MAX_CONTROL_BYTES: usize = 1 << 20;
+
+/// A node did not answer, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{target}: {told}")]
+pub struct Unanswered {
+    target: String,
+    told: String,
+}
+
+/// What the node at `target` is and knows, within `patience`.
+///
+/// # Errors
+/// It does not answer.
+pub async fn status(target: &Target, patience: Duration) -> Result<StatusReply, Unanswered> {
+    within(target, patience, async |mut client| {
+        client.status(StatusRequest {}).await
+    })
+    .await
+}
+
+/// Asks the node at `target` to commit the joining or the new start of a node, within `patience`.
+///
+/// # Errors
+/// It does not answer; then it may have been committed.
+pub async fn enter(
+    target: &Target,
+    request: EnterRequest,
+    patience: Duration,
+) -> Result<EnterReply, Unanswered> {
+    within(target, patience, async move |mut client| {
+        client.enter(request).await
+    })
+    .await
+}
+
+async fn within<T>(
+    target: &Target,
+    patience: Duration,
+    ask: impl AsyncFnOnce(
+        ControlClient<tonic::transport::Channel>,
+    ) -> Result<tonic::Response<T>, tonic::Status>,
+) -> Result<T, Unanswered> {
+    let unanswered = |told: String| Unanswered {
+        target: target.to_string(),
+        told,
+    };
+    let asked = async {
+        let channel = connect(target, patience, &Life::default())
+            .await
+            .map_err(|error| unanswered(chain(&error)))?;
+        let client = ControlClient::new(channel)
+            .max_decoding_message_size(MAX_CONTROL_BYTES)
+            .max_encoding_message_size(MAX_CONTROL_BYTES);
+        let answer = ask(client).await;
+        answer.map_err(|status| unanswered(status.message().to_owned()))
+    };
+    let answer = tokio::time::timeout(patience, asked).await;
+    Ok(answer
+        .map_err(|_| unanswered(format!("no answer within {patience:?}")))??
+        .into_inner())
+}
+
+/// An error with what caused it: tonic's own words say little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = error.to_string();
+        cause = error.source();
+    }
+    told
+}
+
+/// The 16 bytes of an id on the wire.
+#[must_use]
+pub fn to_wire(id: u128) -> Bytes {
+    Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+/// The id in 16 bytes of the wire; none if there are not 16.
+#[must_use]
+pub fn from_wire(bytes: &[u8]) -> Option<u128> {
+    Some(u128::from_be_bytes(bytes.try_into().ok()?))
+}
