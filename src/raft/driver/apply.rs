@@ -135,8 +135,8 @@ impl<D: Disk> Driver<D> {
     /// Takes a snapshot and drops older entries if there are enough of them, or if someone asked.
     pub(super) fn compact_if_due(&mut self) -> Result<(), Fatal> {
         let since = self.applied - self.snapshot_index;
-        let is_due = since >= self.settings.snapshot_every || self.is_compaction_due;
-        if !is_due {
+        let is_long = since >= self.settings.snapshot_every;
+        if !is_long && !self.is_compaction_due && !self.is_log_large() {
             return Ok(());
         }
         self.is_compaction_due = false;
@@ -144,9 +144,16 @@ impl<D: Disk> Driver<D> {
             return Ok(());
         }
         let snapshot = snapshot::of(&self.state, self.applied, self.applied_term);
-        self.raw.mut_store().compact(snapshot, self.settings.keep)?;
+        let log = self.raw.mut_store();
+        let keep = log.fitting(self.applied, self.settings.log_bytes);
+        log.compact(snapshot, keep.min(self.settings.keep))?;
         self.snapshot_index = self.applied;
         Ok(())
+    }
+
+    /// Whether the entries since the last snapshot are larger than they may be.
+    fn is_log_large(&self) -> bool {
+        self.raw.store().bytes_after(self.snapshot_index) > self.settings.log_bytes
     }
 
     /// The mistake of giving a removed member's id away.

@@ -32,9 +32,12 @@ impl<D: Disk> Driver<D> {
         effects: Sink<'_>,
     ) -> Result<(), Outcome> {
         self.must_lead()?;
-        if let Err(error) = Command::decode(&command) {
+        let decoded = Command::decode(&command).map_err(|error| {
             tracing::warn!(%error, "command not proposed");
-            return Err(Outcome::Refused("the command cannot be read"));
+            Outcome::Refused("the command cannot be read")
+        })?;
+        if decoded.version() > self.state.known_version() {
+            return Err(Outcome::Refused("not every member knows this command yet"));
         }
         self.raw
             .propose(Vec::new(), command.to_vec())

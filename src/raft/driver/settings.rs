@@ -28,8 +28,10 @@ pub struct Settings {
     pub seed: u64,
     /// Entries after which a snapshot is taken and older entries are dropped.
     pub snapshot_every: u64,
-    /// Entries before the snapshot that are kept for peers who lag.
+    /// Entries before the snapshot that are kept for peers who lag, unless they are too large.
     pub keep: u64,
+    /// Bytes of entries after which a snapshot is taken as well, and that the kept ones have at most.
+    pub log_bytes: u64,
     /// Proposals that may wait for their outcome, and as many reads.
     pub pending_max: usize,
     /// A mistake to make.
@@ -43,6 +45,7 @@ impl Default for Settings {
             seed: 0,
             snapshot_every: 1000,
             keep: 500,
+            log_bytes: 8 << 20,
             pending_max: 1024,
             #[cfg(feature = "simulation")]
             mistake: None,

@@ -196,6 +196,30 @@ impl<D: Disk> Log<D> {
         Some(snapshot)
     }
 
+    /// Bytes of the entries above `index`.
+    #[must_use]
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        let later = self.entries.get(self.offset(index + 1)..);
+        later.unwrap_or_default().iter().map(bytes).sum()
+    }
+
+    /// How many entries up to `index`, from the last one backwards, have at most `bytes_max` together.
+    #[must_use]
+    pub fn fitting(&self, index: u64, bytes_max: u64) -> u64 {
+        let earlier = self.entries.get(..self.offset(index + 1));
+        let mut left = bytes_max;
+        let fits = earlier
+            .unwrap_or_default()
+            .iter()
+            .rev()
+            .take_while(|entry| {
+                let rest = left.checked_sub(bytes(entry));
+                left = rest.unwrap_or(0);
+                rest.is_some()
+            });
+        fits.count() as u64
+    }
+
     fn shape(&self) -> Shape {
         Shape {
             truncated: self.truncated,
@@ -240,6 +264,11 @@ impl<D: Disk> std::fmt::Debug for Log<D> {
             .field("shape", &self.shape())
             .finish_non_exhaustive()
     }
+}
+
+/// What an entry takes, about.
+fn bytes(entry: &Entry) -> u64 {
+    (entry.data.len() + entry.context.len() + size_of::<Entry>()) as u64
 }
 
 /// The first batch of a log.

@@ -126,6 +126,22 @@ fn a_peer_with_another_state_at_the_same_index_is_told_apart() {
 }
 
 #[test]
+fn large_entries_are_compacted_early_and_not_kept() {
+    let mut cluster = Cluster::founded();
+    cluster.settings.log_bytes = 2_000;
+    cluster.start(1);
+    cluster.tick_until_leader(1);
+    for _ in 0..100 {
+        cluster.propose(1);
+        let driver = cluster.driver(1);
+        let held = driver.last_index() + 1 - driver.first_index();
+        // Those since the last snapshot, as many that are kept, and the one that was too much.
+        assert!(held <= 2 * 2_000 / 100 + 1, "{held}");
+    }
+    assert!(cluster.driver(1).first_index() > 50);
+}
+
+#[test]
 fn a_snapshot_can_be_asked_for() {
     let mut cluster = Cluster::of_three();
     for _ in 0..8 {
