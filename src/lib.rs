@@ -8,11 +8,13 @@
 //!                  → pure       cache · topology · …       no I/O, no clock, no spawn
 //! ```
 //!
-//! Three walks:
+//! Four walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
 //!   `Cache-Status` made in `frontend/respond`.
+//! - **an agreed change**: `node/control/membership` (or another node's `Enter`) → `raft/thread` →
+//!   `raft/driver` → `raft/log` and `raft/transport` → `topology/apply` → [`topology::state::State`].
 //! - **a topology change**: whoever feeds the `watch` channel of [`topology::view::View`] →
 //!   `frontend/nodes` (pipelines) → `frontend/route`, and `node/read` (may I answer?) → `cache` (stamps).
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
