@@ -83,7 +83,22 @@ impl<D: Disk> Driver<D> {
             .apply_conf_change(entry)
             .map_err(|error| Refusal::Quorum(error.to_string()))?;
         Arc::make_mut(&mut self.state).set_quorum(quorum(&conf));
+        self.step_down_if_removed();
         Ok(Change::Quorum)
+    }
+
+    /// A leader that votes no more follows at once. Nobody removes himself, but a voter that wins an
+    /// election with its own removal in its log commits it. `raft` would let it lead for ever without
+    /// proposals of its own, and panic at the next entry that it persists (raft-rs#584).
+    fn step_down_if_removed(&mut self) {
+        let is_removed = !self.state.quorum().is_voter(self.ident.node);
+        if self.leads() && is_removed && !self.makes(Mistake::LeaderRemovesItself) {
+            // What an earlier entry of this Ready made a leader say, no follower may (`advance`). That
+            // the removal is committed was said before.
+            self.raw.raft.msgs.clear();
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
     }
 
     /// Tells whoever proposed this entry, or another one in its place.
