@@ -23,6 +23,9 @@ impl<D: Disk> Driver<D> {
         if entries.is_empty() {
             return Ok(());
         }
+        if self.makes(Mistake::SnapshotAtCommit) {
+            self.offer_snapshot();
+        }
         for entry in &entries {
             if entry.index != self.applied + 1 {
                 let told = format!("entry {} came after {}", entry.index, self.applied);
@@ -39,7 +42,9 @@ impl<D: Disk> Driver<D> {
                 }
             }
         }
-        self.offer_snapshot();
+        if !self.makes(Mistake::SnapshotAtCommit) {
+            self.offer_snapshot();
+        }
         effects(Effect::Applied(self.state.clone()));
         Ok(())
     }
