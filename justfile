@@ -27,7 +27,12 @@ pg *ARGS:
 # Run all tests, or those that ARGS of nextest select
 test *ARGS:
     @[ $# -gt 0 ] || cargo test --quiet --doc
-    cargo nextest run "$@"
+    @# The feature lets the simulation make a driver's mistakes, to see that it finds them.
+    cargo nextest run --features simulation "$@"
+
+# Simulate SEEDS clusters from seed SEED on, optimised; one that breaks a promise tells how
+sim SEEDS SEED="0":
+    GCACHE_SIM_SEEDS="$1" GCACHE_SIM_SEED="$2" cargo test --locked --release --features simulation --test sim -- no_seed_breaks_a_promise --nocapture
 
 # Run everything that must pass before a push
 ci: fmt-check lint doc config-check deny test
@@ -50,7 +55,7 @@ fmt-check:
 
 # Check the code and the scripts for what a reviewer should not have to say
 lint:
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --all-targets --features simulation -- -D warnings
     @# Not among all targets: it is only run when named.
     cargo clippy --locked --bench rivals -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi

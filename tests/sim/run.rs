@@ -1,0 +1,116 @@
+//! Runs: one seed, or many on all cores, and what is said of one that breaks a promise.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use gcache::raft::driver::mistake::Mistake;
+use parking_lot::Mutex;
+
+use crate::faults::Seen;
+use crate::violation::{Checked, Violation};
+use crate::world::{EVENTS_MIN, World};
+
+/// The most events of a run before it is healed.
+const EVENTS_MAX: u64 = 3_200;
+
+/// What one run showed.
+pub(crate) struct Run {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) events: u64,
+    pub(crate) seen: Seen,
+    pub(crate) hash: u64,
+    lines: Vec<String>,
+}
+
+/// Runs `seed`.
+pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Run {
+    watch(seed, mistake, false)
+}
+
+fn watch(seed: u64, mistake: Option<Mistake>, is_told: bool) -> Run {
+    let mut world = match World::new(seed, mistake, is_told) {
+        Ok(world) => world,
+        Err(violation) => {
+            return Run {
+                violation: Some(violation),
+                events: 0,
+                seen: Seen::default(),
+                hash: 0,
+                lines: Vec::new(),
+            };
+        }
+    };
+    let violation = live(&mut world).err();
+    Run {
+        violation,
+        events: world.events,
+        seen: world.seen,
+        hash: world.trace.hash(),
+        lines: world.trace.lines(),
+    }
+}
+
+/// The whole of a run.
+fn live(world: &mut World) -> Checked {
+    let events = world.dice.within(EVENTS_MIN..EVENTS_MAX);
+    while world.events < events {
+        world.step()?;
+    }
+    world.recover()
+}
+
+/// What many runs showed.
+pub(crate) struct Batch {
+    pub(crate) seen: Seen,
+    pub(crate) events: u64,
+    pub(crate) shortest: u64,
+    /// The lowest seed that broke a promise.
+    pub(crate) broken: Option<u64>,
+}
+
+/// Runs `count` seeds from `first` on, on all cores, until one breaks a promise.
+pub(crate) fn run_many(first: u64, count: u64, mistake: Option<Mistake>) -> Batch {
+    let next = AtomicU64::new(0);
+    let batch = Mutex::new(Batch {
+        seen: Seen::default(),
+        events: 0,
+        shortest: u64::MAX,
+        broken: None,
+    });
+    let work = || loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count || batch.lock().broken.is_some() {
+            return;
+        }
+        let seed = first.wrapping_add(number);
+        let run = run(seed, mistake);
+        let mut batch = batch.lock();
+        batch.seen.merge(&run.seen);
+        batch.events += run.events;
+        if run.violation.is_some() {
+            batch.broken = Some(batch.broken.map_or(seed, |other| other.min(seed)));
+        } else {
+            batch.shortest = batch.shortest.min(run.events);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    batch.into_inner()
+}
+
+/// What there is to say of a seed that broke a promise: the promise, and the last lines of its history.
+pub(crate) fn report(seed: u64, mistake: Option<Mistake>) -> impl fmt::Display {
+    let run = watch(seed, mistake, true);
+    let told = run.violation.map_or_else(
+        || "a second run breaks nothing: the simulation is not deterministic".to_owned(),
+        |violation| violation.to_string(),
+    );
+    format!(
+        "seed {seed}: {told}\nits last lines:\n{}\nagain: GCACHE_SIM_SEED={seed} GCACHE_SIM_SEEDS=1",
+        run.lines.join("\n")
+    )
+}

@@ -1,0 +1,73 @@
+//! What a run must never show: one kind for each promise, with what was seen.
+
+use std::fmt;
+
+/// The promise that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    /// At most one leader in a term.
+    OneLeaderPerTerm,
+    /// The same committed entry at an index, on every node and for ever.
+    SameEntries,
+    /// The same state at an index: that of the committed entries, each applied once.
+    SameState,
+    /// What was synced never goes back: term, vote in a term, commit, applied.
+    DiskNeverRegresses,
+    /// A vote or an acknowledgement leaves after the sync that it depends on.
+    SyncedBeforeSent,
+    /// What was acknowledged stays in the log.
+    AcknowledgedIsKept,
+    /// The epoch grows by one with each change.
+    EpochsCount,
+    /// A node id names one member ever, and a removed one never returns.
+    IdsAreNeverReused,
+    /// Two configurations in a row share a majority, there is always a voter, and a leader stays one.
+    QuorumIsKept,
+    /// A read sees all that was acknowledged or read before it began.
+    ReadsAreLinearizable,
+    /// A snapshot is the state at its index.
+    SnapshotsAreApplied,
+    /// A request has one outcome.
+    OneOutcome,
+    /// A driver ends only if its disk fails.
+    DriversLive,
+    /// After all is healed, the nodes agree and commit again.
+    Progress,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// Which.
+    pub(crate) promise: Promise,
+    /// What was seen.
+    pub(crate) seen: String,
+}
+
+impl Violation {
+    /// `promise` is broken: `seen`.
+    pub(crate) fn new(promise: Promise, seen: impl fmt::Display) -> Self {
+        Self {
+            promise,
+            seen: seen.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.promise, self.seen)
+    }
+}
+
+/// What a check finds.
+pub(crate) type Checked = Result<(), Violation>;
+
+/// Fails with `promise` unless it holds.
+pub(crate) fn ensure(holds: bool, promise: Promise, seen: impl FnOnce() -> String) -> Checked {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation::new(promise, seen()))
+    }
+}
