@@ -1,6 +1,7 @@
 //! How things break: one fault after the other, each for a while.
 
-use crate::disk::Trouble;
+use crate::check::disk::hard;
+use crate::disk::{SimDisk, Trouble};
 use crate::faults::Fault;
 use crate::network::Weather;
 use crate::node::Node;
@@ -196,7 +197,7 @@ impl World {
     fn wipe(&mut self) {
         let quorum = self.checks.log.state().quorum();
         let is_other_lost = self.nodes.values().any(|node| node.is_gone);
-        let is_safe = quorum.voters.len() >= 3 && !quorum.is_joint() && self.churn.is_quiet();
+        let is_safe = quorum.voters.len() >= 3 && self.is_settled() && self.churn.is_quiet();
         if is_other_lost || !is_safe {
             return;
         }
@@ -210,6 +211,15 @@ impl World {
         }
     }
 
+    /// Whether no voter would come back to an earlier quorum. One that does may need those who left it.
+    fn is_settled(&self) -> bool {
+        let log = &self.checks.log;
+        let quorum = log.state().quorum();
+        let mut voters = quorum.voters.iter().filter_map(|id| self.disks.get(&id.0));
+        let knows = |disk: &SimDisk| disk.synced(hard).commit >= log.changed();
+        !quorum.is_joint() && voters.all(knows)
+    }
+
     /// Everything is well again, and stays so.
     pub(crate) fn heal(&mut self) {
         self.is_healed = true;
@@ -218,6 +228,7 @@ impl World {
         let now = self.queue.now();
         self.trace.tell(now, format_args!("all is healed"));
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        let is_settled = self.is_settled();
         for id in ids {
             let is_member = self
                 .checks
@@ -225,7 +236,7 @@ impl World {
                 .state()
                 .quorum()
                 .contains(gcache::ids::NodeId(id));
-            let is_leaving = !is_member && self.dice.chance(500);
+            let is_leaving = !is_member && is_settled && self.dice.chance(500);
             let Some(node) = self.nodes.get_mut(&id) else {
                 continue;
             };

@@ -41,6 +41,8 @@ pub(crate) struct Committed {
     /// The quorum before the last change of it: entries may be committed by it until the leader applies
     /// the change.
     previous: Quorum,
+    /// The index of that change.
+    changed: u64,
     /// By index: what the state was after it.
     points: BTreeMap<u64, Point>,
     members: Members,
@@ -66,6 +68,7 @@ impl Committed {
             entries: BTreeMap::new(),
             members: Members::default(),
             previous: founding.quorum().clone(),
+            changed: FOUNDING,
             state: Arc::new(founding),
             points: BTreeMap::new(),
             awaited: BTreeMap::new(),
@@ -80,6 +83,11 @@ impl Committed {
         self.entries
             .last_key_value()
             .map_or(FOUNDING, |(index, _)| *index)
+    }
+
+    /// The index of the last change of the quorum.
+    pub(crate) fn changed(&self) -> u64 {
+        self.changed
     }
 
     /// The state after all committed entries.
@@ -151,6 +159,7 @@ impl Committed {
             if let Some(next) = next {
                 quorum::check(self.state.quorum(), &next, leaders.of(term), index)?;
                 self.previous = self.state.quorum().clone();
+                self.changed = index;
                 Arc::make_mut(&mut self.state).set_quorum(next);
             }
         } else if !entry.data.is_empty() {
