@@ -60,12 +60,14 @@ async fn start(shutdown: &Shutdown) -> Bench {
         .map(|i| format!("key:{i:012},{value}\n"))
         .collect();
     let parts = node::Parts {
-        me: NodeId(1),
+        place: node::Place::Fixed {
+            me: NodeId(1),
+            view: watch::channel(Arc::new(view)).1,
+            control: None,
+        },
         listener,
         origin: origin::embedded("rows", &format!("k,v\n{rows}"), Faults::default())
             .expect("valid"),
-        control: None,
-        view: watch::channel(Arc::new(view)).1,
         registry: Registry::new(),
         clock: Clock::start(),
         shutdown: shutdown.clone(),

@@ -80,10 +80,13 @@ pub(crate) async fn serve(address: SocketAddr) -> anyhow::Result<()> {
     let _ready = node::start(
         &config,
         node::Parts {
-            me: NodeId(1),
+            place: node::Place::Fixed {
+                me: NodeId(1),
+                view: watch::channel(Arc::new(fixed_view(vec![member], groups)?)).1,
+                control: None,
+            },
             listener: listen(address, "gRPC", BACKLOG)?,
             origin: Arc::new(MadeUp),
-            view: watch::channel(Arc::new(fixed_view(vec![member], groups)?)).1,
             registry: registry.clone(),
             clock: Clock::start(),
             shutdown,

@@ -31,6 +31,12 @@ pub(super) enum Command {
     Del(Del),
     /// Ask frontends for keys at a pace, and tell how that went
     Loadgen(Box<Loadgen>),
+    /// Look at the cluster: who its members are and who leads
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Look at the cache groups of a cluster, and change them
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Exit 0 if the process on this machine is alive, 1 if not
     Healthcheck(Healthcheck),
 }
@@ -61,9 +67,12 @@ pub(super) struct Common {
     log: Option<String>,
 }
 
-/// Flags that name the static cluster.
+/// Flags that name the cluster.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Cluster {
+    /// Where nodes may be found: HOST[:PORT],… of a few of them
+    #[arg(long, value_name = "HOST[:PORT],…")]
+    seeds: Option<String>,
     /// The file that lists the cluster's nodes
     #[arg(long, value_name = "FILE")]
     members: Option<String>,
@@ -234,6 +243,71 @@ pub(super) struct Healthcheck {
     pub(super) ready: bool,
 }
 
+/// Where an operator's command finds the cluster.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Reach {
+    /// Where nodes may be found, one of which must answer; else from GCACHE_SEEDS
+    #[arg(long, value_name = "HOST[:PORT],…")]
+    pub(super) seeds: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Print the members, who leads and whether there is a quorum
+    ///
+    /// Example: gcache cluster status --seeds 127.0.1.1
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GroupCommand {
+    /// Print what applying a groups file would change
+    ///
+    /// Example: gcache group plan groups.toml --seeds 127.0.1.1
+    Plan(GroupFile),
+    /// Make the groups what a file says, in one revision
+    ///
+    /// Groups that the file does not name stay, unless --prune is given.
+    /// Example: gcache group apply groups.toml --seeds 127.0.1.1
+    Apply(GroupFile),
+    /// Print the groups
+    ///
+    /// Example: gcache group list --seeds 127.0.1.1
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Void every cached value of a group
+    ///
+    /// Example: gcache group reset accounts --seeds 127.0.1.1
+    Reset {
+        /// The group
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GroupFile {
+    /// The groups file
+    pub(super) file: PathBuf,
+    /// Remove the groups that the file does not name
+    #[arg(long)]
+    pub(super) prune: bool,
+    /// What the revision is for
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(super) note: String,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
 /// A flag that was given.
 fn flag(name: &'static str, setting: &'static str, value: &Option<String>) -> Option<Flag> {
     let value = value.clone()?;
@@ -259,10 +333,13 @@ impl Common {
 
 impl Cluster {
     fn flags(&self) -> impl Iterator<Item = Flag> {
-        let members = flag("--members", "cluster.members", &self.members);
-        members
-            .into_iter()
-            .chain(flag("--groups", "cluster.groups", &self.groups))
+        [
+            flag("--seeds", "cluster.seeds", &self.seeds),
+            flag("--members", "cluster.members", &self.members),
+            flag("--groups", "cluster.groups", &self.groups),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

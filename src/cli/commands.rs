@@ -8,19 +8,15 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::args::{self, Url};
-use super::setup::{faults, fixed, groups, identify, origin, require};
+use super::control;
+use super::setup::{faults, fixed, groups, origin, require, seeds};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
-use crate::config::{Config, OriginUrl, SourceFile, StaticMember, read_groups};
-use crate::ids::Incarnation;
+use crate::config::{Config, OriginUrl, SourceFile, read_groups};
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
-use crate::raft::driver::Settings;
-use crate::rpc::pipeline::Target;
 use crate::shutdown::{Shutdown, Signals};
-use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-use crate::topology::member::Zone;
 use crate::{dev, frontend, node};
 
 /// What `dev` uses where nothing was given.
@@ -40,28 +36,32 @@ const DEV_SAMPLE: &str = "scores/Tom";
 
 pub(super) async fn node(config: Config) -> Result<(), Failure> {
     require(&config, true)?;
-    let (view, members) = fixed(&config)?;
-    let me = identify(&config, &members)?;
     let origin = origin(&config)?.expect("required above");
+    let listed = match config.cluster.seeds.is_empty() {
+        true => Some(control::listed(&config)?),
+        false => None,
+    };
     let listener = bind(
         &config,
         config.node.grpc_port,
         "gRPC (--grpc-port)",
         BACKLOG,
     )?;
-    let control = control(&config, me, &members)?;
+    let address = listener.local_addr().map_err(anyhow::Error::from)?;
+    let (node, place) = match listed {
+        Some(listed) => listed,
+        None => control::agreed(&config, address.port())?,
+    };
     let process = Process::begin(&config)?;
-    tracing::info!(node = %me.name, address = %me.address(), origin = %origin.describe(), "node started");
-    process.registry.describe_process("node", &me.zone);
+    tracing::info!(node = %node.name, %address, origin = %origin.describe(), "node started");
+    process.registry.describe_process("node", &node.zone);
     origin.register(&process.registry);
     let ready = node::start(
         &config,
         node::Parts {
-            me: me.id,
+            place,
             listener,
             origin,
-            control,
-            view: watch::channel(view).1,
             registry: process.registry.clone(),
             clock: Clock::start(),
             shutdown: process.shutdown.clone(),
@@ -70,51 +70,14 @@ pub(super) async fn node(config: Config) -> Result<(), Failure> {
     process.run(&config, ready).await
 }
 
-/// The node's part in the control plane, if `cluster.data_dir` is set. The listed members are its seeds.
-fn control(
-    config: &Config,
-    me: &StaticMember,
-    members: &[StaticMember],
-) -> Result<Option<node::control::Parts>, Failure> {
-    let Some(root) = config.cluster.data_dir.clone() else {
-        return Ok(None);
-    };
-    let listener = bind(config, config.node.raft_port, "Raft (--raft-port)", BACKLOG)?;
-    let raft_port = listener.local_addr().map_err(anyhow::Error::from)?.port();
-    let seed = |member: &StaticMember| Target {
-        host: member.host.to_string(),
-        port: member.grpc_port,
-        from: config.process.host,
-    };
-    Ok(Some(node::control::Parts {
-        own: Joiner {
-            name: me.name.as_str().into(),
-            host: me.host.to_string().into(),
-            raft_port,
-            grpc_port: me.grpc_port,
-            admin_port: config.process.admin_port,
-            zone: Zone::new(me.zone.as_str()),
-            weight: me.weight,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-        },
-        root,
-        seeds: members.iter().map(seed).collect(),
-        own_seed: members.iter().position(|member| member.id == me.id),
-        settings: Settings {
-            snapshot_every: config.raft.snapshot_entries,
-            keep: config.raft.kept_entries,
-            ..Settings::default()
-        },
-        listener,
-    }))
-}
-
 pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
     require(&config, false)?;
-    let (view, _) = fixed(&config)?;
+    let views = if config.cluster.seeds.is_empty() {
+        let (view, _) = fixed(&config)?;
+        frontend::Views::Given(watch::channel(view).1)
+    } else {
+        frontend::Views::Followed(seeds(&config))
+    };
     let listener = bind(
         &config,
         config.frontend.port,
@@ -131,7 +94,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
         &config,
         frontend::Parts {
             listener,
-            view: watch::channel(view).1,
+            views,
             registry: process.registry.clone(),
             clock: Clock::start(),
             shutdown: process.shutdown.clone(),
@@ -197,7 +160,7 @@ async fn end(config: &Config, mut signals: Signals, shutdown: &Shutdown) -> Resu
     Ok(())
 }
 
-fn bind(
+pub(super) fn bind(
     config: &Config,
     port: u16,
     purpose: &'static str,

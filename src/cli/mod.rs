@@ -5,7 +5,10 @@
 
 mod args;
 mod commands;
+mod control;
 mod loadgen;
+mod operate;
+mod reach;
 mod setup;
 
 use std::process::ExitCode;
@@ -58,6 +61,8 @@ fn begin(command: Command) -> Result<(), Failure> {
         Command::Loadgen(args) => run(0, loadgen::loadgen(*args)),
         Command::Get(args) => run(1, commands::get(args)),
         Command::Del(args) => run(1, commands::del(args)),
+        Command::Cluster(command) => run(1, operate::cluster(command)),
+        Command::Group(command) => run(1, operate::group(command)),
         Command::Healthcheck(args) => run(1, commands::healthcheck(args)),
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::Failure;
 use super::args::Common;
 use crate::config::{
-    self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
-    StaticMember, load, read_groups, read_members,
+    self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, Seed,
+    SourceFile, StaticMember, load, read_groups, read_members,
 };
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
+use crate::rpc::pipeline::Target;
 use crate::topology::fixed::fixed_view;
 use crate::topology::group::GroupSpec;
 use crate::topology::member::{Member, MemberStatus, Zone};
@@ -139,19 +140,34 @@ fn members(config: &Config) -> Result<Vec<StaticMember>, Failure> {
     })?)
 }
 
-/// Fails with all that a role needs and was not told: of the member list, the groups and the origin.
-pub(super) fn require(config: &Config, needs_origin: bool) -> Result<(), Failure> {
+/// Fails with all that a role needs and was not told, or was told and cannot use: of the seeds or the
+/// member list, the groups, the data directory and the origin.
+pub(super) fn require(config: &Config, is_node: bool) -> Result<(), Failure> {
+    let cluster = &config.cluster;
+    let has_seeds = !cluster.seeds.is_empty();
     let needs = [
         (
-            config.cluster.members.is_none(),
-            "cluster.members is not set: give --members FILE with the cluster's nodes",
+            !has_seeds && cluster.members.is_none(),
+            "cluster.members is not set: give --members FILE with the cluster's nodes, or --seeds with addresses of some",
         ),
         (
-            config.cluster.groups.is_none(),
+            !has_seeds && cluster.groups.is_none(),
             "cluster.groups is not set: give --groups FILE with the cache groups",
         ),
         (
-            needs_origin && config.origin.url.is_none(),
+            has_seeds && cluster.members.is_some(),
+            "cluster.members is set, and so is cluster.seeds: nodes that agree on who they are need no list",
+        ),
+        (
+            has_seeds && cluster.groups.is_some(),
+            "cluster.groups is set, and so is cluster.seeds: use gcache group apply FILE",
+        ),
+        (
+            has_seeds && is_node && cluster.data_dir.is_none(),
+            "cluster.data_dir is not set: give --data-dir DIR for the node's log",
+        ),
+        (
+            is_node && config.origin.url.is_none(),
             "origin.url is not set: give --origin, for example memory:config/dev.csv",
         ),
     ];
@@ -178,15 +194,31 @@ fn member(listed: &StaticMember) -> Member {
     }
 }
 
+/// What this process is called.
+pub(super) fn name(config: &Config) -> String {
+    match &config.process.id {
+        ProcessId::Literal(name) => name.clone(),
+        ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
+    }
+}
+
+/// Where nodes may be found, to be connected to from this process's address.
+pub(super) fn seeds(config: &Config) -> Vec<Target> {
+    let seeds = config.cluster.seeds.iter();
+    let target = |seed: &Seed| Target {
+        host: seed.host.clone(),
+        port: seed.port,
+        from: config.process.host,
+    };
+    seeds.map(target).collect()
+}
+
 /// Which of the listed members this process is.
 pub(super) fn identify<'a>(
     config: &Config,
     members: &'a [StaticMember],
 ) -> Result<&'a StaticMember, Failure> {
-    let name = match &config.process.id {
-        ProcessId::Literal(name) => name.clone(),
-        ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
-    };
+    let name = name(config);
     let me = members
         .iter()
         .find(|member| member.name == name)

@@ -30,7 +30,7 @@ mod tests;
 pub use groups::read_groups;
 pub use layers::{Flag, Layers};
 pub use members::{StaticMember, read_members};
-pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId};
+pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId, Seed, read_seeds};
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;

@@ -148,6 +148,77 @@ pub(super) const OPTIONAL_FILE: Text<Option<PathBuf>> = Text {
     write: |path| path.as_deref().map(path_text).unwrap_or_default(),
 };
 
+/// Where nodes may be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// An IP address or a DNS name.
+    pub host: String,
+    /// The port of gRPC.
+    pub port: u16,
+}
+
+/// The port of a seed that names none.
+const SEED_PORT: u16 = 8001;
+
+/// The most seeds that make sense: they are asked one after the other.
+const MAX_SEEDS: usize = 64;
+
+/// Where nodes may be found, or nowhere.
+pub(super) const SEEDS: Text<Vec<Seed>> = Text {
+    expects: "at most 64 of HOST or HOST:PORT between commas, or \"\" for none",
+    read: |text| {
+        let seeds: Option<Vec<_>> = match text {
+            "" => Some(Vec::new()),
+            text => text.split(',').map(|seed| read_seed(seed.trim())).collect(),
+        };
+        seeds.filter(|seeds| seeds.len() <= MAX_SEEDS)
+    },
+    write: |seeds| {
+        let each: Vec<_> = seeds.iter().map(Seed::to_string).collect();
+        each.join(",")
+    },
+};
+
+/// The seeds in `text`, as `cluster.seeds` has them; what would be right if there are none.
+///
+/// # Errors
+/// What would be right.
+pub fn read_seeds(text: &str) -> Result<Vec<Seed>, &'static str> {
+    let seeds = (SEEDS.read)(text).filter(|seeds| !seeds.is_empty());
+    seeds.ok_or("HOST or HOST:PORT of a few nodes, between commas")
+}
+
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn read_seed(text: &str) -> Option<Seed> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+    let port = port.map_or(Some(SEED_PORT), |port| port.parse().ok())?;
+    let is_right = !host.is_empty() && host.len() <= 253 && host.bytes().all(is_plain) && port > 0;
+    is_right.then(|| Seed {
+        host: host.to_owned(),
+        port,
+    })
+}
+
 /// A directory, or none.
 pub(super) const OPTIONAL_DIRECTORY: Text<Option<PathBuf>> = Text {
     expects: "the path of a directory, or \"\" for none",

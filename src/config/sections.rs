@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::names::{
     HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_DIRECTORY, OPTIONAL_FILE,
-    OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, ProcessId,
+    OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, ProcessId, SEEDS, Seed,
 };
 use super::rule::{AnyRule, Count, Share, Size, Span};
 use super::secret::{OptionalSecret, Secret};
@@ -113,6 +113,8 @@ sections! {
     Cluster("cluster") {
         /// The directory of the nodes' logs; without one a node takes no part in the control plane.
         data_dir: Option<PathBuf> = OPTIONAL_DIRECTORY;
+        /// Where nodes may be found: hints, of which one that answers is enough.
+        seeds: Vec<Seed> = SEEDS;
         /// The static member list, see [`read_members`](super::read_members).
         members: Option<PathBuf> = OPTIONAL_FILE;
         /// The cache groups, see [`read_groups`](super::read_groups).

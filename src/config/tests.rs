@@ -42,6 +42,7 @@ fn the_defaults_are_right() {
         config.cluster,
         Cluster {
             data_dir: None,
+            seeds: Vec::new(),
             members: None,
             groups: None
         }

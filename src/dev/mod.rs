@@ -141,11 +141,13 @@ impl World<'_> {
         let registry = self.registry.labelled("node", &member.name);
         registry.describe_process("node", member.zone.as_str());
         let parts = node::Parts {
-            me: member.id,
+            place: node::Place::Fixed {
+                me: member.id,
+                view: self.view.clone(),
+                control: None,
+            },
             listener,
             origin: Arc::clone(&self.origin),
-            control: None,
-            view: self.view.clone(),
             registry,
             clock: self.clock,
             shutdown: self.shutdown.clone(),
@@ -159,7 +161,7 @@ impl World<'_> {
         registry.describe_process("frontend", &self.config.process.zone);
         let parts = frontend::Parts {
             listener,
-            view: self.view.clone(),
+            views: frontend::Views::Given(self.view.clone()),
             registry,
             clock: self.clock,
             shutdown: self.shutdown.clone(),

@@ -1,6 +1,7 @@
 //! The frontend: a stateless HTTP server that knows which node owns a key and asks it.
 
 mod budget;
+mod follow;
 mod many;
 mod metrics;
 mod nodes;
@@ -20,7 +21,9 @@ use crate::admin::{Probe, Readiness};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::{self, Limits};
+use crate::ids::Epoch;
 use crate::metrics::Registry;
+use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
@@ -28,14 +31,35 @@ use crate::topology::view::View;
 pub struct Parts {
     /// For HTTP.
     pub listener: TcpListener,
-    /// Who owns what.
-    pub view: watch::Receiver<Arc<View>>,
+    /// Where its views come from.
+    pub views: Views,
     /// Where it counts.
     pub registry: Registry,
     /// The process's clock.
     pub clock: Clock,
     /// When to stop. Every task of the frontend belongs to it.
     pub shutdown: Shutdown,
+}
+
+/// Where a frontend's views come from.
+pub enum Views {
+    /// From whoever starts it.
+    Given(watch::Receiver<Arc<View>>),
+    /// From the nodes, of whom these may be some.
+    Followed(Vec<Target>),
+}
+
+impl Views {
+    fn take(self, config: &Config, shutdown: &Shutdown) -> watch::Receiver<Arc<View>> {
+        match self {
+            Self::Given(view) => view,
+            Self::Followed(seeds) => {
+                let (follower, view) = follow::Follower::new(seeds, config.process.host);
+                shutdown.spawn(follower.run(shutdown.clone()));
+                view
+            }
+        }
+    }
 }
 
 /// Starts a frontend's tasks and returns its readiness probe.
@@ -45,11 +69,12 @@ pub struct Parts {
 pub fn start(config: &Config, parts: Parts) -> Probe {
     let Parts {
         listener,
-        view,
+        views,
         registry,
         clock,
         shutdown,
     } = parts;
+    let view = views.take(config, &shutdown);
     let stages = Stages {
         connections: shutdown.child(),
         pipelines: Shutdown::new(),
@@ -127,7 +152,10 @@ fn probe(routing: watch::Receiver<Arc<nodes::Routing>>, shutdown: Shutdown) -> P
         let routing = Arc::clone(&routing.borrow());
         readiness.check(
             "topology",
-            Ok(Some(format!("epoch {}", routing.view.epoch()))),
+            match routing.view.epoch() {
+                Epoch(0) => Err("none yet".into()),
+                epoch => Ok(Some(format!("epoch {epoch}"))),
+            },
         );
         let (reachable, all) = routing.reach();
         readiness.check(

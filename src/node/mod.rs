@@ -11,6 +11,7 @@ mod service;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -41,22 +42,71 @@ const CALL_MARGIN: Duration = Duration::from_secs(1);
 
 /// What a node is made of beside its configuration. The listener is bound by the caller.
 pub struct Parts {
-    /// Which member this is.
-    pub me: NodeId,
+    /// Which member this is, and who owns what.
+    pub place: Place,
     /// For gRPC.
     pub listener: TcpListener,
     /// Where values come from.
     pub origin: Arc<dyn Origin>,
-    /// Its part in the control plane, if it has one.
-    pub control: Option<control::Parts>,
-    /// Who owns what.
-    pub view: watch::Receiver<Arc<View>>,
     /// Where it counts.
     pub registry: Registry,
     /// The process's clock.
     pub clock: Clock,
     /// When to stop. Every task of the node belongs to it.
     pub shutdown: Shutdown,
+}
+
+/// How a node knows who it is and who owns what.
+pub enum Place {
+    /// It was told, once and for all.
+    Fixed {
+        /// Which member this is.
+        me: NodeId,
+        /// Who owns what.
+        view: watch::Receiver<Arc<View>>,
+        /// Its part in the control plane, if it has one: what is agreed there changes nothing here.
+        control: Option<control::Parts>,
+    },
+    /// As its control plane agrees with others.
+    Agreed(control::Parts),
+}
+
+impl Place {
+    /// The control plane, started, and what the node goes by.
+    fn take(self, registry: &Registry, shutdown: &Shutdown) -> (Option<control::Service>, Known) {
+        let start = |parts| control::start(parts, registry, shutdown);
+        match self {
+            Self::Fixed { me, view, control } => (control.map(start), (me.into(), view)),
+            Self::Agreed(parts) => {
+                let control = start(parts);
+                let known = control.known();
+                (Some(control), known)
+            }
+        }
+    }
+}
+
+/// Who a node is, and who owns what.
+type Known = (Me, watch::Receiver<Arc<View>>);
+
+/// This node's id: 0, which is no member's, until it has one.
+#[derive(Clone, Debug, Default)]
+struct Me(Arc<AtomicU64>);
+
+impl Me {
+    fn set(&self, id: NodeId) {
+        self.0.store(id.0, Ordering::Release);
+    }
+
+    fn get(&self) -> NodeId {
+        NodeId(self.0.load(Ordering::Acquire))
+    }
+}
+
+impl From<NodeId> for Me {
+    fn from(id: NodeId) -> Self {
+        Self(Arc::new(AtomicU64::new(id.0)))
+    }
 }
 
 /// Starts a node's tasks and returns its readiness probe.
@@ -66,21 +116,15 @@ pub struct Parts {
 #[must_use]
 pub fn start(config: &Config, parts: Parts) -> Probe {
     let Parts {
-        me,
+        place,
         listener,
         origin,
-        control,
-        view,
         registry,
         clock,
         shutdown,
     } = parts;
-    let memory_bytes = config.node.memory.0;
-    let cache = Cache::new(Limits {
-        memory_bytes,
-        max_waiters_per_key: config.node.max_waiters_per_key,
-        max_waiters_per_group: config.node.max_waiters_per_group,
-    });
+    let (control, (me, view)) = place.take(&registry, &shutdown);
+    let cache = Cache::new(cache_limits(config));
     let stages = Stages {
         pipelines: shutdown.child(),
         loads: Shutdown::new(),
@@ -97,11 +141,16 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         cache: cache.clone(),
         clock,
         view: view.clone(),
-        budget_bytes: memory_bytes,
+        budget_bytes: config.node.memory.0,
         metrics: metrics::CacheMetrics::register(&registry),
     };
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
-    shutdown.spawn(follow(me, cache.clone(), view.clone(), shutdown.clone()));
+    shutdown.spawn(follow(
+        me.clone(),
+        cache.clone(),
+        view.clone(),
+        shutdown.clone(),
+    ));
     let path = read::ReadPath::new(
         me,
         cache,
@@ -117,7 +166,6 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         metrics::sent_batches(&registry),
         stages.pipelines.clone(),
     );
-    let control = control.map(|parts| control::start(parts, &registry, &shutdown));
     let services = (service, control.clone());
     let server = tokio::spawn(serve(listener, services, config, &stages.pipelines));
     let checker = groups::Checker {
@@ -177,12 +225,7 @@ impl Stages {
 
 /// Closes the flights of partitions that a new view takes from this node, and reclaims the groups that
 /// it resets. The stamps have already made both void.
-async fn follow(
-    me: NodeId,
-    cache: Cache,
-    mut views: watch::Receiver<Arc<View>>,
-    shutdown: Shutdown,
-) {
+async fn follow(me: Me, cache: Cache, mut views: watch::Receiver<Arc<View>>, shutdown: Shutdown) {
     let mut known = Arc::clone(&views.borrow_and_update());
     loop {
         tokio::select! {
@@ -190,6 +233,7 @@ async fn follow(
             () = shutdown.begun() => return,
         }
         let view = Arc::clone(&views.borrow_and_update());
+        let me = me.get();
         cache.close_partitions(|partition| {
             known.is_owner(me, partition) && !view.is_owner(me, partition)
         });
@@ -268,6 +312,14 @@ fn probe(
 
 fn max_message(config: &Config) -> usize {
     usize::try_from(config.pipeline.max_message.0).unwrap_or(usize::MAX)
+}
+
+fn cache_limits(config: &Config) -> Limits {
+    Limits {
+        memory_bytes: config.node.memory.0,
+        max_waiters_per_key: config.node.max_waiters_per_key,
+        max_waiters_per_group: config.node.max_waiters_per_group,
+    }
 }
 
 fn loader_settings(config: &Config) -> loader::Settings {

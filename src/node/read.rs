@@ -10,13 +10,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::Me;
 use super::answers::{self, refusal};
 use super::loader::Loader;
 use super::metrics::{Outcome as Counted, ReadMetrics};
 use crate::cache::{Cache, Entry, Found, Kind, Lead, Outcome, Phase, Request, Role, Stamps, Wait};
 use crate::clock::{Clock, as_millis};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
-use crate::ids::{Epoch, GroupId, NodeId};
+use crate::ids::{Epoch, GroupId};
 use crate::rpc::proto::{self, Call, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
 use crate::topology::group::Group;
@@ -40,7 +41,7 @@ pub(super) struct ReadPath {
 }
 
 struct Shared {
-    me: NodeId,
+    me: Me,
     cache: Cache,
     loader: Loader,
     view: watch::Receiver<Arc<View>>,
@@ -79,7 +80,7 @@ impl ReadPath {
     /// A read path for member `me`.
     #[must_use]
     pub(super) fn new(
-        me: NodeId,
+        me: Me,
         cache: Cache,
         loader: Loader,
         view: watch::Receiver<Arc<View>>,
@@ -127,7 +128,7 @@ impl ReadPath {
         }
         let hash = KeyHash::of(group.id, &key);
         let row = view.route(hash);
-        let own = view.role_of(self.shared.me, hash.partition());
+        let own = view.role_of(self.shared.me.get(), hash.partition());
         let Some(role) = may_answer(call.role(), own) else {
             self.shared.metrics.count(group, Counted::NotOwner);
             return Begun::Now(answers::not_owner(call.id, view.epoch()));

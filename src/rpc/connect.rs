@@ -35,6 +35,23 @@ pub struct Target {
     pub from: IpAddr,
 }
 
+impl Target {
+    /// The target at `text`, which is `HOST:PORT` with an IPv6 address in brackets.
+    #[must_use]
+    pub fn parse(text: &str, from: IpAddr) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = match host.strip_prefix('[') {
+            Some(host) => host.strip_suffix(']')?,
+            None => host,
+        };
+        (!host.is_empty()).then_some(Self {
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+            from,
+        })
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {

@@ -6,7 +6,10 @@ use prost::bytes::Bytes;
 
 use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
-use super::control_proto::{EnterReply, EnterRequest, StatusReply, StatusRequest};
+use super::control_proto::{
+    CommitReply, CommitRequest, EnterReply, EnterRequest, StatusReply, StatusRequest, Topology,
+    WatchRequest,
+};
 
 /// The largest message of the control service: a status of as many members as there may be.
 pub const MAX_CONTROL_BYTES: usize = 1 << 20;
@@ -17,6 +20,17 @@ pub const MAX_CONTROL_BYTES: usize = 1 << 20;
 pub struct Unanswered {
     target: String,
     told: String,
+}
+
+impl Unanswered {
+    /// The node at `target` did not answer, because of what `told` says.
+    #[must_use]
+    pub fn new(target: &Target, told: impl Into<String>) -> Self {
+        Self {
+            target: target.to_string(),
+            told: told.into(),
+        }
+    }
 }
 
 /// What the node at `target` is and knows, within `patience`.
@@ -45,6 +59,36 @@ pub async fn enter(
     .await
 }
 
+/// Asks the node at `target` to commit an operator's command, within `patience`.
+///
+/// # Errors
+/// It does not answer; then it may have been committed.
+pub async fn commit(
+    target: &Target,
+    command: Bytes,
+    patience: Duration,
+) -> Result<CommitReply, Unanswered> {
+    within(target, patience, async move |mut client| {
+        client.commit(CommitRequest { command }).await
+    })
+    .await
+}
+
+/// Topologies as the node at `target` has them; connected and answered within `patience`.
+///
+/// # Errors
+/// It does not answer.
+pub async fn watch(
+    target: &Target,
+    request: WatchRequest,
+    patience: Duration,
+) -> Result<tonic::Streaming<Topology>, Unanswered> {
+    within(target, patience, async move |mut client| {
+        client.watch(request).await
+    })
+    .await
+}
+
 async fn within<T>(
     target: &Target,
     patience: Duration,
@@ -52,10 +96,7 @@ async fn within<T>(
         ControlClient<tonic::transport::Channel>,
     ) -> Result<tonic::Response<T>, tonic::Status>,
 ) -> Result<T, Unanswered> {
-    let unanswered = |told: String| Unanswered {
-        target: target.to_string(),
-        told,
-    };
+    let unanswered = |told: String| Unanswered::new(target, told);
     let asked = async {
         let channel = connect(target, patience, &Life::default())
             .await

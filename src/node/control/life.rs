@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::membership::look_after;
 use super::{Running, Shared};
-use crate::ids::{ClusterId, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::metrics::Registry;
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
@@ -85,6 +85,9 @@ impl Life {
             self.shutdown.clone(),
         ));
         let raft = running.raft.clone();
+        self.shared.me.set(node);
+        self.shutdown
+            .spawn(show(raft.clone(), Arc::clone(&self.shared)));
         self.shutdown
             .spawn(look_after(node, raft.clone(), self.shutdown.clone()));
         tokio::select! {
@@ -248,23 +251,14 @@ impl Life {
             match reply.outcome {
                 Some(Reply::Entered(entered)) => return Ok(Some(entered)),
                 Some(Reply::Refused(why)) => return Err(format!("refused by {target}: {why}")),
-                Some(Reply::Redirect(redirect)) => targets.extend(self.target(&redirect.leader)),
+                Some(Reply::Redirect(redirect)) => {
+                    targets.extend(Target::parse(&redirect.leader, self.shared.from))
+                }
                 Some(Reply::Unknown(why)) => tracing::debug!(%target, why, "outcome unknown"),
                 None => tracing::debug!(%target, "answer not understood"),
             }
         }
         Ok(None)
-    }
-
-    /// The gRPC address `told`, to be connected to from this node's own.
-    fn target(&self, told: &str) -> Option<Target> {
-        let address: Address = told.parse().ok()?;
-        let from = self.shared.seeds.first()?.from;
-        Some(Target {
-            host: address.host,
-            port: address.port,
-            from,
-        })
     }
 
     /// Starts the Raft thread and its transport.
@@ -330,7 +324,7 @@ impl Life {
             });
             let is_leader = running.raft.standing().borrow().role.is_leader;
             let told = if is_leader {
-                running.commit(&resume, ident.node).await;
+                running.admit(&resume, ident.node).await;
                 Ok(None)
             } else {
                 self.enter(Some(ident.cluster), &resume).await
@@ -443,6 +437,29 @@ async fn follow(raft: Handle, transport: Transport, shutdown: Shutdown) {
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
             () = shutdown.begun() => return,
+        }
+    }
+}
+
+/// Keeps the node's view in line with the state.
+async fn show(raft: Handle, shared: Arc<Shared>) {
+    let mut states = raft.state();
+    drop(raft);
+    let mut shown = Epoch(0);
+    loop {
+        let state = states.borrow_and_update().clone();
+        if state.epoch() > shown {
+            match state.view() {
+                Ok(view) => {
+                    shown = state.epoch();
+                    shared.views.send_replace(Arc::new(view));
+                }
+                Err(error) => tracing::error!(%error, "topology makes no view"),
+            }
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = shared.shutdown.begun() => return,
         }
     }
 }

@@ -9,12 +9,16 @@ mod life;
 mod membership;
 mod service;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use super::Me;
+use crate::ids::ClusterId;
 use crate::metrics::Registry;
 use crate::raft::driver::Settings;
 use crate::raft::latch::Root;
@@ -23,6 +27,8 @@ use crate::raft::thread::Handle;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::command::Joiner;
+use crate::topology::state::State;
+use crate::topology::view::View;
 
 pub(super) use self::service::Service;
 
@@ -36,6 +42,8 @@ pub struct Parts {
     pub seeds: Vec<Target>,
     /// Which of the seeds this node is, if it is one.
     pub own_seed: Option<usize>,
+    /// The local address that connections leave from.
+    pub from: IpAddr,
     /// When to take snapshots of the log.
     pub settings: Settings,
     /// The Raft port, bound by the caller.
@@ -47,8 +55,14 @@ struct Shared {
     own: Joiner,
     seeds: Vec<Target>,
     own_seed: Option<usize>,
+    from: IpAddr,
+    /// This node's id, once it has one.
+    me: Me,
+    /// The topology as this node has applied it.
+    views: watch::Sender<Arc<View>>,
     root: OnceLock<Root>,
     running: OnceLock<Running>,
+    shutdown: Shutdown,
     /// Why there is no control plane here any more.
     ended: Mutex<Option<String>>,
 }
@@ -59,6 +73,12 @@ struct Running {
     raft: Handle,
 }
 
+/// The topology of a node that belongs to no cluster yet.
+fn nobody() -> View {
+    let nobody = State::unknown(ClusterId::default()).view();
+    nobody.expect("a topology of nobody is a view")
+}
+
 /// Starts the node's part in the control plane. The service answers at once, at first that nothing is
 /// known yet.
 pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> Service {
@@ -67,6 +87,7 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         root,
         seeds,
         own_seed,
+        from,
         settings,
         listener,
     } = parts;
@@ -74,8 +95,12 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         own,
         seeds,
         own_seed,
+        from,
+        me: Me::default(),
+        views: watch::Sender::new(Arc::new(nobody())),
         root: OnceLock::new(),
         running: OnceLock::new(),
+        shutdown: shutdown.clone(),
         ended: Mutex::new(None),
     });
     let life = life::Life {

@@ -1,25 +1,37 @@
 //! What other nodes may ask of this one's control plane.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::{Running, Shared};
 use crate::admin::Readiness;
-use crate::ids::{ClusterId, NodeId};
+use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::node::Known;
 use crate::raft::event::Outcome;
+use crate::raft::thread::Handle;
 use crate::rpc::control::{from_wire, to_wire};
+use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
-    EnterReply, EnterRequest, Entered, Member, Redirect, StatusReply, StatusRequest,
+    CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, Redirect,
+    StatusReply, StatusRequest, Topology, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
 use crate::topology::member::MemberRecord;
 use crate::topology::quorum::Quorum;
 use crate::topology::state::State;
+
+/// The topologies that a watcher gets.
+type Topologies = Pin<Box<dyn Stream<Item = Result<Topology, Status>> + Send>>;
+
+/// A watcher hears something this often, so that it notices a node that is gone or cut off.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a command may take to be committed before its outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -33,6 +45,11 @@ pub(in crate::node) struct Service {
 impl Service {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// This node's id, and the topology as it has applied it.
+    pub(in crate::node) fn known(&self) -> Known {
+        (self.shared.me.clone(), self.shared.views.subscribe())
     }
 
     /// What the node's readiness says of it. It never makes a node unready: reads need no quorum.
@@ -81,9 +98,14 @@ impl Service {
         reply
     }
 
+    fn running(&self) -> Result<&Running, Status> {
+        let running = self.shared.running.get();
+        running.ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))
+    }
+
     async fn enter(&self, request: EnterRequest) -> Result<Reply, Status> {
         let Some(running) = self.shared.running.get() else {
-            return Ok(redirect(None));
+            return Ok(Reply::Redirect(redirect(None)));
         };
         let meant = from_wire(&request.cluster).map(ClusterId);
         if meant.is_some_and(|cluster| cluster != running.ident.cluster) {
@@ -97,7 +119,7 @@ impl Service {
         let Some(own) = node_of(&command) else {
             return Err(Status::invalid_argument("neither a join nor a resume"));
         };
-        Ok(running.commit(&command, own).await)
+        Ok(running.admit(&command, own).await)
     }
 }
 
@@ -112,22 +134,55 @@ fn node_of(command: &Command) -> Option<NodeId> {
 
 impl Running {
     /// Commits that a node joined or has started again, if this one leads.
-    pub(super) async fn commit(&self, command: &Command, node: NodeId) -> Reply {
+    pub(super) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
         match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { result, .. } => match result {
                 Ok(Change::Joined(node)) => self.entered(node),
                 Ok(_) => self.entered(node),
                 Err(refusal) => Reply::Refused(refusal.to_string()),
             },
-            Outcome::NotLeader(leader) => {
-                let state = self.raft.state().borrow().clone();
-                redirect(leader.and_then(|leader| state.member(leader)))
-            }
+            Outcome::NotLeader(leader) => Reply::Redirect(self.redirect(leader)),
             Outcome::Refused(why) => Reply::Unknown(why.into()),
             Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
                 Reply::Unknown(format!("not committed within {PATIENCE:?}"))
             }
         }
+    }
+
+    /// Commits an operator's command, if this node leads.
+    async fn commit(&self, command: &Command) -> CommitOutcome {
+        match self.raft.propose(command, PATIENCE).await {
+            Outcome::Applied { index, result } => match result {
+                Ok(_) => CommitOutcome::Committed(Committed {
+                    index,
+                    epoch: self.raft.state().borrow().epoch().0,
+                }),
+                Err(refusal) => CommitOutcome::Refused(refusal.to_string()),
+            },
+            Outcome::NotLeader(leader) => CommitOutcome::Redirect(self.redirect(leader)),
+            Outcome::Refused(why) => CommitOutcome::Refused(why.into()),
+            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
+                CommitOutcome::Unknown(format!("not committed within {PATIENCE:?}"))
+            }
+        }
+    }
+
+    /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
+    /// cannot.
+    async fn confirm(&self) -> Result<Option<Redirect>, Status> {
+        match self.raft.read(PATIENCE).await {
+            Outcome::Readable(_) => Ok(None),
+            Outcome::NotLeader(leader) => Ok(Some(self.redirect(leader))),
+            Outcome::Refused(why) => Err(Status::unavailable(why)),
+            Outcome::Unknown | Outcome::Done | Outcome::Applied { .. } => Err(Status::unavailable(
+                format!("no quorum within {PATIENCE:?}"),
+            )),
+        }
+    }
+
+    fn redirect(&self, leader: Option<NodeId>) -> Redirect {
+        let state = self.raft.state().borrow().clone();
+        redirect(leader.and_then(|leader| state.member(leader)))
     }
 
     fn entered(&self, node: NodeId) -> Reply {
@@ -140,7 +195,7 @@ impl Running {
     }
 }
 
-fn redirect(leader: Option<&MemberRecord>) -> Reply {
+fn redirect(leader: Option<&MemberRecord>) -> Redirect {
     let leader = leader.map(|leader| {
         let target = Target {
             host: leader.host.to_string(),
@@ -149,9 +204,9 @@ fn redirect(leader: Option<&MemberRecord>) -> Reply {
         };
         target.to_string()
     });
-    Reply::Redirect(Redirect {
+    Redirect {
         leader: leader.unwrap_or_default(),
-    })
+    }
 }
 
 fn members(state: &State) -> Vec<Member> {
@@ -179,8 +234,97 @@ fn role(quorum: &Quorum, member: NodeId) -> &'static str {
     }
 }
 
+/// What a watcher knows, and what it is told next.
+struct Watcher {
+    raft: Handle,
+    cluster: ClusterId,
+    known: Epoch,
+    is_first: bool,
+}
+
+impl Watcher {
+    /// The next message: a newer topology, or after a while that there is none.
+    async fn next(&mut self) -> Topology {
+        let mut states = self.raft.state();
+        let known = self.known;
+        let newer = states.wait_for(|state| state.epoch() > known);
+        let patience = if std::mem::take(&mut self.is_first) {
+            Duration::ZERO
+        } else {
+            WATCH_EVERY
+        };
+        let newer = tokio::time::timeout(patience, newer).await;
+        let newer = newer
+            .ok()
+            .and_then(Result::ok)
+            .map(|state| Arc::clone(&state));
+        let standing = self.raft.standing();
+        let is_isolated =
+            standing.borrow().role.leader.is_none() || self.raft.end().borrow().is_some();
+        if let Some(state) = &newer {
+            self.known = state.epoch();
+        }
+        Topology {
+            cluster: to_wire(self.cluster.0),
+            epoch: self.known.0,
+            state: newer.map_or_else(Default::default, |state| state.encode()),
+            is_isolated,
+            redirect: None,
+        }
+    }
+}
+
+/// Whether operators may have this committed. What members do and own is the leader's to decide.
+fn is_for_operators(command: &Command) -> bool {
+    matches!(command, Command::SetGroups(_) | Command::ResetGroup(_))
+}
+
 #[tonic::async_trait]
 impl Control for Service {
+    type WatchStream = Topologies;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Topologies>, Status> {
+        let request = request.into_inner();
+        let running = self.running()?;
+        if request.linearizable
+            && let Some(redirect) = running.confirm().await?
+        {
+            let only = Topology {
+                redirect: Some(redirect),
+                ..Topology::default()
+            };
+            let only = futures_util::stream::once(async { Ok(only) });
+            return Ok(Response::new(Box::pin(only)));
+        }
+        let watcher = Watcher {
+            raft: running.raft.clone(),
+            cluster: running.ident.cluster,
+            known: Epoch(request.epoch),
+            is_first: true,
+        };
+        let topologies = futures_util::stream::unfold(watcher, async |mut watcher| {
+            Some((Ok(watcher.next().await), watcher))
+        });
+        let stop = self.shared.shutdown.clone();
+        let topologies = topologies.take_until(async move { stop.begun().await });
+        Ok(Response::new(Box::pin(topologies)))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<CommitRequest>,
+    ) -> Result<Response<CommitReply>, Status> {
+        let command = Command::decode(&request.into_inner().command)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if !is_for_operators(&command) {
+            return Err(Status::invalid_argument("not a command of operators"));
+        }
+        let outcome = self.running()?.commit(&command).await;
+        Ok(Response::new(CommitReply {
+            outcome: Some(outcome),
+        }))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         Ok(Response::new(self.status()))
     }

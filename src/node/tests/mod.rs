@@ -180,7 +180,15 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         max_value_bytes: MAX_VALUE_BYTES,
     };
     let metrics = ReadMetrics::register(&registry);
-    let path = ReadPath::new(ME, cache.clone(), loader, view, clock, bounds, metrics);
+    let path = ReadPath::new(
+        ME.into(),
+        cache.clone(),
+        loader,
+        view,
+        clock,
+        bounds,
+        metrics,
+    );
     Inside {
         path,
         cache,

@@ -1,0 +1,229 @@
+//! The topology follower: where a frontend's view comes from.
+//!
+//! It pulls the topology from the leader once, so that it begins with all that was acknowledged, and
+//! then follows any node's stream; where nobody leads it begins with the newest that any node shows. It
+//! keeps the last view when nobody answers. It takes a newer epoch of the same cluster, or a cluster that
+//! supersedes it, and leaves a node that is silent or cut off.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::ids::ClusterId;
+use crate::rpc::control::{Unanswered, watch as open};
+use crate::rpc::control_proto::{Topology, WatchRequest};
+use crate::rpc::pipeline::Target;
+use crate::shutdown::Shutdown;
+use crate::topology::state::State;
+use crate::topology::view::View;
+
+/// How long a node may take to open a stream.
+const OPEN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the leader may take to answer: a quorum round, and an election before it.
+const LEADER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a stream may be silent: a node sends something every second.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// How many messages in a row may say that their sender is cut off.
+const ISOLATED_MAX: u32 = 5;
+
+/// Between two rounds, at most; half of it at least.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// Nodes that are asked in one round at most.
+const ROUND_MAX: usize = 16;
+
+/// Follows the topology from the seeds on.
+pub(super) struct Follower {
+    seeds: Vec<Target>,
+    from: IpAddr,
+    cluster: Option<ClusterId>,
+    views: watch::Sender<Arc<View>>,
+}
+
+impl Follower {
+    /// A follower that knows nothing yet, and where its views will be.
+    pub(super) fn new(seeds: Vec<Target>, from: IpAddr) -> (Self, watch::Receiver<Arc<View>>) {
+        let none = State::unknown(ClusterId::default()).view();
+        let none = none.expect("a topology of nobody is a view");
+        let (views, view) = watch::channel(Arc::new(none));
+        let follower = Self {
+            seeds,
+            from,
+            cluster: None,
+            views,
+        };
+        (follower, view)
+    }
+
+    /// Follows until shutdown.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = self.follow() => {}
+            () = shutdown.begun() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        let mut is_current = false;
+        loop {
+            is_current = is_current || self.pull().await;
+            if !is_current && self.cluster.is_none() {
+                self.begin_with_newest().await;
+            }
+            for target in self.targets().into_iter().take(ROUND_MAX) {
+                match self.stream(&target).await {
+                    Ok(()) => tracing::info!(%target, "topology stream ended"),
+                    Err(error) => tracing::debug!(%error, "topology not followed"),
+                }
+                // The next one may be behind what this one sent, and is then waited for.
+            }
+            let half = PAUSE / 2;
+            tokio::time::sleep(half + half.mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    /// Whom to ask, in random order: the members that are known, and the seeds.
+    fn targets(&self) -> Vec<Target> {
+        let view = Arc::clone(&self.views.borrow());
+        let member = |member: &crate::topology::member::Member| Target {
+            host: member.host.to_string(),
+            port: member.grpc_port,
+            from: self.from,
+        };
+        let mut targets: Vec<_> = view.members().iter().map(member).collect();
+        for seed in &self.seeds {
+            if !targets.contains(seed) {
+                targets.push(seed.clone());
+            }
+        }
+        fastrand::shuffle(&mut targets);
+        targets
+    }
+
+    /// Takes the leader's topology; false if no leader answers.
+    async fn pull(&mut self) -> bool {
+        let mut targets = self.targets();
+        for _ in 0..ROUND_MAX {
+            let Some(target) = targets.pop() else {
+                break;
+            };
+            let request = WatchRequest {
+                epoch: 0,
+                linearizable: true,
+            };
+            let first = match first(&target, request, LEADER_PATIENCE).await {
+                Ok(first) => first,
+                Err(error) => {
+                    tracing::debug!(%error, "topology not pulled");
+                    continue;
+                }
+            };
+            if let Some(redirect) = &first.redirect {
+                targets.extend(Target::parse(&redirect.leader, self.from));
+            } else if self.accept(&target, &first) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes the newest topology that any node shows.
+    async fn begin_with_newest(&mut self) {
+        let asked = self
+            .targets()
+            .into_iter()
+            .take(ROUND_MAX)
+            .map(async |target| {
+                let request = WatchRequest {
+                    epoch: 0,
+                    linearizable: false,
+                };
+                let first = first(&target, request, OPEN_PATIENCE).await.ok()?;
+                Some((first.epoch, target, first))
+            });
+        let answers = futures_util::future::join_all(asked).await;
+        let newest = answers
+            .into_iter()
+            .flatten()
+            .max_by_key(|(epoch, ..)| *epoch);
+        if let Some((_, target, topology)) = newest {
+            self.accept(&target, &topology);
+        }
+    }
+
+    /// Follows one node until it is silent, cut off or gone.
+    async fn stream(&mut self, target: &Target) -> Result<(), Unanswered> {
+        let request = WatchRequest {
+            epoch: self.views.borrow().epoch().0,
+            linearizable: false,
+        };
+        let mut topologies = open(target, request, OPEN_PATIENCE).await?;
+        let mut isolated = 0;
+        while let Ok(Ok(Some(topology))) = timeout(SILENCE_MAX, topologies.message()).await {
+            isolated = if topology.is_isolated {
+                isolated + 1
+            } else {
+                0
+            };
+            let is_ours = topology.state.is_empty() || self.accept(target, &topology);
+            if !is_ours || isolated > ISOLATED_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a topology over if it is newer; false if it is of a cluster that this frontend must not
+    /// follow, or cannot be read.
+    fn accept(&mut self, target: &Target, topology: &Topology) -> bool {
+        let state = match State::decode(&topology.state) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::error!(%target, %error, "topology not understood");
+                return false;
+            }
+        };
+        let known = self.views.borrow().epoch();
+        if let Some(cluster) = self.cluster {
+            let other = state.cluster();
+            if other == cluster && state.epoch() <= known {
+                return true;
+            }
+            if other != cluster && !state.supersedes().contains(&cluster) {
+                tracing::error!(%target, %cluster, %other, "node of another cluster ignored");
+                return false;
+            }
+        }
+        match state.view() {
+            Ok(view) => {
+                tracing::info!(cluster = %state.cluster(), epoch = %state.epoch(), "topology taken over");
+                self.cluster = Some(state.cluster());
+                self.views.send_replace(Arc::new(view));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%target, %error, "topology makes no view");
+                false
+            }
+        }
+    }
+}
+
+/// The first topology that a node sends.
+async fn first(
+    target: &Target,
+    request: WatchRequest,
+    patience: Duration,
+) -> Result<Topology, Unanswered> {
+    let mut topologies = open(target, request, patience).await?;
+    let first = timeout(patience, topologies.message()).await;
+    let first = first.map_err(|_| Unanswered::new(target, "it sends nothing"))?;
+    let first = first.map_err(|status| Unanswered::new(target, status.message()))?;
+    first.ok_or_else(|| Unanswered::new(target, "it ends the stream"))
+}
