@@ -11,20 +11,19 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
+use super::carrier::{Carrier, follow, listings, reporter, show};
 use super::membership::look_after;
 use super::{Running, Shared};
-use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::ids::{ClusterId, NodeId};
 use crate::metrics::Registry;
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
-use crate::raft::envelope::{Envelope, Lane, Sender};
-use crate::raft::filter::MessageRefusal;
 use crate::raft::latch::{Published, Root};
 use crate::raft::log::OpenError;
 use crate::raft::rocks::{RocksDisk, RocksError};
-use crate::raft::thread::{self, Handle, Inbox, Post};
-use crate::raft::transport::book::{Address, Listing};
-use crate::raft::transport::{self, Full, Refusal, Report, Transport};
+use crate::raft::thread;
+use crate::raft::transport::book::Address;
+use crate::raft::transport::{self, Full, Transport};
 use crate::rpc::control::{enter, from_wire, status, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
@@ -44,9 +43,6 @@ const ASK_EVERY: Duration = Duration::from_millis(400);
 
 /// How long the Raft thread may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Between two attempts to report what became of a snapshot to a full inbox.
-const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) struct Life {
     pub(super) shared: Arc<Shared>,
@@ -269,9 +265,7 @@ impl Life {
     ) -> Result<(&Running, Transport), Told> {
         let ident = driver.ident().clone();
         let carrier = Arc::new(OnceLock::new());
-        let post = Carrier {
-            transport: Arc::clone(&carrier),
-        };
+        let post = Carrier::new(Arc::clone(&carrier));
         let raft = thread::start(driver, &self.registry, post).map_err(told)?;
         let own = &self.shared.own;
         let inbox = raft.inbox();
@@ -373,107 +367,6 @@ fn join(root: &Root, disk: &mut RocksDisk, entered: &Entered) -> Result<(), Told
         ));
     }
     Driver::join(disk, cluster, NodeId(entered.node)).map_err(told)
-}
-
-/// Hands the driver's messages to the transport, once there is one.
-struct Carrier {
-    transport: Arc<OnceLock<Transport>>,
-}
-
-impl Post for Carrier {
-    fn send(&mut self, lane: Lane, envelope: Envelope) {
-        // Before the transport is there no tick has passed, and there is nothing to send.
-        if let Some(transport) = self.transport.get() {
-            transport.send(lane, envelope);
-        }
-    }
-
-    fn refuse(&mut self, sender: Sender, refusal: MessageRefusal) {
-        let refusal = match refusal {
-            MessageRefusal::Cluster => Refusal::WrongCluster,
-            MessageRefusal::Addressee => Refusal::NotAddressee,
-            MessageRefusal::Tombstoned => Refusal::Removed,
-            MessageRefusal::Incarnation => Refusal::StaleIncarnation,
-            MessageRefusal::Size | MessageRefusal::Malformed | MessageRefusal::Kind => {
-                Refusal::Unacceptable
-            }
-        };
-        if let Some(transport) = self.transport.get() {
-            transport.refuse(sender, refusal);
-        }
-    }
-}
-
-/// Hands the transport's reports to the driver.
-fn reporter(inbox: Inbox) -> transport::Reporter {
-    let runtime = tokio::runtime::Handle::current();
-    Arc::new(move |report| match report {
-        Report::Unreachable(peer) => inbox.unreachable(peer),
-        Report::SnapshotSent { to, is_delivered } => {
-            if inbox.snapshot_sent(to, is_delivered) {
-                return;
-            }
-            // Raft sends that peer nothing until it hears of it, so this must arrive.
-            let inbox = inbox.clone();
-            runtime.spawn(async move {
-                while !inbox.snapshot_sent(to, is_delivered) {
-                    tokio::time::sleep(REPORT_EVERY).await;
-                }
-            });
-        }
-        Report::Refused { by, refusal } => {
-            tracing::warn!(peer = %by, ?refusal, "peer takes nothing from this node");
-        }
-    })
-}
-
-/// Keeps the transport's addresses in line with the state.
-async fn follow(raft: Handle, transport: Transport, shutdown: Shutdown) {
-    let mut states = raft.state();
-    drop(raft);
-    loop {
-        let state = states.borrow_and_update().clone();
-        transport.set_addresses(listings(&state));
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
-            () = shutdown.begun() => return,
-        }
-    }
-}
-
-/// Keeps the node's view in line with the state.
-async fn show(raft: Handle, shared: Arc<Shared>) {
-    let mut states = raft.state();
-    drop(raft);
-    let mut shown = Epoch(0);
-    loop {
-        let state = states.borrow_and_update().clone();
-        if state.epoch() > shown {
-            match state.view() {
-                Ok(view) => {
-                    shown = state.epoch();
-                    shared.views.send_replace(Arc::new(view));
-                }
-                Err(error) => tracing::error!(%error, "topology makes no view"),
-            }
-        }
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
-            () = shared.shutdown.begun() => return,
-        }
-    }
-}
-
-fn listings(state: &State) -> Vec<Listing> {
-    let listing = |member: &crate::topology::member::MemberRecord| Listing {
-        node: member.id,
-        incarnation: member.incarnation,
-        address: Address {
-            host: member.host.to_string(),
-            port: member.raft_port,
-        },
-    };
-    state.members().map(listing).collect()
 }
 
 async fn pause() {

@@ -4,6 +4,7 @@
 //! the leader does about members; `service` answers other nodes. The data plane goes on whatever
 //! becomes of all this.
 
+mod carrier;
 mod decide;
 mod life;
 mod membership;

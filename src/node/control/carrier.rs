@@ -1,0 +1,125 @@
+//! What lies between a node's Raft thread and its transport: messages out, reports and addresses in.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::raft::envelope::{Envelope, Lane, Sender};
+use crate::raft::filter::MessageRefusal;
+use crate::raft::thread::{Handle, Inbox, Post};
+use crate::raft::transport::book::{Address, Listing};
+use crate::raft::transport::{self, Refusal, Report, Transport};
+use super::Shared;
+use crate::ids::Epoch;
+use crate::shutdown::Shutdown;
+use crate::topology::member::MemberRecord;
+use crate::topology::state::State;
+
+/// Between two attempts to report what became of a snapshot to a full inbox.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+/// Hands the driver's messages to the transport, once there is one.
+pub(super) struct Carrier {
+    transport: Arc<OnceLock<Transport>>,
+}
+
+impl Carrier {
+    pub(super) fn new(transport: Arc<OnceLock<Transport>>) -> Self {
+        Self { transport }
+    }
+}
+
+impl Post for Carrier {
+    fn send(&mut self, lane: Lane, envelope: Envelope) {
+        // Before the transport is there no tick has passed, and there is nothing to send.
+        if let Some(transport) = self.transport.get() {
+            transport.send(lane, envelope);
+        }
+    }
+
+    fn refuse(&mut self, sender: Sender, refusal: MessageRefusal) {
+        let refusal = match refusal {
+            MessageRefusal::Cluster => Refusal::WrongCluster,
+            MessageRefusal::Addressee => Refusal::NotAddressee,
+            MessageRefusal::Tombstoned => Refusal::Removed,
+            MessageRefusal::Incarnation => Refusal::StaleIncarnation,
+            MessageRefusal::Size | MessageRefusal::Malformed | MessageRefusal::Kind => {
+                Refusal::Unacceptable
+            }
+        };
+        if let Some(transport) = self.transport.get() {
+            transport.refuse(sender, refusal);
+        }
+    }
+}
+
+/// Hands the transport's reports to the driver.
+pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |report| match report {
+        Report::Unreachable(peer) => inbox.unreachable(peer),
+        Report::SnapshotSent { to, is_delivered } => {
+            if inbox.snapshot_sent(to, is_delivered) {
+                return;
+            }
+            // Raft sends that peer nothing until it hears of it, so this must arrive.
+            let inbox = inbox.clone();
+            runtime.spawn(async move {
+                while !inbox.snapshot_sent(to, is_delivered) {
+                    tokio::time::sleep(REPORT_EVERY).await;
+                }
+            });
+        }
+        Report::Refused { by, refusal } => {
+            tracing::warn!(peer = %by, ?refusal, "peer takes nothing from this node");
+        }
+    })
+}
+
+/// Keeps the node's view in line with the state.
+pub(super) async fn show(raft: Handle, shared: Arc<Shared>) {
+    let mut states = raft.state();
+    drop(raft);
+    let mut shown = Epoch(0);
+    loop {
+        let state = states.borrow_and_update().clone();
+        if state.epoch() > shown {
+            match state.view() {
+                Ok(view) => {
+                    shown = state.epoch();
+                    shared.views.send_replace(Arc::new(view));
+                }
+                Err(error) => tracing::error!(%error, "topology makes no view"),
+            }
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = shared.shutdown.begun() => return,
+        }
+    }
+}
+
+/// Keeps the transport's addresses in line with the state.
+pub(super) async fn follow(raft: Handle, transport: Transport, shutdown: Shutdown) {
+    let mut states = raft.state();
+    drop(raft);
+    loop {
+        let state = states.borrow_and_update().clone();
+        transport.set_addresses(listings(&state));
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            () = shutdown.begun() => return,
+        }
+    }
+}
+
+pub(super) fn listings(state: &State) -> Vec<Listing> {
+    let listing = |member: &MemberRecord| Listing {
+        node: member.id,
+        incarnation: member.incarnation,
+        address: Address {
+            host: member.host.to_string(),
+            port: member.raft_port,
+        },
+    };
+    state.members().map(listing).collect()
+}
