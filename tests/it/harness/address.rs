@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 /// The standard ports.
 pub(crate) const HTTP: u16 = 9999;
 pub(crate) const GRPC: u16 = 8001;
+pub(crate) const RAFT: u16 = 7000;
 pub(crate) const ADMIN: u16 = 2112;
 
 /// The addresses 127.N.0.0 to 127.N.255.255 for an N that no other test on this machine has.
@@ -38,6 +39,11 @@ impl Block {
     /// The address of the frontend with this index, from 0: 127.N.2.1 and up.
     pub(crate) fn frontend(&self, index: usize) -> Ipv4Addr {
         self.host(2, index)
+    }
+
+    /// Where the node with this index is after it has moved: 127.N.3.1 and up.
+    pub(crate) fn moved(&self, index: usize) -> Ipv4Addr {
+        self.host(3, index)
     }
 
     fn host(&self, kind: u8, index: usize) -> Ipv4Addr {

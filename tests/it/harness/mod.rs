@@ -2,6 +2,7 @@
 
 pub(crate) mod address;
 pub(crate) mod cluster;
+pub(crate) mod control;
 pub(crate) mod dev;
 pub(crate) mod fronted;
 pub(crate) mod grpc;

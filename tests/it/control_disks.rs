@@ -1,0 +1,127 @@
+//! Disks that cannot be written: the node says so and goes on serving what it can without one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::control::{Absent, Controlled};
+
+/// Room for a young log and little more.
+const DISK: &str = "size=8m";
+
+/// What fills it.
+const BALLAST_BYTES: usize = 64 << 10;
+
+/// A small disk in memory, as long as it is held.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where it is not for this user to mount one.
+    fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("the test's folder is writable");
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", DISK, "gcache-test"])
+            .arg(at);
+        let status = mount.status().ok()?;
+        status.success().then(|| Self(at.to_owned()))
+    }
+
+    /// Leaves no room at all.
+    fn fill(&self) {
+        let path = self.ballast();
+        let mut file = std::fs::File::create(path).expect("there is room for a name");
+        let ballast = vec![1; BALLAST_BYTES];
+        while std::io::Write::write_all(&mut file, &ballast).is_ok() {}
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process of the test may still have it open.
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads the results should know what was not tested"
+)]
+fn skip() {
+    eprintln!("SKIPPED: no disk can be mounted here: needs root");
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_nodes_raft_and_not_its_cache() {
+    const FULL: usize = 2;
+    let mut controlled = Controlled::new(3, &[]);
+    let at = controlled.folder().join("small");
+    let Some(disk) = Disk::mount(&at) else {
+        return skip();
+    };
+    controlled.data[FULL] = at;
+    controlled.run_all();
+    let before = controlled.settled().await;
+    disk.fill();
+    let mut absent = Absent::default();
+    while controlled.status(FULL).await.unwrap().ended.is_empty() {
+        controlled.commit_at(&[0, 1], &mut absent).await;
+    }
+    controlled.tells(FULL, "ended: ").await;
+    let told = controlled.told(FULL).await;
+    assert!(told.contains("No space left on device"), "{told}");
+    controlled.assert_serving(FULL).await;
+    controlled.commit_at(&[0, 1], &mut absent).await;
+
+    // With room again, a start is all that it takes.
+    controlled.kill(&[FULL]);
+    std::fs::remove_file(disk.ballast()).unwrap();
+    controlled.run(FULL);
+    let after = controlled.settled().await;
+    assert_eq!(after[FULL].node, before[FULL].node);
+    Controlled::assert_kept(&after, &absent);
+    controlled.kill(&[0, 1, FULL]);
+}
+
+/// A node alone whose data directory is `data`.
+async fn alone(data: impl FnOnce(&Controlled) -> PathBuf, words: &[&str]) {
+    let mut controlled = Controlled::new(1, &[]);
+    controlled.data[0] = data(&controlled);
+    controlled.run(0);
+    controlled.tells(0, "ended: ").await;
+    let told = controlled.told(0).await;
+    for words in words {
+        assert!(told.contains(words), "{words:?} is missing in {told}");
+        controlled.logs(0, words).await;
+    }
+    controlled.logs(0, "control plane ended").await;
+    controlled.assert_serving(0).await;
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_a_file_is_said_to_be_none() {
+    let at = |controlled: &Controlled| controlled.folder().join("rows.jsonl");
+    alone(at, &["cannot create", "rows.jsonl", "File exists"]).await;
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_written_is_named() {
+    // Not even root makes a directory there.
+    alone(|_| "/proc/gcache".into(), &["cannot create /proc/gcache"]).await;
+}
+
+#[tokio::test]
+async fn a_damaged_latch_is_named_and_not_replaced() {
+    for name in ["CLUSTER", "ROOT"] {
+        let garbage = |controlled: &Controlled| {
+            let data = controlled.folder().join("damaged");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join(name), "no id").unwrap();
+            data
+        };
+        alone(garbage, &[&format!("damaged/{name}"), "holds no id"]).await;
+    }
+}
