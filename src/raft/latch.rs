@@ -130,12 +130,12 @@ fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
 }
 
 fn read_id(path: &Path) -> Result<Option<u128>, RootError> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path)(error)),
     };
-    let id = Uuid::try_parse(text.trim()).map_err(|_| RootError::Foreign {
+    let id = Uuid::try_parse_ascii(text.trim_ascii()).map_err(|_| RootError::Foreign {
         path: path.to_owned(),
     })?;
     Ok(Some(id.as_u128()))
@@ -196,12 +196,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path()).unwrap();
         let latch = folder.path().join("CLUSTER");
-        std::fs::write(&latch, "production").unwrap();
-        assert!(matches!(root.cluster(), Err(RootError::Foreign { .. })));
-        assert!(matches!(
-            root.publish(ClusterId(1)),
-            Err(RootError::Foreign { .. })
-        ));
-        assert_eq!(std::fs::read_to_string(latch).unwrap(), "production");
+        for content in [&b"production"[..], b"\xff\x00"] {
+            std::fs::write(&latch, content).unwrap();
+            assert!(matches!(root.cluster(), Err(RootError::Foreign { .. })));
+            assert!(matches!(
+                root.publish(ClusterId(1)),
+                Err(RootError::Foreign { .. })
+            ));
+            assert_eq!(std::fs::read(&latch).unwrap(), content);
+        }
     }
 }

@@ -119,7 +119,7 @@ async fn a_damaged_latch_is_named_and_not_replaced() {
         let garbage = |controlled: &Controlled| {
             let data = controlled.folder().join("damaged");
             std::fs::create_dir_all(&data).unwrap();
-            std::fs::write(data.join(name), "no id").unwrap();
+            std::fs::write(data.join(name), b"\xff\x00 no id").unwrap();
             data
         };
         alone(garbage, &[&format!("damaged/{name}"), "holds no id"]).await;
