@@ -81,6 +81,7 @@ async fn whoever_asks_for_what_is_not_his_is_told_why_not() {
         (&cluster, b"", "it has no version"),
         (&cluster, &remove, "neither a join nor a resume"),
         (&other, &join, "this node belongs to cluster"),
+        (b"12345", &join, "16 bytes"),
     ] {
         let why = refused(&controlled, cluster, command).await;
         assert!(why.contains(words), "{why:?} for {cluster:?} {command:?}");

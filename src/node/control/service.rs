@@ -108,6 +108,9 @@ impl Service {
             return Ok(Reply::Redirect(redirect(None)));
         };
         let meant = from_wire(&request.cluster).map(ClusterId);
+        if meant.is_none() && !request.cluster.is_empty() {
+            return Err(Status::invalid_argument("a cluster's id has 16 bytes"));
+        }
         if meant.is_some_and(|cluster| cluster != running.ident.cluster) {
             let own = running.ident.cluster;
             return Ok(Reply::Refused(format!(
