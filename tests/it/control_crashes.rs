@@ -98,6 +98,25 @@ async fn assert_commits_nothing(controlled: &Controlled, alone: usize, absent: &
 }
 
 #[tokio::test]
+async fn all_nodes_restarted_elsewhere_find_each_other() {
+    let mut controlled = Controlled::start(3, &[]).await;
+    let mut absent = Absent::default();
+    controlled.commit(&mut absent).await;
+    let before = controlled.settled().await;
+    controlled.kill(&[0, 1, 2]);
+    controlled.move_all();
+    controlled.run_all();
+    let after = controlled.settled().await;
+    assert_same(&before, &after, &absent);
+    for member in present(&after[0]) {
+        let old = before[0].members.iter().find(|old| old.id == member.id);
+        assert_ne!(old.unwrap().host, member.host);
+        assert!(controlled.hosts().contains(&member.host), "{member:?}");
+    }
+    controlled.commit(&mut absent).await;
+}
+
+#[tokio::test]
 async fn a_frozen_leader_is_followed_by_another_and_steps_down() {
     let controlled = Controlled::start(3, &[]).await;
     let mut absent = Absent::default();

@@ -14,15 +14,15 @@ use tokio::net::TcpListener;
 use super::carrier::{Carrier, follow, listings, reporter, show};
 use super::membership::look_after;
 use super::{Running, Shared};
-use crate::ids::{ClusterId, NodeId};
+use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::metrics::Registry;
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::latch::{Published, Root};
-use crate::raft::log::OpenError;
+use crate::raft::log::{Ident, OpenError};
 use crate::raft::rocks::{RocksDisk, RocksError};
 use crate::raft::thread;
-use crate::raft::transport::book::Address;
+use crate::raft::transport::book::{Address, Listing};
 use crate::raft::transport::{self, Full, Transport};
 use crate::rpc::control::{enter, from_wire, status, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
@@ -77,7 +77,7 @@ impl Life {
         tracing::info!(%node, cluster = %running.ident.cluster, "member of a cluster");
         self.shutdown.spawn(follow(
             running.raft.clone(),
-            transport,
+            transport.clone(),
             self.shutdown.clone(),
         ));
         let raft = running.raft.clone();
@@ -87,7 +87,7 @@ impl Life {
         self.shutdown
             .spawn(look_after(node, raft.clone(), self.shutdown.clone()));
         tokio::select! {
-            () = self.announce(running) => {}
+            () = self.announce(running, &transport) => {}
             () = self.shutdown.begun() => {}
         }
         let mut end = raft.end();
@@ -196,6 +196,12 @@ impl Life {
             Some(Seed {
                 root: from_wire(&status.root),
                 cluster: from_wire(&status.cluster).map(ClusterId),
+                node: NodeId(status.node),
+                incarnation: Incarnation(status.incarnation),
+                raft: Address {
+                    host: target.host.clone(),
+                    port: u16::try_from(status.raft_port).unwrap_or_default(),
+                },
             })
         });
         let answers = futures_util::future::join_all(others).await;
@@ -292,14 +298,27 @@ impl Life {
         Ok((running, transport))
     }
 
+    /// Asks the seeds where their Raft is now. When all nodes have moved at once, none of the addresses
+    /// in the state is good, and the state cannot change before they have found each other.
+    async fn look_for_peers(&self, running: &Running, transport: &Transport) {
+        for seed in self.ask_seeds().await {
+            if let Some(listing) = listing(&seed, &running.ident) {
+                transport.learn_address(listing);
+            }
+        }
+    }
+
     /// Says that this node has started again and where it is, until the state says so.
-    async fn announce(&self, running: &Running) {
+    async fn announce(&self, running: &Running, transport: &Transport) {
         let ident = &running.ident;
         let own = Joiner {
             incarnation: ident.incarnation,
             ..self.shared.own.clone()
         };
         loop {
+            if running.raft.standing().borrow().role.leader.is_none() {
+                self.look_for_peers(running, transport).await;
+            }
             let state = running.raft.state().borrow().clone();
             // Who has joined a moment ago is not in its own state before its first snapshot.
             let Some(known) = state.member(ident.node) else {
@@ -331,10 +350,24 @@ impl Life {
     }
 }
 
+/// Where the Raft of `seed` listens, if it is another member of the cluster.
+fn listing(seed: &Seed, own: &Ident) -> Option<Listing> {
+    let is_peer = seed.cluster == Some(own.cluster) && seed.node != own.node && seed.raft.port != 0;
+    is_peer.then(|| Listing {
+        node: seed.node,
+        incarnation: seed.incarnation,
+        address: seed.raft.clone(),
+    })
+}
+
 /// What another seed says it is.
 struct Seed {
     root: Option<u128>,
     cluster: Option<ClusterId>,
+    /// Its id in that cluster.
+    node: NodeId,
+    incarnation: Incarnation,
+    raft: Address,
 }
 
 /// Founds a cluster on `disk`, and publishes it; false if another was faster.

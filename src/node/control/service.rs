@@ -76,6 +76,7 @@ impl Service {
         let shared = &self.shared;
         let mut reply = StatusReply {
             name: shared.own.name.to_string(),
+            raft_port: shared.own.raft_port.into(),
             ended: shared.ended.lock().clone().unwrap_or_default(),
             ..StatusReply::default()
         };

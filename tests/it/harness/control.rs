@@ -38,6 +38,7 @@ pub(crate) struct Controlled {
     /// Where each node's data directory is.
     pub(crate) data: Vec<PathBuf>,
     set: Vec<String>,
+    is_moved: bool,
     folder: TempDir,
     block: Block,
 }
@@ -60,6 +61,7 @@ impl Controlled {
             nodes: (0..nodes).map(|_| None).collect(),
             data: vec![folder.path().join("data"); nodes],
             set: set.iter().map(|&set| set.to_owned()).collect(),
+            is_moved: false,
             folder,
             block: Block::claim(),
         };
@@ -105,7 +107,17 @@ impl Controlled {
     }
 
     fn host(&self, node: usize) -> Ipv4Addr {
-        self.block.node(node)
+        if self.is_moved {
+            self.block.moved(node)
+        } else {
+            self.block.node(node)
+        }
+    }
+
+    /// From the next start on, all nodes are elsewhere.
+    pub(crate) fn move_all(&mut self) {
+        self.is_moved = true;
+        self.write_members();
     }
 
     /// Starts a node.
@@ -162,6 +174,12 @@ impl Controlled {
     /// The process of a node that runs.
     pub(crate) fn process(&self, node: usize) -> &Process {
         self.nodes[node].as_ref().expect("the test started it")
+    }
+
+    /// Where the nodes are, as the log should have it.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let all = 0..self.nodes.len();
+        all.map(|node| self.host(node).to_string()).collect()
     }
 
     /// Indexes of the nodes that run.
