@@ -53,6 +53,7 @@ pub async fn enter(
     request: EnterRequest,
     patience: Duration,
 ) -> Result<EnterReply, Unanswered> {
+    check_size(target, request.command.len())?;
     within(target, patience, async move |mut client| {
         client.enter(request).await
     })
@@ -68,6 +69,7 @@ pub async fn commit(
     command: Bytes,
     patience: Duration,
 ) -> Result<CommitReply, Unanswered> {
+    check_size(target, command.len())?;
     within(target, patience, async move |mut client| {
         client.commit(CommitRequest { command }).await
     })
@@ -87,6 +89,19 @@ pub async fn watch(
         client.watch(request).await
     })
     .await
+}
+
+/// Refuses what is too large to send: sent all the same, it would break the connection, and that is all
+/// that one would be told.
+fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
+    /// What a message needs beside its command.
+    const OVERHEAD_BYTES: usize = 1 << 10;
+    let most = MAX_CONTROL_BYTES - OVERHEAD_BYTES;
+    if bytes > most {
+        let told = format!("a command of {bytes} bytes is too large, {most} are the most");
+        return Err(Unanswered::new(target, told));
+    }
+    Ok(())
 }
 
 async fn within<T>(

@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::Shared;
+use crate::ids::Epoch;
 use crate::raft::envelope::{Envelope, Lane, Sender};
 use crate::raft::filter::MessageRefusal;
 use crate::raft::thread::{Handle, Inbox, Post};
 use crate::raft::transport::book::{Address, Listing};
 use crate::raft::transport::{self, Refusal, Report, Transport};
-use super::Shared;
-use crate::ids::Epoch;
 use crate::shutdown::Shutdown;
 use crate::topology::member::MemberRecord;
 use crate::topology::state::State;
