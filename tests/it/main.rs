@@ -37,6 +37,7 @@ mod postgres_login;
 mod postgres_silence;
 mod postgres_values;
 mod protocol;
+mod seeds;
 mod shutdown;
 mod slow_clients;
 mod stampede;

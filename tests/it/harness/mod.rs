@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod control;
 pub(crate) mod dev;
 pub(crate) mod fronted;
+pub(crate) mod grown;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod layout;

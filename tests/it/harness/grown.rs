@@ -1,0 +1,197 @@
+//! A cluster that found itself: nodes and frontends that were given seeds and nothing else.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::address::{ADMIN, Block, HTTP};
+use super::http::{Answer, get, try_ask};
+use super::process::{Ended, Process, Start};
+use super::setup::Setup;
+use super::wait::until;
+
+/// Node and frontend processes. They are killed when it is dropped.
+pub(crate) struct Grown {
+    pub(crate) nodes: Vec<Option<Process>>,
+    pub(crate) frontends: Vec<Process>,
+    folder: TempDir,
+    block: Block,
+}
+
+impl Grown {
+    /// The files for this many nodes, none of which is started.
+    pub(crate) fn new(nodes: usize) -> Self {
+        let folder = tempfile::tempdir().expect("the machine has room for files");
+        let grown = Self {
+            nodes: (0..nodes).map(|_| None).collect(),
+            frontends: Vec::new(),
+            folder,
+            block: Block::claim(),
+        };
+        grown.write("rows.jsonl", &Setup::default().all_rows());
+        grown
+    }
+
+    /// This many nodes and frontends, which are one cluster, and ready.
+    pub(crate) async fn start(nodes: usize, frontends: usize) -> Self {
+        let mut grown = Self::new(nodes);
+        for node in 0..nodes {
+            grown.run(node);
+        }
+        for _ in 0..frontends {
+            grown.front();
+        }
+        grown.complete(nodes).await;
+        for frontend in 0..frontends {
+            grown.ready(frontend).await;
+        }
+        grown
+    }
+
+    /// Writes a file where commands run.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder().join(name), text).expect("the test's folder is writable");
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The addresses of all nodes, as `--seeds` has them.
+    pub(crate) fn seeds(&self) -> String {
+        let all = (0..self.nodes.len()).map(|node| self.block.node(node).to_string());
+        all.collect::<Vec<_>>().join(",")
+    }
+
+    /// Starts a node.
+    pub(crate) fn run(&mut self, node: usize) {
+        let (name, host) = (format!("n{}", node + 1), self.block.node(node).to_string());
+        let seeds = self.seeds();
+        let args = [
+            "node",
+            "--id",
+            &name,
+            "--host",
+            &host,
+            "--data-dir",
+            "data",
+            "--seeds",
+            &seeds,
+            "--origin",
+            "memory:rows.jsonl",
+        ];
+        let start = Start {
+            name: &name,
+            dir: self.folder(),
+            env: &[],
+        };
+        let process = start.gcache(&args);
+        self.nodes[node] = Some(process);
+    }
+
+    /// Starts one more frontend.
+    pub(crate) fn front(&mut self) {
+        let number = self.frontends.len();
+        let (name, host) = (
+            format!("f{}", number + 1),
+            self.block.frontend(number).to_string(),
+        );
+        let start = Start {
+            name: &name,
+            dir: self.folder(),
+            env: &[],
+        };
+        let process = start.gcache(&["frontend", "--host", &host, "--seeds", &self.seeds()]);
+        self.frontends.push(process);
+    }
+
+    pub(crate) fn kill(&mut self, node: usize) {
+        let mut process = self.nodes[node].take().expect("the test started it");
+        process.kill();
+    }
+
+    pub(crate) fn http(&self, frontend: usize) -> SocketAddr {
+        (self.block.frontend(frontend), HTTP).into()
+    }
+
+    /// Asks a frontend for a key.
+    pub(crate) async fn get(&self, frontend: usize, path: &str) -> Answer {
+        get(self.http(frontend), path).await
+    }
+
+    /// What a frontend's readiness says.
+    pub(crate) async fn readiness(&self, frontend: usize) -> Result<Answer, String> {
+        let admin = (self.block.frontend(frontend), ADMIN).into();
+        let answer = try_ask(admin, "GET", "/readyz?verbose").await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn ready(&self, frontend: usize) {
+        until(&format!("frontend {frontend} is ready"), async || {
+            let answer = self.readiness(frontend).await?;
+            if answer.status == 200 {
+                Ok(())
+            } else {
+                Err(answer.text())
+            }
+        })
+        .await;
+    }
+
+    /// Runs an operator's command against all seeds.
+    pub(crate) async fn operate(&self, args: &[&str]) -> Ended {
+        let seeds = self.seeds();
+        let start = Start {
+            name: "command",
+            dir: self.folder(),
+            env: &[("GCACHE_SEEDS", &seeds)],
+        };
+        start.gcache(args).ended().await
+    }
+
+    /// Runs an operator's command that must succeed; what it prints as JSON.
+    pub(crate) async fn json(&self, args: &[&str]) -> Value {
+        let ended = self.operate(&[args, &["--json"]].concat()).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).expect("it is JSON")
+    }
+
+    /// Waits until `nodes` members are up and own everything, and enough of them vote.
+    pub(crate) async fn complete(&self, nodes: usize) -> Value {
+        until(&format!("{nodes} members are complete"), async || {
+            let ended = self.operate(&["cluster", "status", "--json"]).await;
+            let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let owns = |member: &Value| member["partitions"].as_u64() > Some(0);
+            let is_complete = members.len() == nodes
+                && members
+                    .iter()
+                    .all(|member| member["status"] == "up" && owns(member))
+                && members
+                    .iter()
+                    .filter(|member| member["role"] != "learner")
+                    .count()
+                    >= nodes.min(3)
+                && status["quorum"] == true;
+            if is_complete {
+                Ok(status)
+            } else {
+                Err(format!("{}{}", ended.stdout, ended.stderr))
+            }
+        })
+        .await
+    }
+
+    /// The index of the node that leads.
+    pub(crate) async fn leader(&self) -> usize {
+        let status = self.json(&["cluster", "status"]).await;
+        let leader = status["leader"]
+            .as_str()
+            .expect("somebody leads")
+            .to_owned();
+        let number: usize = leader[1..].parse().expect("nodes are numbered");
+        number - 1
+    }
+}

@@ -1,0 +1,232 @@
+//! Clusters that find themselves by seeds, whose groups come from the log.
+
+use serde_json::json;
+
+use crate::harness::grown::Grown;
+use crate::harness::setup::group;
+use crate::harness::wait::until;
+
+fn scores(rules: &str) -> String {
+    group("scores", rules)
+}
+
+/// Waits until a frontend serves this.
+async fn served(grown: &Grown, frontend: usize, path: &str, status: u16) {
+    until(&format!("{path} is {status}"), async || {
+        let answer = grown.get(frontend, path).await;
+        if answer.status == status {
+            Ok(())
+        } else {
+            Err(answer)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_come_from_the_log_and_are_served() {
+    let grown = Grown::start(3, 2).await;
+    let answer = grown.get(0, "/v1/scores/Tom").await;
+    answer.assert_problem(404, "no-such-group", &["scores"]);
+    grown.write("groups.toml", &scores("ttl = '60s'"));
+
+    let planned = grown.json(&["group", "plan", "groups.toml"]).await;
+    let new = json!([{ "group": "scores", "change": "new" }]);
+    assert_eq!(
+        (&planned["groups"], &planned["is_applied"]),
+        (&new, &json!(false))
+    );
+    let applied = grown
+        .json(&["group", "apply", "groups.toml", "--note", "first"])
+        .await;
+    assert_eq!(
+        (&applied["groups"], &applied["revision"]),
+        (&new, &json!(1))
+    );
+    for frontend in [0, 1] {
+        served(&grown, frontend, "/v1/scores/Tom", 200).await;
+    }
+    grown.get(1, "/v1/scores/Tom").await.assert_value("630");
+
+    let again = grown.json(&["group", "apply", "groups.toml"]).await;
+    assert_eq!(
+        (&again["is_applied"], &again["revision"]),
+        (&json!(false), &json!(1))
+    );
+    grown.write("groups.toml", &scores("ttl = '30s'"));
+    let fresher = grown.json(&["group", "apply", "groups.toml"]).await;
+    assert_eq!(fresher["groups"][0]["change"], "freshness");
+    grown.write("other.toml", &group("teams", "ttl = '60s'"));
+    let kept = grown.json(&["group", "apply", "other.toml"]).await;
+    assert_eq!(
+        kept["groups"][1],
+        json!({ "group": "scores", "change": "kept" })
+    );
+    let listed = grown.json(&["group", "list"]).await;
+    assert_eq!(listed["groups"][0]["ttl_ms"], 30_000);
+    assert_eq!(listed["groups"][0]["generation"], 1);
+    assert_eq!(listed["groups"][1]["id"], 2);
+
+    let pruned = grown
+        .json(&["group", "apply", "other.toml", "--prune"])
+        .await;
+    assert_eq!(pruned["groups"][1]["change"], "removed");
+    served(&grown, 0, "/v1/scores/Tom", 404).await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_reset_is_loaded_again() {
+    let grown = Grown::start(3, 1).await;
+    grown.write("groups.toml", &scores("ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    served(&grown, 0, "/v1/scores/Tom", 200).await;
+    let hit = grown.get(0, "/v1/scores/Tom").await;
+    assert!(
+        hit.header("cache-status")
+            .unwrap_or_default()
+            .contains("hit"),
+        "{hit:?}"
+    );
+    let ended = grown.operate(&["group", "reset", "scores"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    until("the value is loaded again", async || {
+        let answer = grown.get(0, "/v1/scores/Tom").await;
+        if answer
+            .header("cache-status")
+            .unwrap_or_default()
+            .contains("fwd=miss")
+        {
+            Ok(())
+        } else {
+            Err(answer)
+        }
+    })
+    .await;
+    assert_eq!(
+        grown.json(&["group", "list"]).await["groups"][0]["generation"],
+        2
+    );
+    let ended = grown.operate(&["group", "reset", "nobody"]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("nobody"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_frontend_is_not_ready_before_it_holds_a_topology() {
+    let mut grown = Grown::new(3);
+    grown.front();
+    until("the frontend says what it lacks", async || {
+        let answer = grown.readiness(0).await?;
+        if answer.status == 503 && answer.text().contains("topology: none yet") {
+            Ok(())
+        } else {
+            Err(answer.text())
+        }
+    })
+    .await;
+    for node in [2, 0, 1] {
+        grown.run(node);
+    }
+    grown.complete(3).await;
+    grown.ready(0).await;
+}
+
+#[tokio::test]
+async fn a_lost_leader_stops_no_read_and_writes_go_on_under_another() {
+    let mut grown = Grown::start(3, 1).await;
+    grown.write("groups.toml", &scores("ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    served(&grown, 0, "/v1/scores/Tom", 200).await;
+    let leader = grown.leader().await;
+    grown.kill(leader);
+    let mut keys = 0..;
+    let mut read = async || {
+        let key = keys.next().unwrap_or_default();
+        let answer = grown.get(0, &format!("/v1/scores/key-{key}")).await;
+        assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+    };
+    for _ in 0..50 {
+        read().await;
+    }
+    grown.write("other.toml", &group("teams", "ttl = '60s'"));
+    let applied = grown.json(&["group", "apply", "other.toml"]).await;
+    assert_eq!(applied["is_applied"], true);
+    for _ in 0..50 {
+        read().await;
+    }
+    let status = grown.json(&["cluster", "status"]).await;
+    assert_eq!(status["quorum"], true);
+    assert_ne!(status["leader"], json!(format!("n{}", leader + 1)));
+    served(&grown, 0, "/v1/teams/Tom", 200).await;
+}
+
+#[tokio::test]
+async fn without_a_quorum_nothing_is_written_and_everything_is_read() {
+    let mut grown = Grown::start(3, 1).await;
+    grown.write("groups.toml", &scores("ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    served(&grown, 0, "/v1/scores/Tom", 200).await;
+    for node in [0, 1] {
+        grown.kill(node);
+    }
+    grown.write("other.toml", &group("teams", "ttl = '60s'"));
+    let ended = grown.operate(&["group", "apply", "other.toml"]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no quorum"), "{}", ended.stderr);
+    let status = grown.operate(&["cluster", "status", "--json"]).await;
+    assert!(status.stdout.contains("\"quorum\": false"), "{status:?}");
+    for key in ["Tom", "Ada", "nobody"] {
+        let answer = grown.get(0, &format!("/v1/scores/{key}")).await;
+        assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+    }
+    // Who starts now begins with the newest that any node shows.
+    grown.front();
+    grown.ready(1).await;
+    grown.get(1, "/v1/scores/Tom").await.assert_value("630");
+    for node in [0, 1] {
+        grown.run(node);
+    }
+    grown.complete(3).await;
+    let applied = grown.json(&["group", "apply", "other.toml"]).await;
+    assert_eq!(applied["revision"], 2);
+}
+
+#[tokio::test]
+async fn an_operators_mistakes_are_told_and_change_nothing() {
+    let grown = Grown::start(1, 0).await;
+    grown.write(
+        "wrong.toml",
+        "[groups.Scores]\ntable = 'a b'\n[groups.x]\nttl = 1\n",
+    );
+    let ended = grown.operate(&["group", "apply", "wrong.toml"]).await;
+    assert_eq!(ended.code, Some(2));
+    for words in ["Scores", "a b", "groups.x.ttl"] {
+        assert!(ended.stderr.contains(words), "{words} in {}", ended.stderr);
+    }
+    assert_eq!(grown.json(&["group", "list"]).await["groups"], json!([]));
+    for (args, words) in [
+        (&["group", "list", "--seeds", "a b"][..], "expected HOST"),
+        (
+            &["node", "--seeds", "127.0.0.1", "--members", "m"],
+            "need no list",
+        ),
+        (&["node", "--seeds", "127.0.0.1"], "--data-dir"),
+        (
+            &["frontend", "--seeds", "127.0.0.1", "--groups", "g"],
+            "gcache group apply",
+        ),
+    ] {
+        let ended = grown.operate(args).await;
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(words), "{words} in {}", ended.stderr);
+    }
+    let ended = grown
+        .operate(&["group", "list", "--seeds", "127.255.255.254"])
+        .await;
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("127.255.255.254:8001"),
+        "{}",
+        ended.stderr
+    );
+}
