@@ -45,6 +45,10 @@ bench *ARGS:
 bench-rivals *ARGS:
     cargo bench --bench rivals -- "$@"
 
+# Measure the commits and the idle load of three real nodes on this machine's disk
+bench-control *ARGS:
+    cargo bench --bench control -- "$@"
+
 # Format the code
 fmt:
     cargo fmt --all
@@ -56,8 +60,8 @@ fmt-check:
 # Check the code and the scripts for what a reviewer should not have to say
 lint:
     cargo clippy --locked --all-targets --features simulation -- -D warnings
-    @# Not among all targets: it is only run when named.
-    cargo clippy --locked --bench rivals -- -D warnings
+    @# Not among all targets: they are only run when named.
+    cargo clippy --locked --bench rivals --bench control -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error
