@@ -161,6 +161,26 @@ async fn a_lost_leader_stops_no_read_and_writes_go_on_under_another() {
 }
 
 #[tokio::test]
+async fn a_leader_that_is_stopped_hands_over() {
+    let mut grown = Grown::start(3, 0).await;
+    let leader = grown.leader().await;
+    let process = grown.nodes[leader].take().expect("it runs");
+    process.signal(nix::sys::signal::Signal::SIGTERM);
+    let ended = process.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("leadership handed over"),
+        "{}",
+        ended.stderr
+    );
+    let status = grown.json(&["cluster", "status"]).await;
+    assert_eq!(status["quorum"], true);
+    assert_ne!(status["leader"], json!(format!("n{}", leader + 1)));
+    grown.run(leader);
+    grown.complete(3).await;
+}
+
+#[tokio::test]
 async fn without_a_quorum_nothing_is_written_and_everything_is_read() {
     let mut grown = Grown::start(3, 1).await;
     grown.write("groups.toml", &scores("ttl = '60s'"));

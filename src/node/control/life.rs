@@ -12,7 +12,7 @@ use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
 use super::carrier::{Carrier, follow, listings, reporter, show};
-use super::membership::look_after;
+use super::membership::{hand_over, look_after};
 use super::{Running, Shared};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::metrics::Registry;
@@ -50,6 +50,8 @@ pub(super) struct Life {
     pub(super) settings: Settings,
     pub(super) registry: Registry,
     pub(super) shutdown: Shutdown,
+    /// Ends after the Raft thread: it has something to say to the end.
+    pub(super) network: Shutdown,
 }
 
 /// Why a node takes no part any more.
@@ -93,7 +95,10 @@ impl Life {
         let mut end = raft.end();
         tokio::select! {
             () = self.shutdown.begun() => {
+                // Others need not find out that nobody leads; then the log is closed and its lock free.
+                hand_over(node, &raft).await;
                 raft.stop(STOP_PATIENCE).await;
+                self.network.finish(STOP_PATIENCE).await;
                 Ok(())
             }
             ended = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
@@ -289,7 +294,7 @@ impl Life {
                 false => Err(Full),
             }),
             report: reporter(raft.inbox()),
-            shutdown: self.shutdown.clone(),
+            shutdown: self.network.clone(),
         };
         let transport = Transport::start(parts, &self.registry);
         transport.set_addresses(listings(&raft.state().borrow()));

@@ -110,6 +110,7 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         settings,
         registry: registry.clone(),
         shutdown: shutdown.clone(),
+        network: Shutdown::new(),
     };
     shutdown.spawn(life.live(listener));
     Service::new(shared)
