@@ -86,8 +86,16 @@ impl Fault {
 }
 
 /// How often each kind of fault happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen([u64; Fault::ALL.len()]);
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(Fault::ALL.iter().zip(self.0))
+            .finish()
+    }
+}
 
 impl Seen {
     /// It happened.
