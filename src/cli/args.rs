@@ -70,7 +70,7 @@ pub(super) struct Common {
 /// Flags that name the cluster.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Cluster {
-    /// Where nodes may be found: HOST[:PORT],… of a few of them
+    /// Where nodes may be found: the addresses of a few of them
     #[arg(long, value_name = "HOST[:PORT],…")]
     seeds: Option<String>,
     /// The file that lists the cluster's nodes
