@@ -3,6 +3,8 @@
 //! Opened by the node before its Raft thread starts, and written by that thread alone. A synced batch is
 //! one append to the write-ahead log and one fdatasync. Nothing here repairs anything.
 
+mod tail;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -156,6 +158,14 @@ impl RocksDisk {
     /// # Errors
     /// [`RocksError`], of which [`RocksError::Held`] may pass.
     pub fn open_now(path: &Path) -> Result<Self, RocksError> {
+        let damage = tail::damage(path).map_err(|error| RocksError::Failed {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        if let Some(reason) = damage {
+            let path = path.to_owned();
+            return Err(RocksError::Corrupt { path, reason });
+        }
         let columns =
             Column::ALL.map(|column| ColumnFamilyDescriptor::new(name(column), column_options()));
         let db = DB::open_cf_descriptors(&database_options(), path, columns)

@@ -110,6 +110,30 @@ fn a_flipped_bit_in_the_last_record_is_refused() {
     assert!(matches!(refused, RocksError::Corrupt { .. }), "{refused}");
 }
 
+/// RocksDB alone takes a length that is too large for the mark of a crash, and forgets what follows.
+#[test]
+fn a_flipped_bit_in_the_length_of_a_record_hides_nothing_that_follows() {
+    let root = written(10);
+    let wal = newest(&root, ".log");
+    let sound = fs::read(&wal).unwrap();
+    let (mut at, mut records) = (0, 0);
+    let length = |at: usize| 7 + usize::from(u16::from_le_bytes([sound[at + 4], sound[at + 5]]));
+    while at + length(at) < sound.len() {
+        for bit in 0..16 {
+            change(&wal, |wal| wal[at + 4 + bit / 8] ^= 1 << (bit % 8));
+            let opened = RocksDisk::open_now(root.path());
+            let is_refused = matches!(opened, Err(RocksError::Corrupt { .. }));
+            assert!(is_refused, "bit {bit} of record {records}");
+            fs::write(&wal, &sound).unwrap();
+        }
+        at += length(at);
+        records += 1;
+    }
+    assert!(records >= 9, "{records}");
+    let disk = RocksDisk::open_now(root.path()).unwrap();
+    assert_eq!(disk.rows(Column::Meta).unwrap().len(), 10);
+}
+
 #[test]
 fn a_lock_is_told_from_other_errors() {
     for (told, expected) in [
