@@ -97,6 +97,36 @@ fn a_leader_neither_removes_nor_demotes_itself() {
 }
 
 #[test]
+fn a_voter_that_is_elected_to_commit_its_own_removal_steps_down() {
+    let mut cluster = Cluster::of_three();
+    change(&mut cluster, 1, &[(3, Removed)]);
+    // Only the one that is to go hears of it; then the leader is gone.
+    cluster.queue.retain(|sent| sent.to == NodeId(3));
+    cluster.deliver();
+    cluster.queue.clear();
+    cluster.cut.push(NodeId(1));
+    let term = cluster.driver(1).term();
+    let is_there = |cluster: &Cluster| cluster.driver(2).state().quorum().contains(NodeId(3));
+    for _ in 0..200 {
+        cluster.tick_all();
+        if !is_there(&cluster) {
+            break;
+        }
+    }
+    assert!(!is_there(&cluster) && cluster.driver(2).term() > term);
+    assert!(!cluster.driver(3).role().is_leader);
+    cluster.cut.clear();
+    let leader = cluster.tick_until_other_leader(term);
+    assert_ne!(leader, 3);
+    let request = cluster.propose(leader);
+    cluster.settle();
+    assert!(matches!(
+        cluster.outcomes[&request],
+        Outcome::Applied { .. }
+    ));
+}
+
+#[test]
 fn the_quorum_is_not_given_to_the_silent() {
     let mut cluster = Cluster::of_three();
     cluster.cut.push(NodeId(3));
