@@ -103,8 +103,15 @@ fn check_kind(message: &Message) -> Result<(), MessageRefusal> {
         MessageType::MsgAppend => check_entries(message),
         MessageType::MsgSnapshot => {
             let snapshot = message.get_snapshot();
+            if snapshot.get_metadata().term > message.term {
+                return Err(MessageRefusal::Malformed);
+            }
             let read = snapshot::read(snapshot.get_metadata(), snapshot.get_data());
             read.map(|_| ()).map_err(|_| MessageRefusal::Malformed)
+        }
+        // Nobody of ours asks for a snapshot of some index.
+        MessageType::MsgAppendResponse if message.request_snapshot != 0 => {
+            Err(MessageRefusal::Malformed)
         }
         MessageType::MsgAppendResponse
         | MessageType::MsgRequestVote

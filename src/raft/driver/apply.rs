@@ -8,7 +8,7 @@ use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
 use super::mistake::Mistake;
 use super::{CHECKPOINT_EVERY, Driver, Fatal, Sink};
 use crate::raft::disk::Disk;
-use crate::raft::event::{Effect, Outcome};
+use crate::raft::event::{Effect, Outcome, RequestId};
 use crate::raft::quorum::{conf_state, quorum, quorum_change};
 use crate::raft::snapshot;
 use crate::topology::Refusal;
@@ -26,6 +26,7 @@ impl<D: Disk> Driver<D> {
         if self.makes(Mistake::SnapshotAtCommit) {
             self.offer_snapshot();
         }
+        let mut outcomes = Vec::new();
         for entry in &entries {
             if entry.index != self.applied + 1 {
                 let told = format!("entry {} came after {}", entry.index, self.applied);
@@ -34,7 +35,7 @@ impl<D: Disk> Driver<D> {
             let result = self.apply_one(entry)?;
             self.applied = entry.index;
             self.applied_term = entry.term;
-            self.resolve(entry, result, effects);
+            outcomes.extend(self.resolve(entry, result));
             if entry.index.is_multiple_of(CHECKPOINT_EVERY) {
                 self.checkpoints.insert(entry.index, self.state.hash());
                 if self.checkpoints.len() > CHECKPOINTS_KEPT {
@@ -46,6 +47,10 @@ impl<D: Disk> Driver<D> {
             self.offer_snapshot();
         }
         effects(Effect::Applied(self.state.clone()));
+        // After the state that holds them: whoever hears of the one looks into the other.
+        for (request, outcome) in outcomes {
+            effects(Effect::Resolved(request, outcome));
+        }
         Ok(())
     }
 
@@ -106,16 +111,13 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Tells whoever proposed this entry, or another one in its place.
+    /// What whoever proposed this entry is told, or another one in its place.
     fn resolve(
         &mut self,
         entry: &Entry,
         result: Option<Result<Change, Refusal>>,
-        effects: Sink<'_>,
-    ) {
-        let Some((term, request)) = self.requests.take_proposal(entry.index) else {
-            return;
-        };
+    ) -> Option<(RequestId, Outcome)> {
+        let (term, request) = self.requests.take_proposal(entry.index)?;
         let outcome = match result {
             // The index is taken by another leader's entry: ours can never be committed.
             _ if term != entry.term => Outcome::NotLeader(self.leader()),
@@ -126,7 +128,7 @@ impl<D: Disk> Driver<D> {
             // `raft` puts an empty entry in the place of a change of the quorum that came too early.
             None => Outcome::Refused("another change of the quorum was under way"),
         };
-        effects(Effect::Resolved(request, outcome));
+        Some((request, outcome))
     }
 
     /// Answers reads whose index was applied.

@@ -15,7 +15,7 @@ mod ready;
 mod requests;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -79,12 +79,12 @@ pub struct Driver<D: Disk> {
     ticks: u64,
     /// When each peer was last heard of, in ticks, and which start of it.
     heard: BTreeMap<NodeId, Heard>,
-    /// Peers that have a snapshot on the way to them.
-    receiving: BTreeSet<NodeId>,
     /// The last hashes of the state, by index.
     checkpoints: BTreeMap<u64, u64>,
     /// A compaction that was asked for.
     is_compaction_due: bool,
+    /// What a message told that ends it.
+    lost: Option<Fatal>,
     /// Why it ended.
     ended: Option<Fatal>,
 }
@@ -164,9 +164,9 @@ impl<D: Disk> Driver<D> {
             role: Role::default(),
             ticks: 0,
             heard: BTreeMap::new(),
-            receiving: BTreeSet::new(),
             checkpoints: BTreeMap::new(),
             is_compaction_due: false,
+            lost: None,
             ended: None,
         };
         driver.election.pin(&mut driver.raw.raft);
@@ -202,6 +202,9 @@ impl<D: Disk> Driver<D> {
     ) -> Result<(), Fatal> {
         for event in events {
             self.handle(event, effects);
+            if let Some(lost) = self.lost.take() {
+                return Err(lost);
+            }
             self.election.pin(&mut self.raw.raft);
         }
         self.ask_quorum(effects);
@@ -232,6 +235,8 @@ impl<D: Disk> Driver<D> {
         self.ticks += 1;
         self.raw.tick();
         self.election.ticked(&self.raw.raft);
+        // Silence is news too, and makes no Ready on a node that does not vote.
+        self.tell_role(effects);
         for request in self.requests.expired_reads(self.ticks) {
             let told = Outcome::Refused("no quorum answered in time");
             effects(Effect::Resolved(request, told));
@@ -250,11 +255,22 @@ impl<D: Disk> Driver<D> {
             Ok(message) => message,
             Err(refusal) => return effects(Effect::Refused(Sender::from(envelope), refusal)),
         };
-        let heard = Heard {
-            tick: self.ticks,
-            incarnation: envelope.incarnation,
-        };
-        self.heard.insert(from, heard);
+        if self.state.member(from).is_some() {
+            let heard = Heard {
+                tick: self.ticks,
+                incarnation: envelope.incarnation,
+            };
+            self.heard.insert(from, heard);
+        }
+        if self.has_lost_its_log(&message) {
+            let told = format!(
+                "{from} says that this node has acknowledged entry {}, and its log ends at {}",
+                message.commit,
+                self.last_index()
+            );
+            self.lost = Some(Fatal::Raft(told));
+            return;
+        }
         if let Some((index, hash)) = envelope.checkpoint
             && self.checkpoints.get(&index).is_some_and(|own| *own != hash)
         {
@@ -264,8 +280,16 @@ impl<D: Disk> Driver<D> {
         let _late = self.raw.step(message);
     }
 
+    /// Whether the leader counts on entries that are not there. It commits on this node what this node
+    /// has acknowledged: so its log was lost, and it must not vote.
+    fn has_lost_its_log(&self, message: &Message) -> bool {
+        message.get_msg_type() == MessageType::MsgHeartbeat
+            && message.term >= self.term()
+            && message.commit > self.last_index()
+    }
+
     fn transfer(&mut self, request: RequestId, to: NodeId, effects: Sink<'_>) {
-        let outcome = if self.role.is_leader || self.leads() {
+        let outcome = if self.leads() {
             if to == self.ident.node {
                 Outcome::Done
             } else if !self.state.quorum().voters.contains(&to) {
@@ -281,7 +305,6 @@ impl<D: Disk> Driver<D> {
     }
 
     fn snapshot_sent(&mut self, peer: NodeId, is_sent: bool) {
-        self.receiving.remove(&peer);
         if self.makes(Mistake::LostSnapshotReport) {
             return;
         }
@@ -304,9 +327,6 @@ impl<D: Disk> Driver<D> {
                 _ => Lane::Heartbeat,
             };
             let to = NodeId(message.to);
-            if lane == Lane::Snapshot {
-                self.receiving.insert(to);
-            }
             let envelope = Envelope {
                 cluster: self.ident.cluster,
                 from: self.ident.node,
@@ -343,9 +363,13 @@ impl<D: Disk> Driver<D> {
         self.raw.raft.state == StateRole::Leader
     }
 
+    /// Who leads, as far as this node has heard lately. `raft` remembers a leader for ever on a node
+    /// that does not vote, since that one never campaigns.
     fn leader(&self) -> Option<NodeId> {
-        let leader = self.raw.raft.leader_id;
-        (leader != raft::INVALID_ID).then_some(NodeId(leader))
+        let raft = &self.raw.raft;
+        let is_silent = !self.leads() && raft.election_elapsed >= 2 * ELECTION_TICKS;
+        let leader = raft.leader_id;
+        (leader != raft::INVALID_ID && !is_silent).then_some(NodeId(leader))
     }
 
     /// Whether this driver was told to make this mistake, to see whether the simulator finds it.

@@ -208,6 +208,9 @@ fn a_snapshot_is_what_its_sender_hashed() {
     let mut wrong = right.clone();
     wrong.mut_metadata().mut_conf_state().voters.push(2);
     assert_eq!(sent(wrong), Some(MessageRefusal::Malformed));
+    let mut wrong = right.clone();
+    wrong.mut_metadata().term = 5;
+    assert_eq!(sent(wrong), Some(MessageRefusal::Malformed));
     let mut wrong = right;
     wrong.mut_metadata().index = 0;
     assert_eq!(sent(wrong), Some(MessageRefusal::Malformed));

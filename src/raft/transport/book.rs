@@ -94,8 +94,13 @@ pub(super) struct Book {
 impl Book {
     /// Takes over what the state says. What was learnt yields to the same address, to the same start
     /// or a later one, and to the state no longer having the node.
+    ///
+    /// An empty state says nothing: what was learnt stays, or a joiner could not answer the leader.
     pub(super) fn replace(&mut self, listings: impl IntoIterator<Item = Listing>) {
         self.known = listings.into_iter().map(|l| (l.node, l)).collect();
+        if self.known.is_empty() {
+            return;
+        }
         let known = &self.known;
         self.learnt.retain(|node, learnt| {
             known.get(node).is_some_and(|known| {
@@ -181,6 +186,16 @@ mod tests {
         );
         book.replace([listing(2, 6, "agreed:7000")]);
         assert_eq!(of(&book, 2).unwrap(), "agreed:7000");
+    }
+
+    #[test]
+    fn what_was_learnt_without_a_state_outlives_an_empty_one() {
+        let mut book = Book::default();
+        assert!(book.learn(listing(1, 3, "leader:7000")));
+        book.replace([]);
+        assert_eq!(of(&book, 1).as_deref(), Some("leader:7000"));
+        book.replace([listing(1, 3, "leader:7000"), listing(2, 1, "own:7000")]);
+        assert_eq!(book.addresses().len(), 2);
     }
 
     #[test]

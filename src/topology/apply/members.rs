@@ -98,9 +98,18 @@ pub(super) fn join(state: &mut State, joiner: &Joiner) -> Result<Change, Refusal
     check(state, joiner)?;
     let holder = holder(state, &joiner.name).map(|record| (record.id, record.clone()));
     if let Some((id, record)) = &holder {
-        // The same join again, whose first answer was lost.
+        // The same join again, whose first answer was lost. Meanwhile it may have moved.
         let status = record.status;
-        if joiner.nonce != 0 && joiner.record(*id, status) == *record {
+        let is_same = joiner.nonce != 0
+            && joiner.nonce == record.nonce
+            && joiner.incarnation == record.incarnation;
+        let again = joiner.record(*id, status);
+        if is_same && again == *record {
+            return Ok(Change::Joined(*id));
+        }
+        if is_same && status == MemberStatus::Joining {
+            *state.record_mut(*id) = again;
+            bump(state);
             return Ok(Change::Joined(*id));
         }
         if status != MemberStatus::Down {

@@ -116,6 +116,23 @@ fn an_entry_of_a_later_version_ends_the_driver() {
 }
 
 #[test]
+fn a_node_whose_log_was_lost_ends_when_the_leader_counts_on_it() {
+    let mut cluster = Cluster::of_three();
+    cluster.tick(1);
+    let heartbeat = cluster.queue.iter().find(|sent| sent.to == NodeId(2));
+    let mut envelope = heartbeat.unwrap().clone();
+    let mut message = Message::decode(&envelope.message[..]).unwrap();
+    assert_eq!(message.get_msg_type(), MessageType::MsgHeartbeat);
+    message.commit = cluster.driver(2).last_index() + 1;
+    envelope.message = message.encode_to_vec().into();
+    let ended = cluster.turn(2, vec![Event::Receive(envelope)]);
+    let Err(Fatal::Raft(told)) = ended else {
+        panic!("{ended:?}");
+    };
+    assert!(told.contains("its log ends at"), "{told}");
+}
+
+#[test]
 fn raft_is_set_up_with_every_limit_and_no_lease_reads() {
     let config = Settings::default().raft_config(NodeId(3), 17);
     config.validate().unwrap();

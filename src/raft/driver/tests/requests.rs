@@ -164,6 +164,21 @@ fn a_leader_without_a_commit_of_its_own_answers_no_read() {
 }
 
 #[test]
+fn a_learner_that_is_cut_off_forgets_who_leads() {
+    let mut cluster = Cluster::of_three();
+    let learner = cluster.join("n4").0;
+    assert_eq!(cluster.driver(learner).role().leader, Some(NodeId(1)));
+    cluster.cut.push(NodeId(learner));
+    for _ in 0..25 {
+        cluster.tick_all();
+    }
+    assert_eq!(cluster.driver(learner).role().leader, None);
+    cluster.cut.clear();
+    cluster.tick_all();
+    assert_eq!(cluster.driver(learner).role().leader, Some(NodeId(1)));
+}
+
+#[test]
 fn requests_are_bounded() {
     let mut cluster = Cluster::of_three();
     cluster.settings.pending_max = 2;

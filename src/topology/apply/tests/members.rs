@@ -117,6 +117,28 @@ fn a_join_that_is_sent_twice_is_one_join() {
 }
 
 #[test]
+fn a_join_that_is_sent_again_from_elsewhere_is_the_same_join() {
+    let mut state = cluster(1);
+    changed(&mut state, &join(joiner(2)));
+    let moved = Joiner {
+        host: "10.0.0.99".into(),
+        weight: 7,
+        ..joiner(2)
+    };
+    assert_eq!(
+        changed(&mut state, &join(moved.clone())),
+        Change::Joined(NodeId(2))
+    );
+    let member = state.member(NodeId(2)).unwrap();
+    assert_eq!((&*member.host, member.weight), ("10.0.0.99", 7));
+    assert_eq!(state.next_node(), NodeId(3));
+    // Once it is in the ring, it says where it is by resuming.
+    changed(&mut state, &status(2, MemberStatus::Up));
+    let again = refused(&mut state, &join(joiner(2)));
+    assert!(matches!(again, Refusal::NameTaken { .. }), "{again:?}");
+}
+
+#[test]
 fn a_silent_member_loses_its_name_and_a_live_one_does_not() {
     let mut state = cluster(3);
     let fresh = Joiner {
