@@ -110,7 +110,7 @@ fn parts(config: &Config, node: Node, seeds: Vec<Target>) -> Result<Option<Parts
             admin_port: config.process.admin_port,
             zone: Zone::new(node.zone),
             weight: node.weight,
-            incarnation: Incarnation(1),
+            incarnation: Incarnation(0),
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 0,

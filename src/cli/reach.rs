@@ -64,7 +64,7 @@ impl Cluster {
 
     /// The state, as new as everything that was acknowledged.
     pub(super) async fn state(&self) -> Result<State, Failure> {
-        self.ask(async |target| {
+        self.ask(false, async |target| {
             let request = WatchRequest {
                 epoch: 0,
                 linearizable: true,
@@ -87,7 +87,7 @@ impl Cluster {
     /// Commits a command.
     pub(super) async fn commit(&self, command: &Command) -> Result<Committed, Failure> {
         let command: Bytes = command.encode();
-        self.ask(async |target| {
+        self.ask(true, async |target| {
             let reply = control::commit(target, command.clone(), PATIENCE).await?;
             Ok(match reply.outcome {
                 Some(Outcome::Committed(committed)) => Said::Done(committed),
@@ -116,8 +116,10 @@ impl Cluster {
     }
 
     /// Asks one node after the other, and whoever they say leads, until it is done or the time is up.
+    /// What changes something is not asked for again once it may have been done.
     async fn ask<T>(
         &self,
+        is_change: bool,
         ask: impl AsyncFn(&Target) -> Result<Said<T>, Unanswered>,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + DEADLINE;
@@ -132,10 +134,14 @@ impl Cluster {
                 };
                 let said = match timeout_at(deadline, ask(&next)).await {
                     Ok(Ok(said)) => said,
+                    Ok(Err(error)) if is_change && error.is_sent => {
+                        Said::Unknown(error.to_string())
+                    }
                     Ok(Err(error)) => {
                         tried.push(error.to_string());
                         continue;
                     }
+                    Err(_) if is_change => Said::Unknown(format!("no answer within {DEADLINE:?}")),
                     Err(_) => break,
                 };
                 match said {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::ids::ClusterId;
-use crate::rpc::control::{Unanswered, watch as open};
+use crate::rpc::control::{Unanswered, from_wire, watch as open};
 use crate::rpc::control_proto::{Topology, WatchRequest};
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
@@ -166,6 +166,9 @@ impl Follower {
         let mut topologies = open(target, request, OPEN_PATIENCE).await?;
         let mut isolated = 0;
         while let Ok(Ok(Some(topology))) = timeout(SILENCE_MAX, topologies.message()).await {
+            if from_wire(&topology.cluster).map(ClusterId) != self.cluster {
+                return self.judge(target).await;
+            }
             isolated = if topology.is_isolated {
                 isolated + 1
             } else {
@@ -176,6 +179,18 @@ impl Follower {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Looks at the topology of a node of another cluster, whose epochs mean nothing here: it may
+    /// supersede this one.
+    async fn judge(&mut self, target: &Target) -> Result<(), Unanswered> {
+        let request = WatchRequest {
+            epoch: 0,
+            linearizable: false,
+        };
+        let topology = first(target, request, OPEN_PATIENCE).await?;
+        self.accept(target, &topology);
         Ok(())
     }
 

@@ -11,8 +11,9 @@ use super::control_proto::{
     WatchRequest,
 };
 
-/// The largest message of the control service: a status of as many members as there may be.
-pub const MAX_CONTROL_BYTES: usize = 1 << 20;
+/// The largest message of the control service: a state whose groups and their history are as large as
+/// they may be, 1.5 MiB, and what else it holds.
+pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 
 /// A node did not answer, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +21,8 @@ pub const MAX_CONTROL_BYTES: usize = 1 << 20;
 pub struct Unanswered {
     target: String,
     told: String,
+    /// Whether the question may have reached it: then what was asked for may have been done.
+    pub is_sent: bool,
 }
 
 impl Unanswered {
@@ -29,6 +32,15 @@ impl Unanswered {
         Self {
             target: target.to_string(),
             told: told.into(),
+            is_sent: true,
+        }
+    }
+
+    /// The same, where nothing was sent.
+    fn unsent(target: &Target, told: impl Into<String>) -> Self {
+        Self {
+            is_sent: false,
+            ..Self::new(target, told)
         }
     }
 }
@@ -99,7 +111,7 @@ fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
     let most = MAX_CONTROL_BYTES - OVERHEAD_BYTES;
     if bytes > most {
         let told = format!("a command of {bytes} bytes is too large, {most} are the most");
-        return Err(Unanswered::new(target, told));
+        return Err(Unanswered::unsent(target, told));
     }
     Ok(())
 }
@@ -112,10 +124,13 @@ async fn within<T>(
     ) -> Result<tonic::Response<T>, tonic::Status>,
 ) -> Result<T, Unanswered> {
     let unanswered = |told: String| Unanswered::new(target, told);
+    let life = Life::default();
+    let connected = connect(target, patience, &life);
+    let channel = tokio::time::timeout(patience, connected)
+        .await
+        .map_err(|_| Unanswered::unsent(target, format!("no connection within {patience:?}")))?
+        .map_err(|error| Unanswered::unsent(target, chain(&error)))?;
     let asked = async {
-        let channel = connect(target, patience, &Life::default())
-            .await
-            .map_err(|error| unanswered(chain(&error)))?;
         let client = ControlClient::new(channel)
             .max_decoding_message_size(MAX_CONTROL_BYTES)
             .max_encoding_message_size(MAX_CONTROL_BYTES);

@@ -86,7 +86,7 @@ async fn whoever_asks_for_what_is_not_his_is_told_why_not() {
         let why = refused(&controlled, cluster, command).await;
         assert!(why.contains(words), "{why:?} for {cluster:?} {command:?}");
     }
-    let oversized = vec![0; 2 << 20];
+    let oversized = vec![0; 5 << 20];
     let why = refused(&controlled, &cluster, &oversized).await;
     assert!(why.contains("too large"), "{why}");
     let after = controlled.settled().await;

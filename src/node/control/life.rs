@@ -88,11 +88,12 @@ impl Life {
             .spawn(show(raft.clone(), Arc::clone(&self.shared)));
         self.shutdown
             .spawn(look_after(node, raft.clone(), self.shutdown.clone()));
+        let mut end = raft.end();
         tokio::select! {
             () = self.announce(running, &transport) => {}
             () = self.shutdown.begun() => {}
+            () = async { drop(end.wait_for(Option::is_some).await) } => {}
         }
-        let mut end = raft.end();
         tokio::select! {
             () = self.shutdown.begun() => {
                 // Others need not find out that nobody leads; then the log is closed and its lock free.
@@ -182,11 +183,21 @@ impl Life {
             if known.is_none() && self.may_found(root, &seeds) {
                 return found(root, &mut disk, own);
             }
-            if known.is_some()
-                && let Some(entered) = self.enter(known, &Command::Join(own.clone())).await?
-            {
-                join(root, &mut disk, &entered)?;
-                return Ok(true);
+            if known.is_some() {
+                let targets = self.others().cloned().collect();
+                match self
+                    .enter(known, &Command::Join(own.clone()), targets)
+                    .await
+                {
+                    Ok(Some(entered)) => {
+                        join(root, &mut disk, &entered)?;
+                        return Ok(true);
+                    }
+                    Ok(None) => {}
+                    // Whatever stands in the way may go away: a seed that is another cluster's by now,
+                    // a member of this name that is not down yet.
+                    Err(why) => self.wait_for(&why),
+                }
             }
             pause().await;
         }
@@ -222,6 +233,24 @@ impl Life {
             .map(|(_, seed)| seed)
     }
 
+    /// The seeds and the members that `state` knows, but for this node.
+    fn everybody(&self, state: &State) -> Vec<Target> {
+        let own = &self.shared.own;
+        let mut targets: Vec<Target> = self.others().cloned().collect();
+        let members = state.members().filter(|member| member.name != own.name);
+        for member in members {
+            let target = Target {
+                host: member.host.to_string(),
+                port: member.grpc_port,
+                from: self.shared.from,
+            };
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
     /// Whether this node may found a cluster: it is a seed, and most seeds share its data directory, so
     /// that of all who might found one the latch lets one.
     fn may_found(&self, root: &Root, seeds: &[Seed]) -> bool {
@@ -229,18 +258,31 @@ impl Life {
         self.shared.own_seed.is_some() && (sharing.count() + 1) * 2 > self.shared.seeds.len()
     }
 
-    /// Asks whoever leads to commit `command`; asks everybody until somebody knows who. None if nobody
-    /// did: then it may be asked again.
+    /// Tells why this node is in no cluster yet: in the log once for each reason, and to who looks.
+    fn wait_for(&self, why: &str) {
+        let mut waits = self.shared.waits.lock();
+        if waits.as_deref() != Some(why) {
+            tracing::warn!(why, "not admitted to the cluster");
+            *waits = Some(why.to_owned());
+        }
+    }
+
+    /// Asks whoever leads to commit `command`; asks all `targets` until somebody knows who. None if
+    /// nobody did: then it may be asked again.
+    ///
+    /// # Errors
+    /// Somebody refused, and nobody did it.
     async fn enter(
         &self,
         cluster: Option<ClusterId>,
         command: &Command,
+        mut targets: Vec<Target>,
     ) -> Result<Option<Entered>, Told> {
+        let mut refused = None;
         let request = EnterRequest {
             cluster: cluster.map_or(Bytes::new(), |cluster| to_wire(cluster.0)),
             command: command.encode(),
         };
-        let mut targets: Vec<Target> = self.others().cloned().collect();
         fastrand::shuffle(&mut targets);
         // Each may send us on to the leader once.
         let mut left = 2 * targets.len();
@@ -257,7 +299,7 @@ impl Life {
             };
             match reply.outcome {
                 Some(Reply::Entered(entered)) => return Ok(Some(entered)),
-                Some(Reply::Refused(why)) => return Err(format!("refused by {target}: {why}")),
+                Some(Reply::Refused(why)) => refused = Some(format!("refused by {target}: {why}")),
                 Some(Reply::Redirect(redirect)) => {
                     targets.extend(Target::parse(&redirect.leader, self.shared.from))
                 }
@@ -265,7 +307,7 @@ impl Life {
                 None => tracing::debug!(%target, "answer not understood"),
             }
         }
-        Ok(None)
+        refused.map_or(Ok(None), Err)
     }
 
     /// Starts the Raft thread and its transport.
@@ -325,27 +367,24 @@ impl Life {
                 self.look_for_peers(running, transport).await;
             }
             let state = running.raft.state().borrow().clone();
-            // Who has joined a moment ago is not in its own state before its first snapshot.
-            let Some(known) = state.member(ident.node) else {
-                pause().await;
-                continue;
-            };
-            if known.incarnation >= ident.incarnation {
+            // Who has joined a moment ago is not in its own state before its first snapshot, and may be
+            // elsewhere by now than it said then.
+            let known = state.member(ident.node);
+            if known.is_some_and(|known| known.incarnation >= ident.incarnation) {
                 return;
             }
+            // The nonce is its directory's, whatever this says.
             let resume = Command::Resume(Resume {
                 id: ident.node,
-                node: Joiner {
-                    nonce: known.nonce,
-                    ..own.clone()
-                },
+                node: own.clone(),
             });
             let is_leader = running.raft.standing().borrow().role.is_leader;
             let told = if is_leader {
                 running.admit(&resume, ident.node).await;
                 Ok(None)
             } else {
-                self.enter(Some(ident.cluster), &resume).await
+                let targets = self.everybody(&state);
+                self.enter(Some(ident.cluster), &resume, targets).await
             };
             if let Err(why) = told {
                 tracing::warn!(why, "start not announced");

@@ -64,6 +64,8 @@ struct Shared {
     root: OnceLock<Root>,
     running: OnceLock<Running>,
     shutdown: Shutdown,
+    /// Why this node is in no cluster yet.
+    waits: Mutex<Option<String>>,
     /// Why there is no control plane here any more.
     ended: Mutex<Option<String>>,
 }
@@ -102,6 +104,7 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         root: OnceLock::new(),
         running: OnceLock::new(),
         shutdown: shutdown.clone(),
+        waits: Mutex::new(None),
         ended: Mutex::new(None),
     });
     let life = life::Life {

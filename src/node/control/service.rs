@@ -66,6 +66,8 @@ impl Service {
                 "member {} of {}, term {}, leader {leader}",
                 running.ident.node, running.ident.cluster, role.term
             )
+        } else if let Some(why) = &*self.shared.waits.lock() {
+            format!("no cluster joined yet: {why}")
         } else {
             "no cluster found yet".into()
         };
@@ -139,6 +141,9 @@ fn node_of(command: &Command) -> Option<NodeId> {
 impl Running {
     /// Commits that a node joined or has started again, if this one leads.
     pub(super) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
+        if self.is_known(command) {
+            return self.entered(node);
+        }
         match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { result, .. } => match result {
                 Ok(Change::Joined(node)) => self.entered(node),
@@ -153,6 +158,16 @@ impl Running {
         }
     }
 
+    /// Whether the state says already that a member has started again: it asks until it sees that.
+    fn is_known(&self, command: &Command) -> bool {
+        let Command::Resume(resume) = command else {
+            return false;
+        };
+        let state = self.raft.state().borrow().clone();
+        let known = state.member(resume.id);
+        known.is_some_and(|member| member.incarnation >= resume.node.incarnation)
+    }
+
     /// Commits an operator's command, if this node leads.
     async fn commit(&self, command: &Command) -> CommitOutcome {
         match self.raft.propose(command, PATIENCE).await {
@@ -164,7 +179,8 @@ impl Running {
                 Err(refusal) => CommitOutcome::Refused(refusal.to_string()),
             },
             Outcome::NotLeader(leader) => CommitOutcome::Redirect(self.redirect(leader)),
-            Outcome::Refused(why) => CommitOutcome::Refused(why.into()),
+            // Nothing was proposed here: another node may do it, or this one in a moment.
+            Outcome::Refused(_) => CommitOutcome::Redirect(redirect(None)),
             Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
                 CommitOutcome::Unknown(format!("not committed within {PATIENCE:?}"))
             }
@@ -258,10 +274,16 @@ impl Watcher {
             WATCH_EVERY
         };
         let newer = tokio::time::timeout(patience, newer).await;
-        let newer = newer
-            .ok()
-            .and_then(Result::ok)
-            .map(|state| Arc::clone(&state));
+        let newer = newer.map(|newer| newer.map(|state| Arc::clone(&state)));
+        let newer = match newer {
+            Ok(Ok(state)) => Some(state),
+            Ok(Err(_)) => {
+                // The Raft thread has ended, and nothing will be newer.
+                tokio::time::sleep(patience).await;
+                None
+            }
+            Err(_) => None,
+        };
         let standing = self.raft.standing();
         let is_isolated =
             standing.borrow().role.leader.is_none() || self.raft.end().borrow().is_some();
