@@ -15,6 +15,9 @@ const LAG_MAX: u64 = 250;
 /// Ticks since a member was last heard of, for it to count as there: a second.
 const SILENT_MAX: u64 = 10;
 
+/// Ticks of silence after which a voter's place is given to another: 30 s. It stays a member.
+const REPLACED_AFTER: u64 = 300;
+
 /// How many voters there are to be. An odd number: one more would tolerate no more failures.
 const VOTERS: usize = 3;
 
@@ -24,6 +27,8 @@ pub(super) struct Facts<'a> {
     pub(super) state: &'a State,
     pub(super) last_index: u64,
     pub(super) progress: &'a [Progress],
+    /// Ticks for which this node has led: who has not been heard of may have been silent for as long.
+    pub(super) led_ticks: u64,
 }
 
 /// One step.
@@ -42,11 +47,12 @@ pub(super) fn decide(facts: &Facts<'_>) -> Option<Step> {
         // The driver leaves it.
         return None;
     }
-    let step = listen(facts)
-        .or_else(|| vote(facts))
-        .map(Step::ChangeQuorum);
-    step.or_else(|| enter_ring(facts).map(Step::Propose))
-        .or_else(|| facts.state.plan_assign().map(Step::Propose))
+    // All that can are in the ring before any of them is chosen to vote.
+    let listen = || listen(facts).map(Step::ChangeQuorum);
+    let enter_ring = || enter_ring(facts).map(Step::Propose);
+    let vote = || vote(facts).map(Step::ChangeQuorum);
+    let assign = || facts.state.plan_assign().map(Step::Propose);
+    listen().or_else(enter_ring).or_else(vote).or_else(assign)
 }
 
 /// Who is a member and hears nothing yet.
@@ -59,20 +65,40 @@ fn listen(facts: &Facts<'_>) -> Option<QuorumChange> {
     Some(change([(deaf.id, QuorumRole::Learner)]))
 }
 
-/// Learners that are to vote.
+/// Learners that are to vote: all that are wanting at once, or one in the place of a silent voter.
 fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
     let quorum = facts.state.quorum();
     let wanted = VOTERS.saturating_sub(quorum.voters.len());
-    let ready: Vec<_> = quorum
-        .learners
-        .iter()
-        .filter(|learner| is_up(facts, **learner) && facts.has_caught_up(**learner))
-        .take(wanted)
-        .collect();
-    if wanted == 0 || ready.len() < wanted {
-        return None;
+    let mut voters: Vec<NodeId> = quorum.voters.iter().copied().collect();
+    if wanted > 0 {
+        let mut changes = Vec::new();
+        for _ in 0..wanted {
+            let next = candidate(facts, &voters)?;
+            voters.push(next);
+            changes.push((next, QuorumRole::Voter));
+        }
+        return Some(change(changes));
     }
-    Some(change(ready.into_iter().map(|id| (*id, QuorumRole::Voter))))
+    let silent = facts.silent_voter()?;
+    voters.retain(|voter| *voter != silent);
+    let next = candidate(facts, &voters)?;
+    Some(change([
+        (next, QuorumRole::Voter),
+        (silent, QuorumRole::Learner),
+    ]))
+}
+
+/// The learner that would spread the voters best: of the zone with the fewest, then the lowest id.
+fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
+    let zone = |id: NodeId| facts.state.member(id).map(|member| &member.zone);
+    let crowd = |id: NodeId| {
+        let own = zone(id);
+        voters.iter().filter(|voter| zone(**voter) == own).count()
+    };
+    let learners = facts.state.quorum().learners.iter().copied();
+    learners
+        .filter(|id| !voters.contains(id) && is_up(facts, *id) && facts.has_caught_up(*id))
+        .min_by_key(|id| (crowd(*id), *id))
 }
 
 /// Who has caught up and owns nothing yet.
@@ -100,6 +126,22 @@ fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChan
 }
 
 impl Facts<'_> {
+    /// A voter that nobody has heard of for too long, unless so few are heard that this node may be the
+    /// one that is cut off.
+    fn silent_voter(&self) -> Option<NodeId> {
+        let voters = &self.state.quorum().voters;
+        let silence = |id: NodeId| {
+            let peer = self.progress.iter().find(|peer| peer.node == id);
+            peer.map_or(u64::MAX, |peer| peer.silent_ticks.unwrap_or(self.led_ticks))
+        };
+        let is_there = |id: &&NodeId| **id == self.me || silence(**id) <= SILENT_MAX;
+        let there = voters.iter().filter(is_there).count();
+        let silent = voters
+            .iter()
+            .filter(|id| **id != self.me && silence(**id) >= REPLACED_AFTER);
+        silent.min().copied().filter(|_| there * 2 > voters.len())
+    }
+
     fn has_caught_up(&self, id: NodeId) -> bool {
         id == self.me
             || self.progress.iter().any(|peer| {
@@ -167,6 +209,7 @@ mod tests {
             state,
             last_index: 100,
             progress,
+            led_ticks: 1_000,
         })
     }
 
@@ -240,6 +283,61 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_voter_gives_its_place_to_a_learner_and_stays_a_member() {
+        let mut four = state(4);
+        steps(&mut four, &caught_up(&[2, 3, 4]));
+        let mut progress = caught_up(&[2, 3, 4]);
+        progress[1].silent_ticks = Some(REPLACED_AFTER - 1);
+        assert_eq!(next(&four, &progress), None);
+        progress[1].silent_ticks = Some(REPLACED_AFTER);
+        let swap = change([
+            (NodeId(4), QuorumRole::Voter),
+            (NodeId(3), QuorumRole::Learner),
+        ]);
+        assert_eq!(next(&four, &progress), Some(Step::ChangeQuorum(swap)));
+        // Not for one that is silent itself, and not where this node may be the one that is cut off.
+        progress[2].silent_ticks = Some(SILENT_MAX + 1);
+        assert_eq!(next(&four, &progress), None);
+        progress[2].silent_ticks = Some(0);
+        progress[0].silent_ticks = Some(REPLACED_AFTER);
+        assert_eq!(next(&four, &progress), None);
+    }
+
+    #[test]
+    fn who_was_never_heard_of_is_silent_since_this_node_leads() {
+        let mut four = state(4);
+        steps(&mut four, &caught_up(&[2, 3, 4]));
+        let mut progress = caught_up(&[2, 3, 4]);
+        progress[1].silent_ticks = None;
+        let led = |led_ticks| {
+            decide(&Facts {
+                me: NodeId(1),
+                state: &four,
+                last_index: 100,
+                progress: &progress,
+                led_ticks,
+            })
+        };
+        assert_eq!(led(REPLACED_AFTER - 1), None);
+        assert!(matches!(led(REPLACED_AFTER), Some(Step::ChangeQuorum(_))));
+    }
+
+    #[test]
+    fn voters_are_spread_over_zones() {
+        let mut state = state(2);
+        for (n, zone) in [(3, "a"), (4, "b"), (5, "b"), (6, "c")] {
+            let joiner = Joiner {
+                zone: Zone::new(zone),
+                ..joiner(&format!("n{n}"))
+            };
+            state.apply(&Command::Join(joiner)).unwrap();
+        }
+        steps(&mut state, &caught_up(&[2, 3, 4, 5, 6]));
+        let voters: Vec<u64> = state.quorum().voters.iter().map(|id| id.0).collect();
+        assert_eq!(voters, [1, 4, 6]);
+    }
+
+    #[test]
     fn nobody_is_trusted_who_lags_is_silent_or_gets_snapshots() {
         let mut three = state(3);
         let mut progress = caught_up(&[2, 3]);
@@ -256,6 +354,7 @@ mod tests {
             state: &three,
             last_index: LAG_MAX + 1,
             progress: &progress,
+            led_ticks: 1_000,
         });
         assert_eq!(far, None);
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::decide::{Facts, Step, decide};
+use crate::clock::as_millis;
 use crate::ids::NodeId;
 use crate::raft::event::Outcome;
-use crate::raft::thread::Handle;
+use crate::raft::thread::{Handle, TICK};
 use crate::shutdown::Shutdown;
 
 /// How often a leader looks.
@@ -49,6 +52,7 @@ pub(super) async fn hand_over(me: NodeId, raft: &Handle) {
 
 /// Looks after the members for as long as this node leads, whenever it does.
 pub(super) async fn look_after(me: NodeId, raft: Handle, shutdown: Shutdown) {
+    let mut led_since = None;
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -58,7 +62,12 @@ pub(super) async fn look_after(me: NodeId, raft: Handle, shutdown: Shutdown) {
         }
         let standing = raft.standing().borrow().clone();
         // Until its own term has begun to be applied, a leader does not know what is committed.
-        if !standing.role.is_leader || standing.applied < standing.commit {
+        if !standing.role.is_leader {
+            led_since = None;
+            continue;
+        }
+        let since = *led_since.get_or_insert_with(Instant::now);
+        if standing.applied < standing.commit {
             continue;
         }
         let state = raft.state().borrow().clone();
@@ -67,6 +76,7 @@ pub(super) async fn look_after(me: NodeId, raft: Handle, shutdown: Shutdown) {
             state: &state,
             last_index: standing.commit,
             progress: &standing.progress,
+            led_ticks: as_millis(since.elapsed()) / as_millis(TICK),
         };
         let Some(step) = decide(&facts) else {
             continue;
