@@ -1,7 +1,7 @@
 //! Outgoing gRPC connections, with every limit set.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,10 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::net::open;
 
 /// A stream's share of unread bytes. A pipeline is one stream, so it gets nearly all of them.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -93,36 +95,11 @@ pub(super) async fn connect(
     let connector = tower::service_fn(move |_: Uri| {
         let (target, life) = (target.clone(), life.clone());
         async move {
-            let stream = open(&target).await?;
+            let stream = open(&target.host, target.port, target.from).await?;
             Ok::<_, io::Error>(TokioIo::new(Watched { stream, life }))
         }
     });
     endpoint.connect_with_connector(connector).await
-}
-
-/// A TCP connection to the first of the target's addresses that can be had.
-async fn open(target: &Target) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in lookup_host((target.host.as_str(), target.port)).await? {
-        match open_one(address, target.from).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-async fn open_one(address: SocketAddr, from: IpAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if !from.is_unspecified() && from.is_ipv4() == address.is_ipv4() {
-        socket.bind((from, 0).into())?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// A connection that tells of its life.
@@ -186,8 +163,8 @@ mod tests {
     #[tokio::test]
     async fn every_received_byte_shows_life_once() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (target, from) = (listener.local_addr().unwrap(), [127, 0, 0, 1].into());
-        let (stream, peer) = tokio::join!(open_one(target, from), listener.accept());
+        let (port, from) = (listener.local_addr().unwrap().port(), [127, 0, 0, 1].into());
+        let (stream, peer) = tokio::join!(open("127.0.0.1", port, from), listener.accept());
         let (stream, mut peer) = (stream.unwrap(), peer.unwrap().0);
         let life = Life::default();
         let mut watched = Watched {

@@ -10,6 +10,7 @@ use super::control_proto::{
     CommitReply, CommitRequest, EnterReply, EnterRequest, StatusReply, StatusRequest, Topology,
     WatchRequest,
 };
+use crate::net::chain;
 
 /// The largest message of the control service: a state whose groups and their history are as large as
 /// they may be, 1.5 MiB, and what else it holds.
@@ -141,17 +142,6 @@ async fn within<T>(
     Ok(answer
         .map_err(|_| unanswered(format!("no answer within {patience:?}")))??
         .into_inner())
-}
-
-/// An error with what caused it: tonic's own words say little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told = error.to_string();
-        cause = error.source();
-    }
-    told
 }
 
 /// The 16 bytes of an id on the wire.

@@ -1,17 +1,16 @@
 //! Outgoing connections of the Raft port, with every limit set.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tonic::transport::{Channel, Endpoint};
 
 use super::book::Address;
 use super::proto::raft_client::RaftClient;
 use super::{MAX_NACK_BYTES, MAX_WIRE_BYTES};
+use crate::net::{chain, open};
 
 /// Unread bytes of a stream, on either side.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -43,7 +42,10 @@ pub(super) async fn connect(
     let target = address.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let target = target.clone();
-        async move { open(&target, from).await.map(TokioIo::new) }
+        async move {
+            let stream = open(&target.host, target.port, from).await;
+            stream.map(TokioIo::new)
+        }
     });
     let channel = endpoint
         .connect_with_connector(connector)
@@ -52,40 +54,4 @@ pub(super) async fn connect(
     Ok(RaftClient::new(channel)
         .max_encoding_message_size(MAX_WIRE_BYTES)
         .max_decoding_message_size(MAX_NACK_BYTES))
-}
-
-/// A TCP connection to the first of the host's addresses that can be had.
-async fn open(target: &Address, from: IpAddr) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in lookup_host((target.host.as_str(), target.port)).await? {
-        match open_one(address, from).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-async fn open_one(address: SocketAddr, from: IpAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if !from.is_unspecified() && from.is_ipv4() == address.is_ipv4() {
-        socket.bind((from, 0).into())?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// An error and what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

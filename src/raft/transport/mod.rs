@@ -24,9 +24,8 @@
 //!
 //! **Bounds.** Messages: [`max_bytes`] by lane, checked on both sides. Queues: above. Time: above, and
 //! `SNAPSHOT_DEADLINE`. Incoming: connections, streams on each, snapshots at once and unread bytes,
-//! all in `server` and `accept`. What Raft does not take at once is dropped and counted.
+//! all in `server`. What Raft does not take at once is dropped and counted.
 
-mod accept;
 pub mod book;
 mod connect;
 mod lane;

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::accept::incoming;
 use super::book::{Address, Listing};
 use super::connect::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES,
@@ -30,9 +29,13 @@ use super::{
     Full, Inbox, MAX_NACK_BYTES, MAX_SNAPSHOT_BYTES, MAX_WIRE_BYTES, SNAPSHOT_DEADLINE, Shared,
     max_bytes, proto,
 };
+use crate::net::incoming;
 use crate::raft::envelope::{Envelope, Lane, Sender};
 use crate::shutdown::Shutdown;
 
+/// Open connections; further ones wait in the kernel's backlog. A peer needs two, and a third while
+/// it sends a snapshot.
+const MAX_CONNECTIONS: usize = 512;
 /// Streams open at once on one connection. A peer needs one.
 const MAX_STREAMS: u32 = 4;
 const MAX_LOCAL_RESETS: usize = 1024;
@@ -122,7 +125,9 @@ pub(super) async fn serve(
                 .max_decoding_message_size(MAX_WIRE_BYTES)
                 .max_encoding_message_size(MAX_NACK_BYTES),
         )
-        .serve_with_incoming_shutdown(incoming(listener), async move { stopping.begun().await });
+        .serve_with_incoming_shutdown(incoming(listener, MAX_CONNECTIONS), async move {
+            stopping.begun().await
+        });
     let patience = async {
         shutdown.begun().await;
         tokio::time::sleep(STOP_PATIENCE).await;

@@ -102,7 +102,7 @@ async fn a_full_append_queue_does_not_delay_heartbeats() {
     let service = RaftServer::new(Stalling { heartbeats, unread });
     let serving = tonic::transport::Server::builder()
         .add_service(service)
-        .serve_with_incoming(accept::incoming(listener));
+        .serve_with_incoming(crate::net::incoming(listener, 4));
     let server = tokio::spawn(serving);
 
     let mut one = Node::start(1);

@@ -1,4 +1,4 @@
-//! Incoming connections of the Raft port: a bounded number, each of which must begin to speak.
+//! Incoming connections of a gRPC port: a bounded number, each of which must begin to speak.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,9 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Open connections; further ones wait in the kernel's backlog. A peer needs two, and a third while
-/// it sends a snapshot.
-const MAX_CONNECTIONS: usize = 512;
 /// HTTP/2's preface and the header of the first frame, with which every client begins.
 const FIRST_BYTES: usize = 24 + 9;
 /// How long a client may take for them.
@@ -23,11 +20,13 @@ const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long accepting pauses after it failed, as it does when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The connections that come to `listener`.
-pub(super) fn incoming(
+/// The connections that come to `listener`, at most `max` at once: further ones wait in the kernel's
+/// backlog. One that stays silent is closed.
+pub fn incoming(
     listener: TcpListener,
+    max: usize,
 ) -> impl Stream<Item = std::io::Result<Accepted>> + Send {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(max));
     unfold((listener, slots), |(listener, slots)| async move {
         let slot = Arc::clone(&slots)
             .acquire_owned()
@@ -38,7 +37,7 @@ pub(super) fn incoming(
                 .set_nodelay(true)
                 .map(|()| Accepted::new(stream, slot)),
             Err(error) => {
-                tracing::warn!(%error, "raft connection not accepted");
+                tracing::warn!(%error, "connection not accepted");
                 sleep(ACCEPT_PAUSE).await;
                 Err(error)
             }
@@ -48,12 +47,18 @@ pub(super) fn incoming(
 }
 
 /// A connection that holds its place among the others, and loses it if it stays silent.
-pub(super) struct Accepted {
+pub struct Accepted {
     stream: TcpStream,
     _slot: OwnedSemaphorePermit,
     /// Runs until HTTP/2 has begun: before it, nothing keeps the connection alive or gives it up.
     silence: Option<Pin<Box<Sleep>>>,
     received: usize,
+}
+
+impl std::fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Accepted").field(&self.stream).finish()
+    }
 }
 
 impl Accepted {

@@ -1,10 +1,17 @@
-//! Listening sockets: bound early, by the caller of a role, with an error that names the address.
+//! Sockets: listeners are bound early, by the caller of a role, with an error that names the address;
+//! incoming connections are bounded, outgoing ones leave from the process's own address.
+
+mod accept;
+mod connect;
 
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+
+pub use accept::{Accepted, incoming};
+pub use connect::{chain, open};
 
 /// Connections the kernel holds for a listener that accepts too slowly, unless a role says otherwise.
 /// The kernel cuts it to `net.core.somaxconn`.
