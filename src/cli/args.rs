@@ -89,6 +89,10 @@ pub(super) struct Node {
     /// The port of Raft, between nodes
     #[arg(long, value_name = "PORT")]
     raft_port: Option<String>,
+    /// Found the cluster if no seed knows one, though the nodes share no data directory: on one node
+    /// only, and once
+    #[arg(long)]
+    pub(super) bootstrap: bool,
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]

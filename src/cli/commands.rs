@@ -34,11 +34,11 @@ const DEV_TABLE: &str = "dev";
 /// A row of [`DEV_ROWS`], to try.
 const DEV_SAMPLE: &str = "scores/Tom";
 
-pub(super) async fn node(config: Config) -> Result<(), Failure> {
+pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure> {
     require(&config, true)?;
     let origin = origin(&config)?.expect("required above");
     let listed = match config.cluster.seeds.is_empty() {
-        true => Some(control::listed(&config)?),
+        true => Some(control::listed(&config, is_founder)?),
         false => None,
     };
     let listener = bind(
@@ -50,7 +50,7 @@ pub(super) async fn node(config: Config) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
     let (node, place) = match listed {
         Some(listed) => listed,
-        None => control::agreed(&config, address.port())?,
+        None => control::agreed(&config, address.port(), is_founder)?,
     };
     let process = Process::begin(&config)?;
     tracing::info!(node = %node.name, %address, origin = %origin.describe(), "node started");

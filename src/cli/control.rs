@@ -67,7 +67,7 @@ impl Node {
 
 /// A node of the member list: it goes by that, and takes part in the control plane if it has a data
 /// directory.
-pub(super) fn listed(config: &Config) -> Result<(Node, Place), Failure> {
+pub(super) fn listed(config: &Config, is_founder: bool) -> Result<(Node, Place), Failure> {
     let (view, members) = fixed(config)?;
     let listed = identify(config, &members)?;
     let node = Node::listed(listed);
@@ -80,20 +80,29 @@ pub(super) fn listed(config: &Config) -> Result<(Node, Place), Failure> {
     let place = Place::Fixed {
         me: listed.id,
         view: watch::channel(view).1,
-        control: parts(config, node.clone(), seeds)?,
+        control: parts(config, node.clone(), seeds, is_founder)?,
     };
     Ok((node, place))
 }
 
 /// A node that goes by what it agrees on with others.
-pub(super) fn agreed(config: &Config, grpc_port: u16) -> Result<(Node, Place), Failure> {
+pub(super) fn agreed(
+    config: &Config,
+    grpc_port: u16,
+    is_founder: bool,
+) -> Result<(Node, Place), Failure> {
     let node = Node::named(config, grpc_port)?;
-    let parts = parts(config, node.clone(), seeds(config))?;
+    let parts = parts(config, node.clone(), seeds(config), is_founder)?;
     Ok((node, Place::Agreed(parts.expect("required before"))))
 }
 
 /// The node's part in the control plane, if `cluster.data_dir` is set.
-fn parts(config: &Config, node: Node, seeds: Vec<Target>) -> Result<Option<Parts>, Failure> {
+fn parts(
+    config: &Config,
+    node: Node,
+    seeds: Vec<Target>,
+    is_founder: bool,
+) -> Result<Option<Parts>, Failure> {
     let Some(root) = config.cluster.data_dir.clone() else {
         return Ok(None);
     };
@@ -117,6 +126,7 @@ fn parts(config: &Config, node: Node, seeds: Vec<Target>) -> Result<Option<Parts
         },
         root,
         seeds,
+        is_founder,
         from: config.process.host,
         settings: Settings {
             snapshot_every: config.raft.snapshot_entries,

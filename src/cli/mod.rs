@@ -47,7 +47,10 @@ pub fn main() -> ExitCode {
 fn begin(command: Command) -> Result<(), Failure> {
     match command {
         Command::Node(args) => match configure(&args.common, args.flags(), None)? {
-            Some(config) => run(config.process.workers, commands::node(config)),
+            Some(config) => run(
+                config.process.workers,
+                commands::node(config, args.bootstrap),
+            ),
             None => Ok(()),
         },
         Command::Frontend(args) => match configure(&args.common, args.flags(), None)? {

@@ -112,6 +112,25 @@ async fn a_group_that_is_reset_is_loaded_again() {
 }
 
 #[tokio::test]
+async fn without_a_shared_directory_one_node_is_told_to_found() {
+    let mut grown = Grown::new(3);
+    for (node, data) in ["one", "two", "three"].into_iter().enumerate() {
+        grown.run_in(data, node, &[]);
+    }
+    for node in 0..3 {
+        grown.tells(node, "--bootstrap").await;
+    }
+    grown.kill(1);
+    grown.run_in("two", 1, &["--bootstrap"]);
+    grown.complete(3).await;
+    // Said again it founds nothing: there is a log, and a cluster.
+    grown.kill(1);
+    grown.run_in("two", 1, &["--bootstrap"]);
+    let status = grown.complete(3).await;
+    assert_eq!(status["members"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
 async fn a_frontend_is_not_ready_before_it_holds_a_topology() {
     let mut grown = Grown::new(3);
     grown.front();

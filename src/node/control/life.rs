@@ -180,8 +180,11 @@ impl Life {
             let latched = root.cluster().map_err(told)?;
             let seeds = self.ask_seeds().await;
             let known = latched.or_else(|| seeds.iter().find_map(|seed| seed.cluster));
-            if known.is_none() && self.may_found(root, &seeds) {
-                return found(root, &mut disk, own);
+            if known.is_none() {
+                match self.may_found(root, &seeds) {
+                    Ok(()) => return found(root, &mut disk, own),
+                    Err(why) => self.wait_for(&why),
+                }
             }
             if known.is_some() {
                 let targets = self.others().cloned().collect();
@@ -251,11 +254,28 @@ impl Life {
         targets
     }
 
-    /// Whether this node may found a cluster: it is a seed, and most seeds share its data directory, so
-    /// that of all who might found one the latch lets one.
-    fn may_found(&self, root: &Root, seeds: &[Seed]) -> bool {
+    /// Whether this node may found a cluster: it is told to, or it is a seed and most seeds share its
+    /// data directory, so that of all who might found one the latch lets one.
+    ///
+    /// # Errors
+    /// Why it may not, and what would help.
+    fn may_found(&self, root: &Root, seeds: &[Seed]) -> Result<(), Told> {
+        if self.shared.is_founder {
+            return Ok(());
+        }
+        if self.shared.own_seed.is_none() {
+            return Err("no seed belongs to a cluster yet, and this node is no seed".into());
+        }
+        let all = self.shared.seeds.len();
         let sharing = seeds.iter().filter(|seed| seed.root == Some(root.id()));
-        self.shared.own_seed.is_some() && (sharing.count() + 1) * 2 > self.shared.seeds.len()
+        let sharing = sharing.count() + 1;
+        if sharing * 2 > all {
+            return Ok(());
+        }
+        Err(format!(
+            "{sharing} of {all} seeds are known to share this data directory: more than half must be to \
+             found a cluster, or one node must be started with --bootstrap"
+        ))
     }
 
     /// Tells why this node is in no cluster yet: in the log once for each reason, and to who looks.

@@ -43,6 +43,8 @@ pub struct Parts {
     pub seeds: Vec<Target>,
     /// Which of the seeds this node is, if it is one.
     pub own_seed: Option<usize>,
+    /// Whether this node may found a cluster though the seeds do not share its data directory.
+    pub is_founder: bool,
     /// The local address that connections leave from.
     pub from: IpAddr,
     /// When to take snapshots of the log.
@@ -56,6 +58,7 @@ struct Shared {
     own: Joiner,
     seeds: Vec<Target>,
     own_seed: Option<usize>,
+    is_founder: bool,
     from: IpAddr,
     /// This node's id, once it has one.
     me: Me,
@@ -90,6 +93,7 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         root,
         seeds,
         own_seed,
+        is_founder,
         from,
         settings,
         listener,
@@ -98,6 +102,7 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         own,
         seeds,
         own_seed,
+        is_founder,
         from,
         me: Me::default(),
         views: watch::Sender::new(Arc::new(nobody())),

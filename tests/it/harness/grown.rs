@@ -59,6 +59,21 @@ impl Grown {
         self.folder.path()
     }
 
+    /// Waits until a node's readiness says this.
+    pub(crate) async fn tells(&self, node: usize, words: &str) {
+        until(&format!("node {node} says {words:?}"), async || {
+            let admin = (self.block.node(node), ADMIN).into();
+            let answer = try_ask(admin, "GET", "/readyz?verbose").await;
+            let text = answer.map_err(|error| error.to_string())?.text();
+            if text.contains(words) {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await;
+    }
+
     /// The addresses of all nodes, as `--seeds` has them.
     pub(crate) fn seeds(&self) -> String {
         let all = (0..self.nodes.len()).map(|node| self.block.node(node).to_string());
@@ -67,21 +82,19 @@ impl Grown {
 
     /// Starts a node.
     pub(crate) fn run(&mut self, node: usize) {
+        self.run_in("data", node, &[]);
+    }
+
+    /// Starts a node on a data directory, with more arguments.
+    pub(crate) fn run_in(&mut self, data: &str, node: usize, more: &[&str]) {
         let (name, host) = (format!("n{}", node + 1), self.block.node(node).to_string());
         let seeds = self.seeds();
         let args = [
-            "node",
-            "--id",
-            &name,
-            "--host",
-            &host,
-            "--data-dir",
-            "data",
-            "--seeds",
-            &seeds,
-            "--origin",
-            "memory:rows.jsonl",
-        ];
+            &["node", "--id", &name, "--host", &host, "--data-dir", data][..],
+            &["--seeds", &seeds, "--origin", "memory:rows.jsonl"],
+            more,
+        ]
+        .concat();
         let start = Start {
             name: &name,
             dir: self.folder(),
