@@ -34,6 +34,9 @@ pub(super) enum Command {
     /// Look at the cluster: who its members are and who leads
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Look at the ring: who owns what
+    #[command(subcommand)]
+    Ring(RingCommand),
     /// Look at the cache groups of a cluster, and change them
     #[command(subcommand)]
     Group(GroupCommand),
@@ -267,6 +270,26 @@ pub(super) enum ClusterCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Hand the leadership to another voter
+    ///
+    /// Example: gcache cluster transfer n2 --seeds 127.0.1.1
+    Transfer {
+        /// The voter
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RingCommand {
+    /// Print what every member owns and stands by for, and how even that is
+    ///
+    /// Example: gcache ring show --seeds 127.0.1.1
+    Show {
+        #[command(flatten)]
+        reach: Reach,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -284,6 +307,25 @@ pub(super) enum GroupCommand {
     ///
     /// Example: gcache group list --seeds 127.0.1.1
     List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print a group as it is
+    ///
+    /// Example: gcache group show accounts --seeds 127.0.1.1
+    Show {
+        /// The group
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Make the groups what they were in an earlier revision, as a new one
+    ///
+    /// Ids and generations never go back: what is cached by another statement is void.
+    /// Example: gcache group rollback 3 --seeds 127.0.1.1
+    Rollback {
+        /// The revision
+        number: u64,
         #[command(flatten)]
         reach: Reach,
     },

@@ -6,8 +6,10 @@
 mod args;
 mod commands;
 mod control;
+mod groups;
 mod loadgen;
 mod operate;
+mod print;
 mod reach;
 mod setup;
 
@@ -65,7 +67,8 @@ fn begin(command: Command) -> Result<(), Failure> {
         Command::Get(args) => run(1, commands::get(args)),
         Command::Del(args) => run(1, commands::del(args)),
         Command::Cluster(command) => run(1, operate::cluster(command)),
-        Command::Group(command) => run(1, operate::group(command)),
+        Command::Ring(command) => run(1, operate::ring(command)),
+        Command::Group(command) => run(1, groups::group(command)),
         Command::Healthcheck(args) => run(1, commands::healthcheck(args)),
     }
 }

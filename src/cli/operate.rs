@@ -1,35 +1,84 @@
-//! The operators' commands: what a cluster is, and what its groups are to be.
+//! The operators' commands on a cluster and its ring.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::args::{ClusterCommand, GroupCommand, GroupFile, Reach};
+use super::args::{ClusterCommand, Reach, RingCommand};
 use super::commands::write;
+use super::print::{plain, print_json, table};
 use super::reach::{Cluster, applied, target};
-use super::setup::groups_of;
+use crate::hash::PARTITIONS;
 use crate::ids::NodeId;
 use crate::rpc::control_proto::{Member, StatusReply};
-use crate::topology::command::{Command, GroupRef, SetGroups};
-use crate::topology::group::{Group, GroupSpec};
+use crate::topology::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
 pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
-    let ClusterCommand::Status { reach } = command;
-    status(&reach).await
+    match command {
+        ClusterCommand::Status { reach } => status(&reach).await,
+        ClusterCommand::Transfer { name, reach } => transfer(&name, &reach).await,
+    }
 }
 
-pub(super) async fn group(command: GroupCommand) -> Result<(), Failure> {
-    match command {
-        GroupCommand::Plan(args) => change(&args, false).await,
-        GroupCommand::Apply(args) => change(&args, true).await,
-        GroupCommand::List { reach } => list(&reach).await,
-        GroupCommand::Reset { name, reach } => reset(&name, &reach).await,
+pub(super) async fn ring(command: RingCommand) -> Result<(), Failure> {
+    let RingCommand::Show { reach } = command;
+    let state = Cluster::of(&reach)?.state().await?;
+    let weights: u64 = state.members().map(weight).sum();
+    let standing_by = |id| {
+        let assignments = state.table().iter();
+        assignments
+            .filter(|(_, assignment)| assignment.standby == Some(id))
+            .count()
+    };
+    let member = |member: &MemberRecord| {
+        let owned = state.table().owned_by(member.id);
+        let fair = PARTITIONS as f64 * weight(member) as f64 / weights.max(1) as f64;
+        json!({
+            "name": &*member.name,
+            "status": member.status.to_string(),
+            "zone": member.zone.as_str(),
+            "weight": member.weight,
+            "partitions": owned,
+            "fair": (fair * 10.0).round() / 10.0,
+            "standby": standing_by(member.id),
+        })
+    };
+    let members: Vec<_> = state.members().map(member).collect();
+    if reach.json {
+        return print_json(&json!({ "epoch": state.epoch().0, "members": members }));
     }
+    let columns = [
+        "name",
+        "status",
+        "zone",
+        "weight",
+        "partitions",
+        "fair",
+        "standby",
+    ];
+    write(table(&columns, &members).as_bytes(), false)
+}
+
+/// What a member counts for: only who is up is given partitions.
+fn weight(member: &MemberRecord) -> u64 {
+    match member.status {
+        MemberStatus::Up => member.weight.into(),
+        _ => 0,
+    }
+}
+
+async fn transfer(name: &str, reach: &Reach) -> Result<(), Failure> {
+    let cluster = Cluster::of(reach)?;
+    let state = cluster.state().await?;
+    let member = state.members().find(|member| *member.name == *name);
+    let member = member.ok_or_else(|| Failure::Failed(format!("there is no member {name:?}")))?;
+    cluster.transfer(member.id).await?;
+    if reach.json {
+        return print_json(&json!({ "leader": name }));
+    }
+    write(format!("{name} leads\n").as_bytes(), false)
 }
 
 async fn status(reach: &Reach) -> Result<(), Failure> {
@@ -102,170 +151,4 @@ fn members(status: &StatusReply, state: Option<&State>, lags: &[Option<u64>]) ->
 fn cluster_id(bytes: &[u8]) -> Option<String> {
     let id = crate::rpc::control::from_wire(bytes)?;
     Some(crate::ids::ClusterId(id).to_string())
-}
-
-/// What a groups file would change.
-struct Difference {
-    upserts: Vec<(Arc<str>, GroupSpec)>,
-    removed: Vec<Arc<str>>,
-    told: Vec<Value>,
-}
-
-fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) -> Difference {
-    let mut difference = Difference {
-        upserts: Vec::new(),
-        removed: Vec::new(),
-        told: Vec::new(),
-    };
-    let named: BTreeSet<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
-    for (name, spec) in wanted {
-        let known = state.groups().find(|group| *group.name == *name);
-        let change = match known {
-            Some(group) if group.spec == spec => "same",
-            Some(group) if group.spec.source == spec.source => "freshness",
-            Some(_) => "statement",
-            None => "new",
-        };
-        difference
-            .told
-            .push(json!({ "group": name, "change": change }));
-        if change != "same" {
-            difference.upserts.push((name.into(), spec));
-        }
-    }
-    for group in state.groups().filter(|group| !named.contains(&*group.name)) {
-        let change = if is_pruned { "removed" } else { "kept" };
-        difference
-            .told
-            .push(json!({ "group": &*group.name, "change": change }));
-        if is_pruned {
-            difference.removed.push(group.name.clone());
-        }
-    }
-    difference
-}
-
-async fn change(args: &GroupFile, is_applied: bool) -> Result<(), Failure> {
-    let wanted = groups_of(&args.file)?;
-    let cluster = Cluster::of(&args.reach)?;
-    let state = cluster.state().await?;
-    let difference = difference(&state, wanted, args.prune);
-    let is_empty = difference.upserts.is_empty() && difference.removed.is_empty();
-    let mut told = json!({
-        "groups": difference.told,
-        "revision": state.revision(),
-        "epoch": state.epoch().0,
-        "is_applied": false,
-    });
-    if is_applied && !is_empty {
-        let command = Command::SetGroups(SetGroups {
-            expected: state.revision(),
-            upserts: difference.upserts,
-            removed: difference.removed,
-            at_unix_ms: unix_ms(),
-            note: args.note.clone(),
-        });
-        let committed = cluster.commit(&command).await?;
-        told["revision"] = json!(state.revision() + 1);
-        told["epoch"] = json!(committed.epoch);
-        told["is_applied"] = json!(true);
-    }
-    if args.reach.json {
-        return print_json(&told);
-    }
-    let changes = told["groups"].as_array().cloned().unwrap_or_default();
-    let mut text = table(&["change", "group"], &changes);
-    let _infallible = match (is_empty, is_applied) {
-        (true, _) => writeln!(text, "\nnothing to change"),
-        (false, false) => writeln!(text, "\nnot applied"),
-        (false, true) => writeln!(
-            text,
-            "\napplied as revision {}, epoch {}",
-            told["revision"], told["epoch"]
-        ),
-    };
-    write(text.as_bytes(), false)
-}
-
-/// The operator's time, which the revision keeps for people to read.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "people want to know the date of a revision; nothing is computed with it"
-)]
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, crate::clock::as_millis)
-}
-
-async fn list(reach: &Reach) -> Result<(), Failure> {
-    let state = Cluster::of(reach)?.state().await?;
-    let group = |group: &Group| {
-        json!({
-            "name": &*group.name,
-            "id": group.id.0,
-            "generation": group.generation.0,
-            "ttl_ms": crate::clock::as_millis(group.spec.ttl),
-            "content_type": group.spec.content_type,
-        })
-    };
-    let groups: Vec<_> = state.groups().map(group).collect();
-    if reach.json {
-        return print_json(&json!({
-            "revision": state.revision(),
-            "epoch": state.epoch().0,
-            "groups": groups,
-        }));
-    }
-    let columns = ["name", "id", "generation", "ttl_ms", "content_type"];
-    write(table(&columns, &groups).as_bytes(), false)
-}
-
-async fn reset(name: &str, reach: &Reach) -> Result<(), Failure> {
-    let cluster = Cluster::of(reach)?;
-    let command = Command::ResetGroup(GroupRef::Name(name.into()));
-    let committed = cluster.commit(&command).await?;
-    if reach.json {
-        return print_json(&json!({ "group": name, "epoch": committed.epoch }));
-    }
-    let text = format!("{name} is void up to epoch {}\n", committed.epoch);
-    write(text.as_bytes(), false)
-}
-
-fn print_json(value: &Value) -> Result<(), Failure> {
-    write(format!("{value:#}\n").as_bytes(), false)
-}
-
-/// Rows as columns for people: as wide as the widest, with a headline.
-fn table(columns: &[&str], rows: &[Value]) -> String {
-    let cell = |row: &Value, column: &str| plain(&row[column]);
-    let width = |column: &&str| {
-        let widths = rows.iter().map(|row| cell(row, column).chars().count());
-        widths.chain([column.len()]).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = columns.iter().map(width).collect();
-    let line = |cells: Vec<String>| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        let line = padded.collect::<Vec<_>>().join("  ");
-        format!("{}\n", line.trim_end())
-    };
-    let head = columns.iter().map(|column| column.to_uppercase());
-    let mut text = line(head.collect());
-    for row in rows {
-        text.push_str(&line(
-            columns.iter().map(|column| cell(row, column)).collect(),
-        ));
-    }
-    text
-}
-
-/// A value without quotes; a dash for none.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

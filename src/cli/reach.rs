@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Failure;
 use super::args;
 use crate::config::read_seeds;
+use crate::ids::NodeId;
 use crate::rpc::control::{self, Unanswered};
 use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::control_proto::{Committed, Redirect, StatusReply, WatchRequest};
@@ -95,6 +96,19 @@ impl Cluster {
                 Some(Outcome::Refused(why)) => Said::Never(why),
                 Some(Outcome::Unknown(why)) => Said::Unknown(why),
                 None => Said::Unknown("the answer cannot be read".into()),
+            })
+        })
+        .await
+    }
+
+    /// Hands the leadership to `to`.
+    pub(super) async fn transfer(&self, to: NodeId) -> Result<(), Failure> {
+        self.ask(true, async |target| {
+            let reply = control::transfer(target, to, PATIENCE).await?;
+            Ok(match reply.redirect {
+                Some(redirect) => Said::Ask(redirect),
+                None if reply.refused.is_empty() => Said::Done(()),
+                None => Said::Never(reply.refused),
             })
         })
         .await

@@ -8,8 +8,9 @@ use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
 use super::control_proto::{
     CommitReply, CommitRequest, EnterReply, EnterRequest, StatusReply, StatusRequest, Topology,
-    WatchRequest,
+    TransferReply, TransferRequest, WatchRequest,
 };
+use crate::ids::NodeId;
 use crate::net::chain;
 
 /// The largest message of the control service: a state whose groups and their history are as large as
@@ -85,6 +86,22 @@ pub async fn commit(
     check_size(target, command.len())?;
     within(target, patience, async move |mut client| {
         client.commit(CommitRequest { command }).await
+    })
+    .await
+}
+
+/// Asks the node at `target` to hand the leadership to another, within `patience`.
+///
+/// # Errors
+/// It does not answer; then it may have done so.
+pub async fn transfer(
+    target: &Target,
+    to: NodeId,
+    patience: Duration,
+) -> Result<TransferReply, Unanswered> {
+    let request = TransferRequest { node: to.0 };
+    within(target, patience, async move |mut client| {
+        client.transfer(request).await
     })
     .await
 }

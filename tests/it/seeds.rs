@@ -67,11 +67,59 @@ async fn groups_come_from_the_log_and_are_served() {
     assert_eq!(listed["groups"][0]["generation"], 1);
     assert_eq!(listed["groups"][1]["id"], 2);
 
+    let shown = grown.json(&["group", "show", "scores"]).await;
+    assert_eq!((&shown["ttl"], &shown["id"]), (&json!("30s"), &json!(1)));
+
     let pruned = grown
         .json(&["group", "apply", "other.toml", "--prune"])
         .await;
     assert_eq!(pruned["groups"][1]["change"], "removed");
     served(&grown, 0, "/v1/scores/Tom", 404).await;
+
+    let back = grown.json(&["group", "rollback", "1"]).await;
+    assert_eq!(
+        (&back["revision"], &back["is_applied"]),
+        (&json!(5), &json!(true))
+    );
+    served(&grown, 0, "/v1/scores/Tom", 200).await;
+    let listed = grown.json(&["group", "list"]).await;
+    assert_eq!(listed["groups"][0]["ttl_ms"], 60_000);
+    // It is another group of the same name: nothing of the first one is served.
+    assert_eq!(listed["groups"][0]["id"], 3);
+    let ended = grown.operate(&["group", "rollback", "9"]).await;
+    assert!(ended.stderr.contains("[1, 2, 3, 4, 5]"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn the_leadership_goes_where_an_operator_wants_it() {
+    let grown = Grown::start(3, 0).await;
+    let leader = grown.leader().await;
+    let heir = format!("n{}", (leader + 1) % 3 + 1);
+    let told = grown.json(&["cluster", "transfer", &heir]).await;
+    assert_eq!(told["leader"], json!(heir));
+    assert_eq!(
+        grown.json(&["cluster", "status"]).await["leader"],
+        json!(heir)
+    );
+    let ended = grown.operate(&["cluster", "transfer", "n9"]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("no member \"n9\""),
+        "{}",
+        ended.stderr
+    );
+
+    let ring = grown.json(&["ring", "show"]).await;
+    let members = ring["members"].as_array().expect("members");
+    let sum = |field: &str| {
+        members
+            .iter()
+            .map(|member| member[field].as_u64().unwrap_or(0))
+            .sum::<u64>()
+    };
+    assert_eq!((sum("partitions"), sum("standby")), (4096, 4096));
+    let table = grown.operate(&["ring", "show"]).await.stdout;
+    assert!(table.starts_with("NAME"), "{table}");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
     CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, Redirect,
-    StatusReply, StatusRequest, Topology, WatchRequest,
+    StatusReply, StatusRequest, Topology, TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
@@ -187,6 +187,26 @@ impl Running {
         }
     }
 
+    /// Hands the leadership to `to`, and waits until it has it.
+    async fn transfer(&self, to: NodeId) -> TransferReply {
+        let mut reply = TransferReply::default();
+        match self.raft.transfer(to, PATIENCE).await {
+            Outcome::Done => {
+                let mut standing = self.raft.standing();
+                let arrived = standing.wait_for(|standing| standing.role.leader == Some(to));
+                if tokio::time::timeout(PATIENCE, arrived).await.is_err() {
+                    reply.refused = format!("member {to} did not take over within {PATIENCE:?}");
+                }
+            }
+            Outcome::NotLeader(leader) => reply.redirect = Some(self.redirect(leader)),
+            Outcome::Refused(why) => reply.refused = why.into(),
+            Outcome::Unknown | Outcome::Applied { .. } | Outcome::Readable(_) => {
+                reply.refused = format!("no answer within {PATIENCE:?}");
+            }
+        }
+        reply
+    }
+
     /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
     /// cannot.
     async fn confirm(&self) -> Result<Option<Redirect>, Status> {
@@ -334,6 +354,14 @@ impl Control for Service {
         let stop = self.shared.shutdown.clone();
         let topologies = topologies.take_until(async move { stop.begun().await });
         Ok(Response::new(Box::pin(topologies)))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<TransferRequest>,
+    ) -> Result<Response<TransferReply>, Status> {
+        let to = NodeId(request.into_inner().node);
+        Ok(Response::new(self.running()?.transfer(to).await))
     }
 
     async fn commit(

@@ -1,0 +1,244 @@
+//! The operators' commands on groups: what they are, and what they are to be.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::args::{GroupCommand, GroupFile, Reach};
+use super::commands::write;
+use super::print::{plain, print_json, table};
+use super::reach::Cluster;
+use super::setup::groups_of;
+use crate::config::show_duration;
+use crate::topology::command::{Command, GroupRef, SetGroups};
+use crate::topology::group::{Group, GroupSpec, Source};
+use crate::topology::state::State;
+
+pub(super) async fn group(command: GroupCommand) -> Result<(), Failure> {
+    match command {
+        GroupCommand::Plan(args) => change(&args, false).await,
+        GroupCommand::Apply(args) => change(&args, true).await,
+        GroupCommand::List { reach } => list(&reach).await,
+        GroupCommand::Show { name, reach } => show(&name, &reach).await,
+        GroupCommand::Rollback { number, reach } => rollback(number, &reach).await,
+        GroupCommand::Reset { name, reach } => reset(&name, &reach).await,
+    }
+}
+
+/// What a groups file would change.
+struct Difference {
+    upserts: Vec<(Arc<str>, GroupSpec)>,
+    removed: Vec<Arc<str>>,
+    told: Vec<Value>,
+}
+
+fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) -> Difference {
+    let mut difference = Difference {
+        upserts: Vec::new(),
+        removed: Vec::new(),
+        told: Vec::new(),
+    };
+    let named: BTreeSet<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
+    for (name, spec) in wanted {
+        let known = state.groups().find(|group| *group.name == *name);
+        let change = match known {
+            Some(group) if group.spec == spec => "same",
+            Some(group) if group.spec.source == spec.source => "freshness",
+            Some(_) => "statement",
+            None => "new",
+        };
+        difference
+            .told
+            .push(json!({ "group": name, "change": change }));
+        if change != "same" {
+            difference.upserts.push((name.into(), spec));
+        }
+    }
+    for group in state.groups().filter(|group| !named.contains(&*group.name)) {
+        let change = if is_pruned { "removed" } else { "kept" };
+        difference
+            .told
+            .push(json!({ "group": &*group.name, "change": change }));
+        if is_pruned {
+            difference.removed.push(group.name.clone());
+        }
+    }
+    difference
+}
+
+async fn change(args: &GroupFile, is_applied: bool) -> Result<(), Failure> {
+    let wanted = groups_of(&args.file)?;
+    let cluster = Cluster::of(&args.reach)?;
+    let state = cluster.state().await?;
+    let difference = difference(&state, wanted, args.prune);
+    if is_applied {
+        return settle(&cluster, &state, difference, args.note.clone(), &args.reach).await;
+    }
+    let end = match difference.is_empty() {
+        true => "nothing to change",
+        false => "not applied",
+    };
+    tell(
+        &difference.told,
+        (state.revision(), state.epoch().0),
+        end,
+        &args.reach,
+    )
+}
+
+impl Difference {
+    fn is_empty(&self) -> bool {
+        self.upserts.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Commits a difference as one revision, if there is one.
+async fn settle(
+    cluster: &Cluster,
+    state: &State,
+    difference: Difference,
+    note: String,
+    reach: &Reach,
+) -> Result<(), Failure> {
+    if difference.is_empty() {
+        let now = (state.revision(), state.epoch().0);
+        return tell(&difference.told, now, "nothing to change", reach);
+    }
+    let command = Command::SetGroups(SetGroups {
+        expected: state.revision(),
+        upserts: difference.upserts,
+        removed: difference.removed,
+        at_unix_ms: unix_ms(),
+        note,
+    });
+    let committed = cluster.commit(&command).await?;
+    let now = (state.revision() + 1, committed.epoch);
+    tell(&difference.told, now, APPLIED, reach)
+}
+
+/// How a change ends that was made.
+const APPLIED: &str = "applied";
+
+fn tell(changes: &[Value], now: (u64, u64), end: &str, reach: &Reach) -> Result<(), Failure> {
+    let (revision, epoch) = now;
+    if reach.json {
+        return print_json(&json!({
+            "groups": changes,
+            "revision": revision,
+            "epoch": epoch,
+            "is_applied": end == APPLIED,
+        }));
+    }
+    let mut text = table(&["change", "group"], changes);
+    let _infallible = writeln!(text, "\n{end}: revision {revision}, epoch {epoch}");
+    write(text.as_bytes(), false)
+}
+
+/// The operator's time, which the revision keeps for people to read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "people want to know the date of a revision; nothing is computed with it"
+)]
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, crate::clock::as_millis)
+}
+
+async fn list(reach: &Reach) -> Result<(), Failure> {
+    let state = Cluster::of(reach)?.state().await?;
+    let group = |group: &Group| {
+        json!({
+            "name": &*group.name,
+            "id": group.id.0,
+            "generation": group.generation.0,
+            "ttl_ms": crate::clock::as_millis(group.spec.ttl),
+            "content_type": group.spec.content_type,
+        })
+    };
+    let groups: Vec<_> = state.groups().map(group).collect();
+    if reach.json {
+        return print_json(&json!({
+            "revision": state.revision(),
+            "epoch": state.epoch().0,
+            "groups": groups,
+        }));
+    }
+    let columns = ["name", "id", "generation", "ttl_ms", "content_type"];
+    write(table(&columns, &groups).as_bytes(), false)
+}
+
+async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
+    let state = Cluster::of(reach)?.state().await?;
+    let group = state.groups().find(|group| *group.name == *name);
+    let group = group.ok_or_else(|| Failure::Failed(format!("there is no group {name:?}")))?;
+    let told = json!({
+        "name": name,
+        "id": group.id.0,
+        "generation": group.generation.0,
+        "source": source(&group.spec.source),
+        "content_type": group.spec.content_type,
+        "ttl": show_duration(group.spec.ttl),
+        "ttl_jitter": group.spec.ttl_jitter,
+        "stale": show_duration(group.spec.stale),
+        "stale_if_error": show_duration(group.spec.stale_if_error),
+        "negative_ttl": show_duration(group.spec.negative_ttl),
+        "error_ttl": show_duration(group.spec.error_ttl),
+        "max_value_bytes": group.spec.max_value_bytes,
+    });
+    if reach.json {
+        return print_json(&told);
+    }
+    let mut text = String::new();
+    for (field, value) in told.as_object().into_iter().flatten() {
+        let _infallible = writeln!(text, "{field:<16} {}", plain(value));
+    }
+    write(text.as_bytes(), false)
+}
+
+/// Where the rows are, in a line.
+fn source(source: &Source) -> String {
+    match source {
+        Source::Table {
+            table,
+            key_column,
+            value_column,
+            ..
+        } => format!("{value_column} by {key_column} of {table}"),
+        Source::Query { statement, .. } => statement.clone(),
+    }
+}
+
+async fn rollback(number: u64, reach: &Reach) -> Result<(), Failure> {
+    let cluster = Cluster::of(reach)?;
+    let state = cluster.state().await?;
+    let known: Vec<_> = state.revisions().iter().map(|known| known.number).collect();
+    let revision = state
+        .revisions()
+        .iter()
+        .find(|known| known.number == number);
+    let revision = revision.ok_or_else(|| {
+        Failure::Failed(format!(
+            "there is no revision {number}: those kept are {known:?}"
+        ))
+    })?;
+    let wanted = revision.groups.iter();
+    let wanted = wanted.map(|(name, spec)| (name.to_string(), GroupSpec::clone(spec)));
+    let difference = difference(&state, wanted.collect(), true);
+    let note = format!("back to revision {number}");
+    settle(&cluster, &state, difference, note, reach).await
+}
+
+async fn reset(name: &str, reach: &Reach) -> Result<(), Failure> {
+    let cluster = Cluster::of(reach)?;
+    let command = Command::ResetGroup(GroupRef::Name(name.into()));
+    let committed = cluster.commit(&command).await?;
+    if reach.json {
+        return print_json(&json!({ "group": name, "epoch": committed.epoch }));
+    }
+    let text = format!("{name} is void up to epoch {}\n", committed.epoch);
+    write(text.as_bytes(), false)
+}

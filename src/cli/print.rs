@@ -1,0 +1,46 @@
+//! What operators' commands print: tables for people, JSON for programs.
+
+use serde_json::Value;
+
+use super::Failure;
+use super::commands::write;
+
+/// Prints JSON, with a line's end.
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
+    write(format!("{value:#}\n").as_bytes(), false)
+}
+
+/// Rows as columns for people: as wide as the widest, with a headline.
+pub(super) fn table(columns: &[&str], rows: &[Value]) -> String {
+    let cell = |row: &Value, column: &str| plain(&row[column]);
+    let width = |column: &&str| {
+        let widths = rows.iter().map(|row| cell(row, column).chars().count());
+        widths.chain([column.len()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = columns.iter().map(width).collect();
+    let line = |cells: Vec<String>| {
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        let line = padded.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    let head = columns.iter().map(|column| column.to_uppercase());
+    let mut text = line(head.collect());
+    for row in rows {
+        text.push_str(&line(
+            columns.iter().map(|column| cell(row, column)).collect(),
+        ));
+    }
+    text
+}
+
+/// A value without quotes; a dash for none.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
