@@ -100,7 +100,7 @@ pub(super) struct Node {
     pub(super) common: Common,
     #[command(flatten)]
     cluster: Cluster,
-    /// This node's name in the member list, or from-hostname
+    /// This node's name, or from-hostname
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
     /// The port of gRPC
@@ -301,6 +301,7 @@ pub(super) enum GroupCommand {
     /// Make the groups what a file says, in one revision
     ///
     /// Groups that the file does not name stay, unless --prune is given.
+    ///
     /// Example: gcache group apply groups.toml --seeds 127.0.1.1
     Apply(GroupFile),
     /// Print the groups
@@ -322,6 +323,7 @@ pub(super) enum GroupCommand {
     /// Make the groups what they were in an earlier revision, as a new one
     ///
     /// Ids and generations never go back: what is cached by another statement is void.
+    ///
     /// Example: gcache group rollback 3 --seeds 127.0.1.1
     Rollback {
         /// The revision
