@@ -11,6 +11,7 @@
 pub mod command;
 pub mod fixed;
 pub mod group;
+pub mod lease;
 pub mod member;
 pub mod partitions;
 pub mod placement;
