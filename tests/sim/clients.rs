@@ -51,7 +51,12 @@ impl World {
         let Some(state) = self.nodes.get(&node).and_then(|node| node.state.clone()) else {
             return Ok(());
         };
-        let command = cluster::command(&mut self.dice, &state).encode();
+        let command = if self.has_leases {
+            cluster::group_command(&mut self.dice, &state)
+        } else {
+            cluster::command(&mut self.dice, &state)
+        };
+        let command = command.encode();
         self.propose(node, command).map(|_| ())
     }
 
@@ -84,7 +89,7 @@ impl World {
     }
 
     /// Asks node `id` something, if it runs.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         id: u64,
         what: What,

@@ -59,14 +59,27 @@ pub(crate) fn command(dice: &mut Dice, state: &State) -> Command {
         0..6 => set_status(dice, state),
         6..8 => Command::ResetGroup(GroupRef::Name(group(dice).into())),
         8 => assign(dice, state),
-        _ => Command::SetGroups(SetGroups {
-            expected: state.revision(),
-            upserts: vec![(group(dice).into(), spec(dice))],
-            removed: Vec::new(),
-            at_unix_ms: 0,
-            note: String::new(),
-        }),
+        _ => set_groups(dice, state),
     }
+}
+
+/// A command that leaves the members alone and what they own, where leases decide about both.
+pub(crate) fn group_command(dice: &mut Dice, state: &State) -> Command {
+    if state.revision() > 0 && dice.chance(800) {
+        Command::ResetGroup(GroupRef::Name(group(dice).into()))
+    } else {
+        set_groups(dice, state)
+    }
+}
+
+fn set_groups(dice: &mut Dice, state: &State) -> Command {
+    Command::SetGroups(SetGroups {
+        expected: state.revision(),
+        upserts: vec![(group(dice).into(), spec(dice))],
+        removed: Vec::new(),
+        at_unix_ms: 0,
+        note: String::new(),
+    })
 }
 
 fn set_status(dice: &mut Dice, state: &State) -> Command {
@@ -117,6 +130,22 @@ fn spec(dice: &mut Dice) -> GroupSpec {
         negative_ttl: Duration::from_secs(1),
         error_ttl: Duration::from_millis(200),
         max_value_bytes: 1 << 20,
+    }
+}
+
+/// Makes all members of a founding state share the partitions.
+pub(crate) fn share(state: &mut State) {
+    let ids: Vec<_> = state.members().map(|member| member.id).collect();
+    for id in ids {
+        let up = Command::SetStatus(SetStatus {
+            id,
+            status: MemberStatus::Up,
+            incarnation: Incarnation(1),
+        });
+        state.apply(&up).expect("a member may come up");
+    }
+    if let Some(plan) = state.plan_assign() {
+        state.apply(&plan).expect("a plan fits its state");
     }
 }
 

@@ -38,15 +38,22 @@ impl World {
                     epoch,
                     &mut self.checks.log,
                 )?;
-                self.churned(request, &outcome)
+                self.churned(request, &outcome)?;
+                self.leased(id, request, &outcome)
             }
             Effect::Applied(state) => {
                 self.trace.note(&[state.epoch().0]);
+                if let Some(leasing) = &mut node.leasing {
+                    leasing.lease.applied(state.epoch());
+                }
                 node.state = Some(state);
-                Ok(())
+                self.check_leases()
             }
             Effect::Role(role) => {
                 node.role = role;
+                if let Some(leasing) = &mut node.leasing {
+                    leasing.leads(role);
+                }
                 self.trace.note(&[role.term, u64::from(role.is_leader)]);
                 self.checks.leaders.said(id, role)
             }

@@ -2,14 +2,19 @@
 
 use gcache::ids::NodeId;
 use gcache::raft::event::RequestId;
+use gcache::topology::member::MemberStatus;
 
 use crate::cluster;
+use crate::node::Node;
 use crate::queue::{MILLISECOND, Micros, SECOND};
 use crate::violation::{Checked, Promise, Violation};
 use crate::world::{Happening, World};
 
 /// Within this long after everything is well there is one leader, and all that the quorum names agree.
 const HEALED_WITHIN: Micros = 40 * SECOND;
+
+/// Within this long after that, whoever runs is up with a lease, and whoever does not is down.
+const LEASES_WITHIN: Micros = 10 * SECOND;
 
 /// How often it is looked whether they do.
 const LOOK_EVERY: Micros = 250 * MILLISECOND;
@@ -20,12 +25,23 @@ impl World {
         self.heal();
         let until = self.queue.now() + HEALED_WITHIN;
         let mut proposed: Option<RequestId> = None;
+        let mut leases_by = None;
         loop {
             self.pass(LOOK_EVERY)?;
             let now = self.agreed();
             let is_answered =
                 proposed.is_some_and(|request| !self.checks.requests.is_open(request));
-            let is_over = is_answered && self.owed().is_ok();
+            let leases = self.leases_are_well();
+            let is_over = is_answered && self.owed().is_ok() && leases.is_ok();
+            if now.is_ok() {
+                let by = *leases_by.get_or_insert(self.queue.now() + LEASES_WITHIN);
+                let is_late = self.queue.now() > by;
+                if let Err(why) = leases.as_ref()
+                    && is_late
+                {
+                    return Err(Violation::new(Promise::Progress, why));
+                }
+            }
             match now {
                 Ok(_) if is_over => return self.finish(),
                 Ok(leader) => {
@@ -77,6 +93,48 @@ impl World {
             }
         }
         Ok(leader)
+    }
+
+    /// Whether whoever runs and hears the log is up and has a lease, and whoever does not is down and owns
+    /// nothing; or why not. While half of the members are silent, nobody is taken for down.
+    fn leases_are_well(&self) -> Result<(), String> {
+        if !self.has_leases {
+            return Ok(());
+        }
+        let (state, now) = (self.checks.log.state(), self.queue.now());
+        let is_up = |id: NodeId| self.nodes.get(&id.0).is_some_and(Node::is_up);
+        let has_lease = |id: NodeId| {
+            let node = self.nodes.get(&id.0).filter(|node| node.is_up());
+            let leasing = node.and_then(|node| node.leasing.as_ref());
+            leasing.is_some_and(|leasing| leasing.is_valid(now))
+        };
+        let hears = |id| is_up(id) && state.quorum().contains(id);
+        for member in state.members().filter(|member| hears(member.id)) {
+            let is_well = member.status == MemberStatus::Up && has_lease(member.id);
+            if !is_well && member.replaced_by.is_none() {
+                let told = format!("node {} is {} without a lease", member.id, member.status);
+                return Err(told);
+            }
+        }
+        let counted: Vec<_> = state
+            .members()
+            .filter(|member| member.status != MemberStatus::Down)
+            .map(|member| member.id)
+            .collect();
+        let silent: Vec<_> = counted.iter().filter(|id| !has_lease(**id)).collect();
+        if silent.len() * 2 >= counted.len() {
+            return Ok(());
+        }
+        if let Some(id) = silent.into_iter().find(|id| !is_up(**id)) {
+            return Err(format!("node {id} is dead and not down"));
+        }
+        let mut down = state
+            .members()
+            .filter(|member| member.status == MemberStatus::Down);
+        let owner = down.find(|member| state.table().owned_by(member.id) > 0);
+        owner.map_or(Ok(()), |member| {
+            Err(format!("node {} is down and owns", member.id))
+        })
     }
 
     /// Whether a node owes an answer. One that was removed hears no more of what it proposed.

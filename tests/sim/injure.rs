@@ -14,6 +14,12 @@ const BROKEN: std::ops::Range<Micros> = 200 * MILLISECOND..4_000 * MILLISECOND;
 /// How long a node is down.
 const DOWN: std::ops::Range<Micros> = 50 * MILLISECOND..3_000 * MILLISECOND;
 
+/// How many times as long all that lasts in a run with leases, which are lost after seconds only.
+const LONGER_WITH_LEASES: Micros = 2;
+
+/// After a pause with leases, how much later than a node's other threads its driver may go on.
+const THAW: std::ops::Range<Micros> = 0..50 * MILLISECOND;
+
 /// The most writes and sends before a crash within a turn.
 const FUSE_MAX: u64 = 12;
 
@@ -92,7 +98,7 @@ impl World {
             }
         }
         self.seen.add(fault);
-        let mended = self.dice.within(BROKEN);
+        let mended = self.a_while(BROKEN);
         self.queue.push(mended, Happening::Mend);
     }
 
@@ -119,6 +125,15 @@ impl World {
         }
     }
 
+    /// How long something lasts.
+    fn a_while(&mut self, range: std::ops::Range<Micros>) -> Micros {
+        let drawn = self.dice.within(range);
+        match self.has_leases {
+            true => drawn * LONGER_WITH_LEASES,
+            false => drawn,
+        }
+    }
+
     /// The node that something happens to: a leader as often as not.
     fn victim(&mut self) -> u64 {
         let leaders = self.up(|node| node.role.is_leader);
@@ -131,7 +146,11 @@ impl World {
     /// Something happens to one node.
     fn strike(&mut self, fault: Fault) {
         let (id, now) = (self.victim(), self.queue.now());
-        let broken = self.dice.within(BROKEN);
+        let broken = self.a_while(BROKEN);
+        let thaw = match fault {
+            Fault::Pause if self.has_leases => self.dice.within(THAW),
+            _ => 0,
+        };
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
@@ -144,7 +163,10 @@ impl World {
             Fault::CrashInTurn => return node.disk.light(dice.within(1..FUSE_MAX) as u32),
             Fault::SyncFails => return node.disk.trouble(Trouble::SyncFails),
             Fault::Full => return node.disk.trouble(Trouble::Full),
-            Fault::Pause => node.busy_until = now + broken,
+            Fault::Pause => {
+                node.busy_until = now + broken + thaw;
+                node.paused_until = now + broken;
+            }
             Fault::SlowDisk => {
                 let takes = dice.within(MILLISECOND..600 * MILLISECOND);
                 node.disk.trouble(Trouble::Slow(takes));
@@ -189,7 +211,7 @@ impl World {
             now,
             format_args!("node {id} is down: {why:?}, {lost} writes lost"),
         );
-        let down = self.dice.within(DOWN);
+        let down = self.a_while(DOWN);
         self.queue.push(down, Happening::Restart(id));
     }
 

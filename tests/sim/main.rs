@@ -1,7 +1,7 @@
 //! Simulates whole clusters from a seed: the real driver over a network, disks and clocks that fail.
 //!
 //! `world` is one run, from one queue of happenings; `faults` and `injure` break things, `churn` lets
-//! nodes come and go, `clients` ask, `heal` mends everything and waits for agreement; `check` watches
+//! nodes come and go, `clients` ask, `leases` says who may act, `heal` mends everything and waits for agreement; `check` watches
 //! the promises of [`Promise`](violation::Promise). `run` is where to begin reading.
 //!
 //! Nothing in a run comes from outside its seed, so a seed that broke a promise breaks it again, and its
@@ -19,6 +19,8 @@ mod effects;
 mod faults;
 mod heal;
 mod injure;
+mod lapses;
+mod leases;
 #[cfg(feature = "simulation")]
 mod mistakes;
 mod network;

@@ -2,7 +2,7 @@
 
 use gcache::raft::driver::mistake::Mistake;
 
-use crate::run;
+use crate::run::{self, Flaw};
 use crate::violation::Promise;
 
 /// Seeds within which a mistake is found.
@@ -10,11 +10,11 @@ const SEEDS: u64 = 300;
 
 /// One of the seeds finds the mistake. Without it they pass, as another test says.
 fn is_caught(mistake: Mistake, promises: &[Promise]) {
-    let batch = run::run_many(0, SEEDS, Some(mistake));
+    let batch = run::run_many(0, SEEDS, Some(Flaw::Driver(mistake)));
     let Some(seed) = batch.broken else {
         panic!("{SEEDS} seeds do not find {mistake:?}");
     };
-    let violation = run::run(seed, Some(mistake))
+    let violation = run::run(seed, Some(Flaw::Driver(mistake)))
         .violation
         .expect("the seed broke a promise before");
     assert!(

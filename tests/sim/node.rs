@@ -11,6 +11,7 @@ use gcache::topology::state::State;
 
 use crate::dice::Dice;
 use crate::disk::{Handle, SimDisk};
+use crate::leases::Leasing;
 use crate::queue::{MILLISECOND, Micros};
 
 /// The cluster of every run.
@@ -48,6 +49,10 @@ pub(crate) struct Node {
     pub(crate) role: Role,
     /// It handles nothing before this moment.
     pub(crate) busy_until: Micros,
+    /// It stands still until then: no part of it does anything.
+    pub(crate) paused_until: Micros,
+    /// Its leases, in a run that has them.
+    pub(crate) leasing: Option<Leasing>,
     /// A wake is planned.
     pub(crate) is_woken: bool,
     /// The length of its ticks.
@@ -90,6 +95,8 @@ impl Node {
             state: None,
             role: Role::default(),
             busy_until: 0,
+            paused_until: 0,
+            leasing: None,
             is_woken: false,
             tick,
             is_gone: false,
@@ -140,6 +147,7 @@ impl Node {
         self.compared = 0;
         self.is_woken = false;
         self.busy_until = 0;
+        self.paused_until = 0;
         self.inbox.clear();
         self.driver = Some(Box::new(driver));
         Ok(())

@@ -8,11 +8,25 @@ use gcache::raft::driver::mistake::Mistake;
 use parking_lot::Mutex;
 
 use crate::faults::Seen;
+use crate::lapses::Lapse;
 use crate::violation::{Checked, Violation};
 use crate::world::{EVENTS_MIN, World};
 
 /// The most events of a run before it is healed.
 const EVENTS_MAX: u64 = 3_200;
+
+/// What is wrong with all nodes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Their drivers make a mistake.
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(dead_code, reason = "nobody can ask for one")
+    )]
+    Driver(Mistake),
+    /// They make one about leases.
+    Lease(Lapse),
+}
 
 /// What one run showed.
 pub(crate) struct Run {
@@ -24,12 +38,12 @@ pub(crate) struct Run {
 }
 
 /// Runs `seed`.
-pub(crate) fn run(seed: u64, mistake: Option<Mistake>) -> Run {
-    watch(seed, mistake, false)
+pub(crate) fn run(seed: u64, flaw: Option<Flaw>) -> Run {
+    watch(seed, flaw, false)
 }
 
-fn watch(seed: u64, mistake: Option<Mistake>, is_told: bool) -> Run {
-    let mut world = match World::new(seed, mistake, is_told) {
+fn watch(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Run {
+    let mut world = match World::new(seed, flaw, is_told) {
         Ok(world) => world,
         Err(violation) => {
             return Run {
@@ -70,7 +84,7 @@ pub(crate) struct Batch {
 }
 
 /// Runs `count` seeds from `first` on, on all cores, until one breaks a promise.
-pub(crate) fn run_many(first: u64, count: u64, mistake: Option<Mistake>) -> Batch {
+pub(crate) fn run_many(first: u64, count: u64, flaw: Option<Flaw>) -> Batch {
     let next = AtomicU64::new(0);
     let batch = Mutex::new(Batch {
         seen: Seen::default(),
@@ -84,7 +98,7 @@ pub(crate) fn run_many(first: u64, count: u64, mistake: Option<Mistake>) -> Batc
             return;
         }
         let seed = first.wrapping_add(number);
-        let run = run(seed, mistake);
+        let run = run(seed, flaw);
         let mut batch = batch.lock();
         batch.seen.merge(&run.seen);
         batch.events += run.events;
@@ -103,8 +117,8 @@ pub(crate) fn run_many(first: u64, count: u64, mistake: Option<Mistake>) -> Batc
 }
 
 /// What there is to say of a seed that broke a promise: the promise, and the last lines of its history.
-pub(crate) fn report(seed: u64, mistake: Option<Mistake>) -> impl fmt::Display {
-    let run = watch(seed, mistake, true);
+pub(crate) fn report(seed: u64, flaw: Option<Flaw>) -> impl fmt::Display {
+    let run = watch(seed, flaw, true);
     let told = run.violation.map_or_else(
         || "a second run breaks nothing: the simulation is not deterministic".to_owned(),
         |violation| violation.to_string(),

@@ -29,6 +29,10 @@ pub(crate) enum Promise {
     SnapshotsAreApplied,
     /// A request has one outcome.
     OneOutcome,
+    /// No two members with a lease act for one partition, and none that was failed over.
+    OneOwner,
+    /// Once a reset is acknowledged, no member with a lease has an older generation.
+    ResetsAreKnown,
     /// A driver ends only if its disk fails.
     DriversLive,
     /// After all is healed, the nodes agree and commit again.

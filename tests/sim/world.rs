@@ -12,9 +12,12 @@ use crate::cluster;
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::faults::{Fault, Seen};
+use crate::lapses::Lapse;
+use crate::leases::{Leasing, Said, has_leases};
 use crate::network::Network;
 use crate::node::{Node, Turn};
 use crate::queue::{MILLISECOND, Queue};
+use crate::run::Flaw;
 use crate::trace::Trace;
 use crate::violation::{Checked, Promise, Violation};
 
@@ -47,6 +50,12 @@ pub(crate) enum Happening {
     Ask,
     /// The membership changes.
     Churn,
+    /// A node looks after its lease.
+    Lease { node: u64, start: u64 },
+    /// A leader asks for those whose renewals wait.
+    Round { node: u64, start: u64 },
+    /// Something about leases arrives.
+    Said { from: u64, to: u64, said: Said },
     /// Someone looks whether the nodes agree by now.
     Look,
 }
@@ -69,15 +78,16 @@ pub(crate) struct World {
     pub(crate) is_healed: bool,
     pub(crate) events: u64,
     mistake: Option<Mistake>,
+    /// The mistake that is made about leases, if any.
+    pub(crate) lapse: Option<Lapse>,
+    /// Members have leases, and leaders replace who lost his.
+    pub(crate) has_leases: bool,
+    seed: u64,
 }
 
 impl World {
-    /// The world of `seed`, in which every driver makes this mistake, if any.
-    pub(crate) fn new(
-        seed: u64,
-        mistake: Option<Mistake>,
-        is_told: bool,
-    ) -> Result<Self, Violation> {
+    /// The world of `seed`, in which everybody makes this mistake, if any.
+    pub(crate) fn new(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
         let faults = Fault::draw(&mut dice);
         let members = if dice.chance(100) {
@@ -85,7 +95,15 @@ impl World {
         } else {
             dice.within(3..6)
         };
-        let founding = cluster::founding(members);
+        let (mistake, lapse, has_leases) = match flaw {
+            Some(Flaw::Driver(mistake)) => (Some(mistake), None, false),
+            Some(Flaw::Lease(lapse)) => (None, Some(lapse), true),
+            None => (None, None, has_leases(seed)),
+        };
+        let mut founding = cluster::founding(members);
+        if has_leases {
+            cluster::share(&mut founding);
+        }
         let mut world = Self {
             queue: Queue::new(),
             trace: Trace::new(is_told),
@@ -99,6 +117,9 @@ impl World {
             is_healed: false,
             events: 0,
             mistake,
+            lapse,
+            has_leases,
+            seed,
             dice,
         };
         for id in 1..=members {
@@ -114,8 +135,9 @@ impl World {
     }
 
     /// A new node, which starts.
-    pub(crate) fn add(&mut self, node: Node) -> Checked {
+    pub(crate) fn add(&mut self, mut node: Node) -> Checked {
         let id = node.id;
+        node.leasing = self.has_leases.then(|| Leasing::new(self.seed, id));
         self.disks.insert(id, node.disk.clone());
         self.nodes.insert(id, node);
         self.start(id)
@@ -143,6 +165,10 @@ impl World {
         self.trace.note(&[id, node.incarnation, node.disk.hash()]);
         self.trace.tell(now, format_args!("node {id} starts"));
         let (start, phase) = (node.start, self.dice.within(0..node.tick));
+        if let (Some(leasing), Some(state)) = (&mut node.leasing, &node.state) {
+            leasing.started(id, node.incarnation, state, now);
+            self.queue.push(phase, Happening::Lease { node: id, start });
+        }
         self.queue.push(phase, Happening::Tick { node: id, start });
         self.turned(id)
     }
@@ -183,6 +209,9 @@ impl World {
             }
             Happening::Ask => self.client(),
             Happening::Churn => self.churn(),
+            Happening::Lease { node, start } => self.look_at_lease(node, start),
+            Happening::Round { node, start } => self.next_round(node, start),
+            Happening::Said { from, to, said } => self.said(from, to, said),
             Happening::Look => Ok(()),
         }
     }

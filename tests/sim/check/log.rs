@@ -15,6 +15,7 @@ use prost::Message as _;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::leaders::Leaders;
+use super::leases::Downs;
 use super::members::Members;
 use super::quorum;
 use crate::violation::{Checked, Promise, Violation, ensure};
@@ -46,6 +47,8 @@ pub(crate) struct Committed {
     /// By index: what the state was after it.
     points: BTreeMap<u64, Point>,
     members: Members,
+    /// When members were failed over.
+    pub(crate) downs: Downs,
     /// By index: the command that was acknowledged there, if its entry was not seen yet.
     awaited: BTreeMap<u64, Bytes>,
     /// Members whose disk was wiped: what they held counts as held.
@@ -67,6 +70,7 @@ impl Committed {
         let mut log = Self {
             entries: BTreeMap::new(),
             members: Members::default(),
+            downs: Downs::default(),
             previous: founding.quorum().clone(),
             changed: FOUNDING,
             state: Arc::new(founding),
@@ -169,7 +173,7 @@ impl Committed {
                     format!("entry {index} is unreadable: {error}"),
                 )
             })?;
-            let before = self.state.epoch().0;
+            let (was, before) = (self.state.clone(), self.state.epoch().0);
             // A refusal changes nothing, as the hash says if it does.
             let _outcome = Arc::make_mut(&mut self.state).apply(&command);
             let grown = self.state.epoch().0.wrapping_sub(before);
@@ -179,6 +183,7 @@ impl Committed {
                     self.state.epoch()
                 )
             })?;
+            self.downs.seen(&was, &self.state);
             self.members.seen(&self.state)?;
         }
         self.mark(index);

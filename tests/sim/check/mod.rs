@@ -4,6 +4,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod leaders;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod members;
 pub(crate) mod quorum;
@@ -16,6 +17,7 @@ use prost::Message as _;
 
 use self::disk::Disks;
 use self::leaders::Leaders;
+use self::leases::Leases;
 use self::log::Committed;
 use self::requests::Requests;
 use self::sends::Sends;
@@ -30,6 +32,7 @@ pub(crate) struct Checks {
     pub(crate) disks: Disks,
     pub(crate) sends: Sends,
     pub(crate) requests: Requests,
+    pub(crate) leases: Leases,
 }
 
 impl Checks {
@@ -41,6 +44,7 @@ impl Checks {
             disks: Disks::default(),
             sends: Sends::default(),
             requests: Requests::default(),
+            leases: Leases::default(),
         }
     }
 

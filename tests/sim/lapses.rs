@@ -1,0 +1,95 @@
+//! Mistakes about leases that members and leaders can be told to make, and that each is found.
+
+use crate::run::{self, Flaw};
+use crate::violation::Promise;
+
+/// Seeds within which a mistake is found.
+const SEEDS: u64 = 300;
+
+/// A mistake about leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lapse {
+    /// A lease is counted from the arrival of its grant.
+    CountedFromArrival,
+    /// A renewal is answered without asking a quorum.
+    NoQuorum,
+    /// A member is down after one second.
+    DownAfterOneSecond,
+    /// A member gets a grant while its fail-over is under way.
+    GrantWhileFailing,
+    /// A new leader takes those for down whom it has never heard of.
+    NoWaitOfNewLeader,
+    /// A grant counts before its epoch is applied.
+    EpochNotAwaited,
+    /// A reset is acknowledged before it is settled.
+    ResetNotAwaited,
+}
+
+/// One of the seeds finds the mistake.
+fn is_caught(lapse: Lapse, promises: &[Promise]) {
+    let flaw = Some(Flaw::Lease(lapse));
+    let batch = run::run_many(0, SEEDS, flaw);
+    let Some(seed) = batch.broken else {
+        panic!("{SEEDS} seeds do not find {lapse:?}");
+    };
+    let violation = run::run(seed, flaw)
+        .violation
+        .expect("the seed broke a promise before");
+    assert!(
+        promises.contains(&violation.promise),
+        "{lapse:?} breaks {violation}, by seed {seed}"
+    );
+}
+
+#[test]
+fn the_checker_catches_a_lease_that_is_counted_from_arrival() {
+    is_caught(
+        Lapse::CountedFromArrival,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_renewal_that_is_answered_without_a_quorum() {
+    is_caught(
+        Lapse::NoQuorum,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_member_that_is_down_after_one_second() {
+    is_caught(
+        Lapse::DownAfterOneSecond,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_grant_while_a_fail_over_is_under_way() {
+    is_caught(
+        Lapse::GrantWhileFailing,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_new_leader_that_does_not_wait() {
+    is_caught(
+        Lapse::NoWaitOfNewLeader,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_lease_on_an_old_state() {
+    is_caught(
+        Lapse::EpochNotAwaited,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
+}
+
+#[test]
+fn the_checker_catches_a_reset_that_is_acknowledged_too_early() {
+    is_caught(Lapse::ResetNotAwaited, &[Promise::ResetsAreKnown]);
+}
