@@ -13,7 +13,7 @@ use crate::world::{Happening, World};
 /// Within this long after everything is well there is one leader, and all that the quorum names agree.
 const HEALED_WITHIN: Micros = 40 * SECOND;
 
-/// Within this long after that, whoever runs is up with a lease, and whoever does not is down.
+/// Within this long after that, under one leader, whoever runs is up with a lease, and whoever does not is down.
 const LEASES_WITHIN: Micros = 10 * SECOND;
 
 /// How often it is looked whether they do.
@@ -33,8 +33,11 @@ impl World {
                 proposed.is_some_and(|request| !self.checks.requests.is_open(request));
             let leases = self.leases_are_well();
             let is_over = is_answered && self.owed().is_ok() && leases.is_ok();
-            if now.is_ok() {
-                let by = *leases_by.get_or_insert(self.queue.now() + LEASES_WITHIN);
+            // A new leader has granted nothing yet, and takes nobody for down for a while.
+            leases_by = leases_by.filter(|(leader, _)| now.as_ref() == Ok(leader));
+            if let Ok(leader) = now {
+                let new = (leader, self.queue.now() + LEASES_WITHIN);
+                let (_, by) = *leases_by.get_or_insert(new);
                 let is_late = self.queue.now() > by;
                 if let Err(why) = leases.as_ref()
                     && is_late
