@@ -2,7 +2,8 @@
 //!
 //! The order is `raft`'s own contract for one thread (`RawNode`, thesis §10.2.1):
 //!
-//! 1. a leader's messages leave: its followers may write while it does;
+//! 1. a leader's messages leave: its followers may write while it does (after the write if the term or
+//!    the vote is new: a lone voter leads before anything is written);
 //! 2. snapshot, entries and hard state are written in one batch, synced if anything depends on it;
 //! 3. what promises something of that batch leaves: votes and acknowledgements;
 //! 4. reads whose quorum answered are noted;
@@ -31,8 +32,11 @@ impl<D: Disk> Driver<D> {
 
     fn ready(&mut self, effects: Sink<'_>) -> Result<(), Fatal> {
         let mut ready = self.raw.ready();
-        self.tell_role(effects);
-        self.send(ready.take_messages(), effects);
+        let is_new_vote = ready.hs().is_some_and(|hard| self.is_new_vote(hard));
+        if !is_new_vote {
+            self.tell_role(effects);
+            self.send(ready.take_messages(), effects);
+        }
         if self.makes(Mistake::SendBeforePersist) {
             self.send(ready.take_persisted_messages(), effects);
         }
@@ -47,6 +51,10 @@ impl<D: Disk> Driver<D> {
             hard.as_ref(),
             is_synced,
         )?;
+        if is_new_vote {
+            self.tell_role(effects);
+            self.send(ready.take_messages(), effects);
+        }
         if let Some(received) = received {
             self.restore(&received, effects)?;
         }
@@ -66,6 +74,14 @@ impl<D: Disk> Driver<D> {
         self.raw.advance_apply();
         self.answer_reads(effects);
         Ok(())
+    }
+
+    /// Whether `hard` holds a term or a vote that is not written yet. Then nothing may leave before it is,
+    /// not even what a leader says: who votes alone leads in the very step in which it campaigns, and
+    /// were its vote lost, another could lead in the same term.
+    fn is_new_vote(&self, hard: &HardState) -> bool {
+        let written = self.raw.store().hard_state();
+        (hard.term, hard.vote) != (written.term, written.vote)
     }
 
     /// What is written of the hard state: all of it, unless forgetting the vote is the mistake.

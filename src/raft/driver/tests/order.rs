@@ -58,6 +58,23 @@ fn a_vote_leaves_after_it_is_synced() {
     assert!(journal[..asked].contains(&synced), "{journal:?}");
 }
 
+/// Who votes alone leads in the step in which it campaigns: `raft` hands out its messages at once.
+#[test]
+fn a_lone_voter_says_nothing_before_its_vote_is_synced() {
+    let mut cluster = Cluster::founded();
+    let learner = cluster.join("n2");
+    cluster.start(1);
+    cluster.journal(1);
+    while !cluster.driver(1).role().is_leader {
+        cluster.tick(1);
+    }
+    assert!(cluster.queue.iter().any(|sent| sent.to == learner));
+    let journal = cluster.journal(1);
+    let synced = place(&journal, |seen| *seen == Seen::Wrote { is_synced: true });
+    let sent = place(&journal, |seen| matches!(seen, Seen::Sent(_)));
+    assert!(synced < sent, "{journal:?}");
+}
+
 #[test]
 fn a_commit_index_alone_is_not_synced() {
     let mut cluster = Cluster::of_three();
