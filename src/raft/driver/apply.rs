@@ -155,16 +155,20 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Takes a snapshot and drops older entries if there are enough of them, or if someone asked.
-    pub(super) fn compact_if_due(&mut self) -> Result<(), Fatal> {
+    pub(super) fn compact_if_due(&mut self, effects: Sink<'_>) -> Result<(), Fatal> {
         let since = self.applied - self.snapshot_index;
         let is_long = since >= self.settings.snapshot_every;
-        if !is_long && !self.is_compaction_due && !self.is_log_large() {
-            return Ok(());
+        let asked = std::mem::take(&mut self.compactions);
+        if since > 0 && (is_long || !asked.is_empty() || self.is_log_large()) {
+            self.compact()?;
         }
-        self.is_compaction_due = false;
-        if since == 0 {
-            return Ok(());
+        for request in asked {
+            effects(Effect::Resolved(request, Outcome::Done));
         }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), Fatal> {
         let snapshot = snapshot::of(&self.state, self.applied, self.applied_term);
         let log = self.raw.mut_store();
         let keep = log.fitting(self.applied, self.settings.log_bytes);

@@ -81,8 +81,8 @@ pub struct Driver<D: Disk> {
     heard: BTreeMap<NodeId, Heard>,
     /// The last hashes of the state, by index.
     checkpoints: BTreeMap<u64, u64>,
-    /// A compaction that was asked for.
-    is_compaction_due: bool,
+    /// Who asked for a snapshot in this turn.
+    compactions: Vec<RequestId>,
     /// What a message told that ends it.
     lost: Option<Fatal>,
     /// Why it ended.
@@ -165,7 +165,7 @@ impl<D: Disk> Driver<D> {
             ticks: 0,
             heard: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
-            is_compaction_due: false,
+            compactions: Vec::new(),
             lost: None,
             ended: None,
         };
@@ -211,7 +211,7 @@ impl<D: Disk> Driver<D> {
         self.settle(effects)?;
         self.leave_joint();
         self.settle(effects)?;
-        self.compact_if_due()
+        self.compact_if_due(effects)
     }
 
     fn handle(&mut self, event: Event, effects: Sink<'_>) {
@@ -222,10 +222,7 @@ impl<D: Disk> Driver<D> {
             Event::ChangeQuorum(request, change) => self.change_quorum(request, &change, effects),
             Event::Read(request) => self.read(request, effects),
             Event::Transfer(request, to) => self.transfer(request, to, effects),
-            Event::Compact(request) => {
-                self.is_compaction_due = true;
-                effects(Effect::Resolved(request, Outcome::Done));
-            }
+            Event::Compact(request) => self.compactions.push(request),
             Event::Unreachable(peer) => self.raw.report_unreachable(peer.0),
             Event::SnapshotSent(peer, is_sent) => self.snapshot_sent(peer, is_sent),
         }
@@ -235,8 +232,11 @@ impl<D: Disk> Driver<D> {
         self.ticks += 1;
         self.raw.tick();
         self.election.ticked(&self.raw.raft);
-        // Silence is news too, and makes no Ready on a node that does not vote.
-        self.tell_role(effects);
+        // Silence is news too, and makes no Ready on a node that does not vote. A new term is told of
+        // after it is written.
+        if self.term() == self.role.term && !self.leads() {
+            self.tell_role(effects);
+        }
         for request in self.requests.expired_reads(self.ticks) {
             let told = Outcome::Refused("no quorum answered in time");
             effects(Effect::Resolved(request, told));

@@ -24,6 +24,7 @@ pub(super) const CLUSTER: ClusterId = ClusterId(77);
 pub(super) enum Seen {
     Wrote { is_synced: bool },
     Sent(MessageType),
+    Led { term: u64 },
 }
 
 pub(super) type Journal = Arc<Mutex<Vec<Seen>>>;
@@ -227,6 +228,9 @@ impl Cluster {
                 assert!(self.outcomes.insert(request, outcome).is_none());
             }
             Effect::Diverged(peer, index) => self.diverged.push((peer, index)),
+            Effect::Role(role) if role.is_leader => {
+                journal.lock().push(Seen::Led { term: role.term });
+            }
             Effect::Applied(_) | Effect::Role(_) | Effect::Refused(..) => {}
         };
         driver.turn(&mut events.into_iter(), &mut effects)

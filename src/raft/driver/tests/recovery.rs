@@ -2,8 +2,8 @@
 
 use super::cluster::{CLUSTER, Cluster};
 use crate::ids::{Incarnation, NodeId};
-use crate::raft::driver::{CHECKPOINT_EVERY, Settings};
-use crate::raft::event::Event;
+use crate::raft::driver::{CHECKPOINT_EVERY, Fatal, Settings};
+use crate::raft::event::{Event, RequestId};
 
 fn eager() -> Settings {
     Settings {
@@ -154,4 +154,16 @@ fn a_snapshot_can_be_asked_for() {
     let applied = cluster.driver(1).applied();
     cluster.request(1, Event::Compact);
     assert_eq!(cluster.driver(1).first_index(), applied - 1);
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_written_is_not_said_to_be_taken() {
+    let mut cluster = Cluster::of_three();
+    cluster.propose(1);
+    cluster.settle();
+    cluster.disk(1).fail();
+    let request = RequestId(9_000);
+    let ended = cluster.turn(1, vec![Event::Compact(request)]);
+    assert!(matches!(ended, Err(Fatal::Disk(_))), "{ended:?}");
+    assert!(!cluster.outcomes.contains_key(&request));
 }
