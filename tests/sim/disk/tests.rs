@@ -71,3 +71,25 @@ fn a_range_is_deleted_up_to_its_end() {
     assert_eq!(disk.synced(|rows| rows.len()), 1);
     assert_eq!(keys(&disk), ["c"]);
 }
+
+#[cfg(feature = "simulation")]
+impl gcache::raft::log::conformance::Machine for SimDisk {
+    type Disk = Handle;
+
+    fn start(&mut self) -> Handle {
+        self.open()
+    }
+
+    fn cut_power(&mut self, draws: &mut fastrand::Rng) -> usize {
+        self.crash(&mut Dice::new(draws.u64(..)))
+    }
+}
+
+/// What the log is on RocksDB, it is on this disk too.
+#[cfg(feature = "simulation")]
+#[test]
+fn a_log_on_it_is_raft_s_own() {
+    for seed in 0..100 {
+        gcache::raft::log::conformance::check(&mut SimDisk::default(), seed, 60);
+    }
+}
