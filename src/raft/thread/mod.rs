@@ -96,11 +96,21 @@ pub fn start<D: Disk + 'static>(
     registry: &Registry,
     post: impl Post + 'static,
 ) -> std::io::Result<Handle> {
+    start_watched(driver, registry, post, STALL_MAX)
+}
+
+/// [`start`], given up after a turn of `stall_max`.
+fn start_watched<D: Disk + 'static>(
+    driver: Driver<D>,
+    registry: &Registry,
+    post: impl Post + 'static,
+    stall_max: Duration,
+) -> std::io::Result<Handle> {
     let (inbox, events) = sync_channel(INBOX_MAX);
     let (states, state) = watch::channel(driver.state().clone());
     let (standings, standing) = watch::channel(Standing::default());
     let (ends, end) = watch::channel(None);
-    let pulse = Pulse::start(ends.clone())?;
+    let pulse = Pulse::start(ends.clone(), stall_max)?;
     let thread = Thread {
         driver,
         post: Box::new(post),

@@ -14,9 +14,10 @@ use crate::topology::state::Founding;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A disk in memory that can be told to fail or to panic.
+/// A disk in memory that can be told to fail, to panic or to hang.
 #[derive(Default)]
 struct Fragile {
+    hangs: Arc<AtomicBool>,
     rows: BTreeMap<(Column, Vec<u8>), Vec<u8>>,
     fails: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
@@ -31,6 +32,9 @@ impl Disk for Fragile {
     }
 
     fn write(&mut self, batch: &Batch, _: bool) -> Result<(), DiskError> {
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
         assert!(!self.panics.load(Ordering::SeqCst), "the disk is on fire");
         if self.fails.load(Ordering::SeqCst) {
             return Err(DiskError::new("input/output error"));
@@ -60,12 +64,18 @@ impl Post for Nowhere {
 
 struct Lone {
     raft: Handle,
+    hangs: Arc<AtomicBool>,
     fails: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
 }
 
 /// A cluster of one, which leads.
 async fn lone() -> Lone {
+    lone_within(STALL_MAX).await
+}
+
+/// The same, whose turns may take no longer than this.
+async fn lone_within(stall_max: Duration) -> Lone {
     let cluster = ClusterId(1);
     let state = State::found(Founding {
         cluster,
@@ -87,9 +97,10 @@ async fn lone() -> Lone {
     });
     let mut disk = Fragile::default();
     let (fails, panics) = (disk.fails.clone(), disk.panics.clone());
+    let hangs = disk.hangs.clone();
     Driver::found(&mut disk, cluster, NodeId(1), &state).unwrap();
     let driver = Driver::open(disk, Settings::default()).unwrap();
-    let raft = start(driver, &Registry::new(), Nowhere).unwrap();
+    let raft = start_watched(driver, &Registry::new(), Nowhere, stall_max).unwrap();
     let mut standing = raft.standing();
     let leads = standing.wait_for(|standing| standing.role.is_leader && standing.applied > 1);
     tokio::time::timeout(PATIENCE, leads)
@@ -98,6 +109,7 @@ async fn lone() -> Lone {
         .unwrap();
     Lone {
         raft,
+        hangs,
         fails,
         panics,
     }
@@ -157,4 +169,19 @@ async fn the_thread_ends_with_its_last_handle() {
     let ended = ended.wait_for(Option::is_some);
     let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap();
     assert_eq!(*ended.unwrap(), Some(End::Stopped));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_ends_the_thread_for_good_even_if_it_comes_back() {
+    let lone = lone_within(Duration::from_secs(2)).await;
+    lone.hangs.store(true, Ordering::SeqCst);
+    let raft = lone.raft.clone();
+    let asked = tokio::spawn(async move { raft.propose(&command(), PATIENCE).await });
+    assert_eq!(end(&lone.raft).await, End::Stalled);
+    lone.hangs.store(false, Ordering::SeqCst);
+    // The write has returned, and with it the entry was committed: nobody is told.
+    assert_eq!(asked.await.unwrap(), Outcome::Unknown);
+    let late = lone.raft.read(PATIENCE).await;
+    assert_eq!(late, Outcome::Refused("this node's raft has ended"));
+    assert_eq!(end(&lone.raft).await, End::Stalled);
 }

@@ -27,6 +27,8 @@ const IDLE: u64 = u64::MAX;
 /// What thread and watchdog know of each other.
 pub(super) struct Pulse {
     zero: Instant,
+    /// How long a turn may take at all: [`STALL_MAX`].
+    max: Duration,
     /// When the turn under way began, in milliseconds since `zero`.
     began: AtomicU64,
     is_given_up: AtomicBool,
@@ -35,9 +37,13 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Starts the watchdog's thread. It tells `ends` when it gives up.
-    pub(super) fn start(ends: watch::Sender<Option<End>>) -> std::io::Result<Arc<Self>> {
+    pub(super) fn start(
+        ends: watch::Sender<Option<End>>,
+        max: Duration,
+    ) -> std::io::Result<Arc<Self>> {
         let pulse = Arc::new(Self {
             zero: Instant::now(),
+            max,
             began: AtomicU64::new(IDLE),
             is_given_up: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
@@ -54,7 +60,7 @@ impl Pulse {
         while !self.is_stopped.load(Ordering::Acquire) {
             std::thread::park_timeout(LOOK_EVERY);
             let began = self.began.load(Ordering::Acquire);
-            let verdict = judge(began, self.now());
+            let verdict = judge(began, self.now(), self.max);
             if verdict != Verdict::Fine && noticed != began {
                 noticed = began;
                 tracing::warn!("raft thread waits for its disk");
@@ -100,11 +106,11 @@ enum Verdict {
 }
 
 /// What to think at `now` of a turn that began at `began`.
-fn judge(began: u64, now: u64) -> Verdict {
+fn judge(began: u64, now: u64, max: Duration) -> Verdict {
     let turned = Duration::from_millis(now.saturating_sub(began));
-    if began == IDLE || turned < STALL_NOTICED {
+    if began == IDLE || turned < STALL_NOTICED.min(max) {
         Verdict::Fine
-    } else if turned < STALL_MAX {
+    } else if turned < max {
         Verdict::Slow
     } else {
         Verdict::Over
@@ -117,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_turn_is_noticed_after_a_second_and_given_up_after_thirty() {
-        assert_eq!(judge(IDLE, 99_999), Verdict::Fine);
-        assert_eq!(judge(5_000, 5_999), Verdict::Fine);
-        assert_eq!(judge(5_000, 6_000), Verdict::Slow);
-        assert_eq!(judge(5_000, 34_999), Verdict::Slow);
-        assert_eq!(judge(5_000, 35_000), Verdict::Over);
+        assert_eq!(judge(IDLE, 99_999, STALL_MAX), Verdict::Fine);
+        assert_eq!(judge(5_000, 5_999, STALL_MAX), Verdict::Fine);
+        assert_eq!(judge(5_000, 6_000, STALL_MAX), Verdict::Slow);
+        assert_eq!(judge(5_000, 34_999, STALL_MAX), Verdict::Slow);
+        assert_eq!(judge(5_000, 35_000, STALL_MAX), Verdict::Over);
     }
 }
