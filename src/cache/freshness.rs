@@ -124,6 +124,7 @@ mod tests {
             negative_ttl: Duration::from_secs(5),
             error_ttl: Duration::from_millis(500),
             max_value_bytes: 1 << 20,
+            on_isolated: crate::topology::group::OnIsolated::Serve,
         })
     }
 

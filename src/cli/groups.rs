@@ -188,6 +188,7 @@ async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
         "negative_ttl": show_duration(group.spec.negative_ttl),
         "error_ttl": show_duration(group.spec.error_ttl),
         "max_value_bytes": group.spec.max_value_bytes,
+        "on_isolated": group.spec.on_isolated.name(),
     });
     if reach.json {
         return print_json(&told);

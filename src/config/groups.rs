@@ -20,7 +20,7 @@ use super::place::SourceFile;
 use super::report::{Mistakes, quote};
 use super::rule::{Share, Size, Span, Text};
 use super::value::ByteSize;
-use crate::topology::group::{GroupSpec, KeyType, Source};
+use crate::topology::group::{GroupSpec, KeyType, OnIsolated, Source};
 use crate::topology::rules::{
     MAX_ERROR_TTL, MAX_GROUPS, MAX_TTL, MAX_TTL_JITTER, MAX_VALUE_BYTES, MIN_ERROR_TTL, MIN_TTL,
     is_content_type, is_group_name, is_identifier, is_statement, is_table,
@@ -74,6 +74,15 @@ const KEY_TYPE: Text<KeyType> = Text {
         known.map(|(key_type, _)| *key_type)
     },
     write: |key_type| key_type.name().to_owned(),
+};
+
+const ON_ISOLATED: Text<OnIsolated> = Text {
+    expects: "\"serve\", \"origin\" or \"refuse\"",
+    read: |text| {
+        let known = OnIsolated::ALL.iter().find(|(_, name)| *name == text);
+        known.map(|(choice, _)| *choice)
+    },
+    write: |choice| choice.name().to_owned(),
 };
 
 const CONTENT_TYPE: Text<String> = Text {
@@ -167,6 +176,8 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
     let error_ttl = fields.optional("error_ttl", &ERROR_TTL, half_second, mistakes);
     let one_mib = ByteSize::mib(1);
     let max_value_bytes = fields.optional("max_value_bytes", &MAX_VALUE, one_mib, mistakes);
+    let serve = OnIsolated::Serve;
+    let on_isolated = fields.optional("on_isolated", &ON_ISOLATED, serve, mistakes);
     fields.finish(mistakes);
     Some(GroupSpec {
         source: source?,
@@ -178,6 +189,7 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
         negative_ttl: negative_ttl?,
         error_ttl: error_ttl?,
         max_value_bytes: max_value_bytes?.0,
+        on_isolated: on_isolated?,
     })
 }
 
@@ -258,6 +270,7 @@ mod tests {
             negative_ttl: Duration::from_secs(5),
             error_ttl: Duration::from_millis(500),
             max_value_bytes: 1 << 20,
+            on_isolated: OnIsolated::Serve,
         };
         assert_eq!(groups[1], ("zebra".to_owned(), expected));
     }

@@ -243,6 +243,7 @@ impl Problem {
                 "origin's value cannot be served",
                 detail,
             ),
+            Status::Isolated => Self::new(unavailable, "isolated", "owner isolated", detail),
             Status::NotOwner => Self::no_answer(NoAnswer::Unsettled),
             Status::Internal => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

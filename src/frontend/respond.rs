@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::problem::Problem;
 use super::route::Routed;
 use crate::http::Reply;
-use crate::rpc::proto::{Answer, Role, Status, Via};
+use crate::rpc::proto::{Answer, Detail, Role, Status, Via};
 use crate::topology::group::Group;
 
 /// The response to a GET or HEAD that a node answered.
@@ -49,6 +49,7 @@ fn tells_of_the_cache(status: Status) -> bool {
         | Status::TooLarge
         | Status::Overloaded
         | Status::Deadline
+        | Status::Isolated
         | Status::Internal => false,
     }
 }
@@ -115,11 +116,13 @@ fn cache_status(answer: &Answer, role: Role) -> HeaderValue {
     if answer.collapsed {
         text.push_str("; collapsed");
     }
-    let detail = match (role, answer.via()) {
-        (Role::Standby, _) => Some("standby"),
-        (Role::LastResort, _) => Some("last-resort"),
-        (Role::Owner, Via::StaleIfError) => Some("stale-if-error"),
-        (Role::Owner, _) => None,
+    // What matters most to whoever reads it comes first: how wrong the value may be.
+    let detail = match (answer.detail(), role, answer.via()) {
+        (Detail::Isolated, ..) => Some("isolated"),
+        (_, Role::LastResort, _) => Some("last-resort"),
+        (Detail::Standby, ..) | (_, Role::Standby, _) => Some("standby"),
+        (Detail::None, Role::Owner, Via::StaleIfError) => Some("stale-if-error"),
+        (Detail::None, Role::Owner, _) => None,
     };
     if let Some(detail) = detail {
         text.push_str("; detail=");

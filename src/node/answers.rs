@@ -2,7 +2,7 @@
 
 use crate::cache::{Entry, Kind};
 use crate::ids::{Epoch, Millis};
-use crate::rpc::proto::{Answer, Status, Via};
+use crate::rpc::proto::{Answer, Detail, Status, Via};
 use crate::rpc::status;
 use crate::rpc::wire::AnswerItem;
 
@@ -31,15 +31,29 @@ pub(super) fn not_owner(id: u64, epoch: Epoch) -> AnswerItem {
     item
 }
 
+/// How an answer came about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) via: Via,
+    pub(super) stored: bool,
+    pub(super) collapsed: bool,
+    pub(super) detail: Detail,
+}
+
+impl Told {
+    /// From the cache.
+    pub(super) fn of(via: Via, detail: Detail) -> Self {
+        Self {
+            via,
+            stored: false,
+            collapsed: false,
+            detail,
+        }
+    }
+}
+
 /// What an entry says: a value, that there is none, or why it could not be loaded.
-pub(super) fn of_entry(
-    id: u64,
-    entry: Entry,
-    via: Via,
-    stored: bool,
-    collapsed: bool,
-    now: Millis,
-) -> AnswerItem {
+pub(super) fn of_entry(id: u64, entry: Entry, told: Told, now: Millis) -> AnswerItem {
     let (status, message) = match entry.kind() {
         Kind::Value => (Status::Ok, String::new()),
         Kind::Negative => (Status::Absent, "the origin has no such key".into()),
@@ -51,12 +65,13 @@ pub(super) fn of_entry(
     let answer = Answer {
         id,
         status: status.into(),
-        via: via.into(),
+        via: told.via.into(),
         age_ms: entry.age_ms(now),
         ttl_ms: entry.ttl_left_ms(now),
-        stored,
-        collapsed,
+        stored: told.stored,
+        collapsed: told.collapsed,
         message,
+        detail: told.detail.into(),
         ..Answer::default()
     };
     let value = (entry.kind() == Kind::Value).then_some(entry);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::RwLock;
 
-use crate::cache::Stats;
+use crate::cache::{Kind, Stats};
 use crate::ids::GroupId;
 use crate::metrics::Registry;
 use crate::rpc::proto::Via;
@@ -53,6 +53,16 @@ impl Outcome {
         (Self::NotOwner, "not-owner"),
         (Self::Refused, "refused"),
     ];
+
+    /// Which kind of hit a fresh entry is.
+    #[must_use]
+    pub(super) fn of_fresh(kind: Kind) -> Self {
+        match kind {
+            Kind::Value => Self::Hit,
+            Kind::Negative => Self::NegativeHit,
+            Kind::Error(_) => Self::ErrorHit,
+        }
+    }
 
     /// Which of the two kinds of stale an answer is.
     #[must_use]

@@ -3,6 +3,7 @@
 mod answers;
 pub mod control;
 mod groups;
+mod lease;
 mod loader;
 mod metrics;
 mod read;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::lease::Held;
 use crate::admin::{Probe, Readiness};
 use crate::cache::{Cache, Limits};
 use crate::clock::Clock;
@@ -73,10 +75,23 @@ pub enum Place {
 
 impl Place {
     /// The control plane, started, and what the node goes by.
-    fn take(self, registry: &Registry, shutdown: &Shutdown) -> (Option<control::Service>, Known) {
-        let start = |parts| control::start(parts, registry, shutdown);
+    fn take(
+        self,
+        clock: Clock,
+        registry: &Registry,
+        shutdown: &Shutdown,
+    ) -> (Option<control::Service>, Known) {
+        let start = |parts| control::start(parts, clock, registry, shutdown);
         match self {
-            Self::Fixed { me, view, control } => (control.map(start), (me.into(), view)),
+            Self::Fixed { me, view, control } => {
+                let known = Known {
+                    me: me.into(),
+                    view,
+                    held: Held::always(),
+                    renewer: None,
+                };
+                (control.map(start), known)
+            }
             Self::Agreed(parts) => {
                 let control = start(parts);
                 let known = control.known();
@@ -86,8 +101,17 @@ impl Place {
     }
 }
 
-/// Who a node is, and who owns what.
-type Known = (Me, watch::Receiver<Arc<View>>);
+/// What a node goes by.
+struct Known {
+    /// Who it is.
+    me: Me,
+    /// Who owns what.
+    view: watch::Receiver<Arc<View>>,
+    /// Whether it may act for what it owns.
+    held: Held,
+    /// Who wants to know what the data plane goes by.
+    renewer: Option<Arc<control::Renewer>>,
+}
 
 /// This node's id: 0, which is no member's, until it has one.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +147,9 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         clock,
         shutdown,
     } = parts;
-    let (control, (me, view)) = place.take(&registry, &shutdown);
+    let (control, known) = place.take(clock, &registry, &shutdown);
+    let Known { me, view, held, .. } = &known;
+    let (me, view, held) = (me.clone(), view.clone(), held.clone());
     let cache = Cache::new(cache_limits(config));
     let stages = Stages {
         pipelines: shutdown.child(),
@@ -145,14 +171,9 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         metrics: metrics::CacheMetrics::register(&registry),
     };
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
-    shutdown.spawn(follow(
-        me.clone(),
-        cache.clone(),
-        view.clone(),
-        shutdown.clone(),
-    ));
+    shutdown.spawn(follow(known, cache.clone(), shutdown.clone()));
     let path = read::ReadPath::new(
-        me,
+        (me, held),
         cache,
         loader,
         view.clone(),
@@ -224,9 +245,16 @@ impl Stages {
 }
 
 /// Closes the flights of partitions that a new view takes from this node, and reclaims the groups that
-/// it resets. The stamps have already made both void.
-async fn follow(me: Me, cache: Cache, mut views: watch::Receiver<Arc<View>>, shutdown: Shutdown) {
-    let mut known = Arc::clone(&views.borrow_and_update());
+/// it resets. The stamps have already made both void. Then, and not before, the node may say that it
+/// has applied the view: nobody joins a flight any more that the view ends.
+async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
+    let Known {
+        me,
+        view: mut views,
+        renewer,
+        ..
+    } = known;
+    let mut before = Arc::clone(&views.borrow_and_update());
     loop {
         tokio::select! {
             changed = views.changed() => if changed.is_err() { return },
@@ -235,17 +263,20 @@ async fn follow(me: Me, cache: Cache, mut views: watch::Receiver<Arc<View>>, shu
         let view = Arc::clone(&views.borrow_and_update());
         let me = me.get();
         cache.close_partitions(|partition| {
-            known.is_owner(me, partition) && !view.is_owner(me, partition)
+            before.is_owner(me, partition) && !view.is_owner(me, partition)
         });
         for group in view.groups() {
-            if known
+            if before
                 .group(group.id)
                 .is_some_and(|old| old.generation < group.generation)
             {
                 cache.reset(group.id, group.generation);
             }
         }
-        known = view;
+        if let Some(renewer) = &renewer {
+            renewer.applied(view.epoch(), view.latest_tenure(me));
+        }
+        before = view;
     }
 }
 

@@ -11,16 +11,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::Me;
-use super::answers::{self, refusal};
+use super::answers::{self, Told, refusal};
+use super::lease::{Duty, Held};
 use super::loader::Loader;
 use super::metrics::{Outcome as Counted, ReadMetrics};
 use crate::cache::{Cache, Entry, Found, Kind, Lead, Outcome, Phase, Request, Role, Stamps, Wait};
 use crate::clock::{Clock, as_millis};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
-use crate::ids::{Epoch, GroupId};
-use crate::rpc::proto::{self, Call, Op, Status, Via};
+use crate::ids::{Epoch, GroupId, Tenure};
+use crate::rpc::proto::{self, Call, Detail, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
-use crate::topology::group::Group;
+use crate::topology::group::{Group, OnIsolated};
 use crate::topology::view::{Role as ViewRole, View};
 
 /// The bounds of the read path.
@@ -34,6 +35,13 @@ pub(super) struct Settings {
     pub(super) max_value_bytes: usize,
 }
 
+/// How long a delete waits for this node to be known as the owner: a change of owners is settled within
+/// a second, and 3 s after a leader was lost.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a delete waits for a lease: longer than an election of others that goes well.
+const ISOLATED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Everything a call needs. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ReadPath {
@@ -42,6 +50,7 @@ pub(super) struct ReadPath {
 
 struct Shared {
     me: Me,
+    held: Held,
     cache: Cache,
     loader: Loader,
     view: watch::Receiver<Arc<View>>,
@@ -69,18 +78,24 @@ pub(super) struct Later {
 
 enum WaitsFor {
     Epoch,
-    Load {
-        wait: Wait,
-        fallback: Option<Entry>,
-        leads: bool,
-    },
+    /// To be known as the owner, with this tenure.
+    Arrival(Tenure),
+    Load(Load),
+}
+
+/// A load that a call waits for.
+struct Load {
+    wait: Wait,
+    fallback: Option<Entry>,
+    leads: bool,
+    detail: Detail,
 }
 
 impl ReadPath {
     /// A read path for member `me`.
     #[must_use]
     pub(super) fn new(
-        me: Me,
+        (me, held): (Me, Held),
         cache: Cache,
         loader: Loader,
         view: watch::Receiver<Arc<View>>,
@@ -90,6 +105,7 @@ impl ReadPath {
     ) -> Self {
         let shared = Shared {
             me,
+            held,
             cache,
             loader,
             view,
@@ -133,6 +149,12 @@ impl ReadPath {
             self.shared.metrics.count(group, Counted::NotOwner);
             return Begun::Now(answers::not_owner(call.id, view.epoch()));
         };
+        let now = self.shared.clock.now();
+        let duty = match role {
+            Role::Owner => self.shared.held.duty(row.tenure, now),
+            Role::Standby | Role::LastResort if self.shared.held.is_valid(now) => Duty::Acts,
+            Role::Standby | Role::LastResort => Duty::Isolated,
+        };
         let request = Request {
             group: group.id,
             key: &key,
@@ -143,38 +165,106 @@ impl ReadPath {
                 inherits: row.inherits,
                 generation: group.generation,
             },
-            now: self.shared.clock.now(),
+            now,
         };
         match call.op() {
-            Op::Get => self.get(&call, &key, group, &request),
+            Op::Get => self.get_as(duty, &call, &key, group, &request),
             // Nothing may stand in for the owner when a value must never be served again.
             _ if role != Role::Owner => {
                 self.shared.metrics.count(group, Counted::NotOwner);
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
-            Op::Delete => {
-                self.shared.cache.delete(group.id, &key, hash);
-                self.shared.metrics.count(group, Counted::Deleted);
-                Begun::Now(answers::done(call.id))
-            }
-            Op::Expire => {
-                self.shared.cache.expire(group.id, &key, hash, request.now);
-                self.shared.metrics.count(group, Counted::Expired);
-                Begun::Now(answers::done(call.id))
-            }
+            Op::Delete | Op::Expire => self.invalidate(call, &key, group, &request),
         }
     }
 
-    fn get(&self, call: &Call, key: &Bytes, group: &Group, request: &Request<'_>) -> Begun {
+    /// Drops what is cached and closes the flight, and then says so if nobody else may act for the key:
+    /// in this order, so that what was true when it was dropped is true when it is said.
+    fn invalidate(&self, call: Call, key: &Bytes, group: &Group, request: &Request<'_>) -> Begun {
+        let (shared, hash) = (&self.shared, request.hash);
+        let counted = match call.op() {
+            Op::Expire => {
+                shared.cache.expire(group.id, key, hash, request.now);
+                Counted::Expired
+            }
+            Op::Get | Op::Delete => {
+                shared.cache.delete(group.id, key, hash);
+                Counted::Deleted
+            }
+        };
+        let tenure = request.stamps.tenure;
+        match shared.held.duty(tenure, shared.clock.now()) {
+            Duty::Acts => {
+                shared.metrics.count(group, counted);
+                Begun::Now(answers::done(call.id))
+            }
+            Duty::Arrives => self.wait_to_act(call, key.clone(), tenure, ARRIVAL_PATIENCE),
+            // It may have started a moment ago, or have lost its leader.
+            Duty::Isolated => self.wait_to_act(call, key.clone(), tenure, ISOLATED_PATIENCE),
+        }
+    }
+
+    fn wait_to_act(&self, call: Call, key: Bytes, tenure: Tenure, patience: Duration) -> Begun {
+        let until = self.until(&call).min(Instant::now() + patience);
+        Begun::Later(self.later(call, key, until, WaitsFor::Arrival(tenure)))
+    }
+
+    /// Looks a key up as far as the node's duty lets it.
+    fn get_as(
+        &self,
+        duty: Duty,
+        call: &Call,
+        key: &Bytes,
+        group: &Group,
+        request: &Request<'_>,
+    ) -> Begun {
+        let last_resort = Request {
+            role: Role::LastResort,
+            ..*request
+        };
+        match (duty, group.spec.on_isolated) {
+            (Duty::Acts, _) => self.get(call, key, group, request, Detail::None),
+            // Another may still act as the owner, and drop what this node would go on serving.
+            (Duty::Arrives, _) => {
+                let request = Request {
+                    role: Role::Standby,
+                    ..*request
+                };
+                self.get(call, key, group, &request, Detail::Standby)
+            }
+            (Duty::Isolated, OnIsolated::Refuse) => {
+                self.refuse(call, Some(group), Status::Isolated, ISOLATED)
+            }
+            (Duty::Isolated, OnIsolated::Origin) => {
+                self.get(call, key, group, &last_resort, Detail::Isolated)
+            }
+            (Duty::Isolated, OnIsolated::Serve) => match self.shared.cache.get(request) {
+                Some(entry) => {
+                    self.shared
+                        .metrics
+                        .count(group, Counted::of_fresh(entry.kind()));
+                    let told = Told::of(Via::Hit, Detail::Isolated);
+                    Begun::Now(self.serve(call, entry, told))
+                }
+                None => self.get(call, key, group, &last_resort, Detail::Isolated),
+            },
+        }
+    }
+
+    fn get(
+        &self,
+        call: &Call,
+        key: &Bytes,
+        group: &Group,
+        request: &Request<'_>,
+        detail: Detail,
+    ) -> Begun {
         let (wait, fallback, leads) = match self.shared.cache.get_or_join(request) {
             Found::Fresh(entry) => {
-                let counted = match entry.kind() {
-                    Kind::Value => Counted::Hit,
-                    Kind::Negative => Counted::NegativeHit,
-                    Kind::Error(_) => Counted::ErrorHit,
-                };
-                self.shared.metrics.count(group, counted);
-                return Begun::Now(self.serve(call, entry, Via::Hit, false, false));
+                self.shared
+                    .metrics
+                    .count(group, Counted::of_fresh(entry.kind()));
+                return Begun::Now(self.serve(call, entry, Told::of(Via::Hit, detail)));
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
@@ -185,12 +275,13 @@ impl ReadPath {
                     Phase::Fresh | Phase::Stale | Phase::Dead => Via::Stale,
                 };
                 self.shared.metrics.count(group, Counted::of_stale(via));
-                return Begun::Now(self.serve(call, entry, via, false, false));
+                return Begun::Now(self.serve(call, entry, Told::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
                     self.shared.metrics.count(group, Counted::StaleIfError);
-                    return Begun::Now(self.serve(call, entry, Via::StaleIfError, false, false));
+                    let told = Told::of(Via::StaleIfError, detail);
+                    return Begun::Now(self.serve(call, entry, told));
                 }
                 return self.refuse(call, Some(group), Status::Overloaded, &reason.to_string());
             }
@@ -208,12 +299,13 @@ impl ReadPath {
                 (wait, fallback, false)
             }
         };
-        let waits_for = WaitsFor::Load {
+        let load = WaitsFor::Load(Load {
             wait,
             fallback,
             leads,
-        };
-        Begun::Later(self.later(*call, key.clone(), self.until(call), waits_for))
+            detail,
+        });
+        Begun::Later(self.later(*call, key.clone(), self.until(call), load))
     }
 
     fn submit(&self, lead: Lead, call: &Call) {
@@ -249,14 +341,7 @@ impl ReadPath {
         Begun::Now(refusal(call.id, status, message))
     }
 
-    fn serve(
-        &self,
-        call: &Call,
-        entry: Entry,
-        via: Via,
-        stored: bool,
-        collapsed: bool,
-    ) -> AnswerItem {
+    fn serve(&self, call: &Call, entry: Entry, told: Told) -> AnswerItem {
         if entry.value().len() > self.shared.settings.max_value_bytes {
             let message = format!(
                 "the value has {} bytes; pipeline.max_message lets {} through",
@@ -265,14 +350,7 @@ impl ReadPath {
             );
             return refusal(call.id, Status::TooLarge, &message);
         }
-        answers::of_entry(
-            call.id,
-            entry,
-            via,
-            stored,
-            collapsed,
-            self.shared.clock.now(),
-        )
+        answers::of_entry(call.id, entry, told, self.shared.clock.now())
     }
 }
 
@@ -287,14 +365,8 @@ impl Later {
             waits_for,
         } = self;
         match waits_for {
-            WaitsFor::Load {
-                wait,
-                fallback,
-                leads,
-            } => {
-                let ended = timeout_at(until, wait.outcome()).await;
-                path.loaded(&call, ended.ok(), fallback, leads)
-            }
+            WaitsFor::Load(load) => path.loaded(&call, load, until).await,
+            WaitsFor::Arrival(tenure) => path.arrived(call, key, tenure, until).await,
             WaitsFor::Epoch => {
                 let patience = Instant::now() + path.shared.settings.epoch_wait;
                 let mut views = path.shared.view.clone();
@@ -314,13 +386,14 @@ impl Later {
 }
 
 impl ReadPath {
-    fn loaded(
-        &self,
-        call: &Call,
-        outcome: Option<Outcome>,
-        fallback: Option<Entry>,
-        leads: bool,
-    ) -> AnswerItem {
+    async fn loaded(&self, call: &Call, load: Load, until: Instant) -> AnswerItem {
+        let Load {
+            wait,
+            fallback,
+            leads,
+            detail,
+        } = load;
+        let outcome: Option<Outcome> = timeout_at(until, wait.outcome()).await.ok();
         let now = self.shared.clock.now();
         let collapsed = !leads;
         let via = if fallback.is_some() {
@@ -328,14 +401,20 @@ impl ReadPath {
         } else {
             Via::Miss
         };
+        let told = |via, stored| Told {
+            via,
+            stored,
+            collapsed,
+            detail,
+        };
         let failed = outcome
             .as_ref()
             .is_none_or(|outcome| matches!(outcome.entry.kind(), Kind::Error(_)));
         if failed && let Some(entry) = fallback.filter(|entry| entry.serves_on_error(now)) {
-            return self.serve(call, entry, Via::StaleIfError, false, collapsed);
+            return self.serve(call, entry, told(Via::StaleIfError, false));
         }
         match outcome {
-            Some(Outcome { entry, stored }) => self.serve(call, entry, via, stored, collapsed),
+            Some(Outcome { entry, stored }) => self.serve(call, entry, told(via, stored)),
             None => refusal(
                 call.id,
                 Status::Deadline,
@@ -343,7 +422,31 @@ impl ReadPath {
             ),
         }
     }
+
+    /// Carries a delete out once this node is known as the owner.
+    async fn arrived(&self, call: Call, key: Bytes, tenure: Tenure, until: Instant) -> AnswerItem {
+        let shared = &self.shared;
+        if !shared.held.acts(tenure, shared.clock, until).await {
+            let why = match shared.held.is_valid(shared.clock.now()) {
+                true => ARRIVING,
+                false => ISOLATED,
+            };
+            return refusal(call.id, Status::Isolated, why);
+        }
+        // Once more from the beginning: by now it may be another's.
+        let view = self.view();
+        match self.judge(call, key, &view) {
+            Begun::Now(answer) => answer,
+            Begun::Later(_) => refusal(call.id, Status::Isolated, ARRIVING),
+        }
+    }
 }
+
+/// Why a node without a lease refuses.
+const ISOLATED: &str = "the owner is cut off from those who decide who owns what";
+
+/// Why a new owner refuses.
+const ARRIVING: &str = "the owner is new, and not all others know it yet";
 
 /// In which role a node whose own view says `own` answers a call for `asked`; none if in no role.
 fn may_answer(asked: proto::Role, own: ViewRole) -> Option<Role> {

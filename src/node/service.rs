@@ -109,6 +109,7 @@ impl Cache for Service {
             ttl_ms: answer.ttl_ms,
             stored: answer.stored,
             collapsed: answer.collapsed,
+            detail: answer.detail,
         }))
     }
 }

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::bytes::Bytes;
 
 use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
 use super::control_proto::{
-    CommitReply, CommitRequest, EnterReply, EnterRequest, StatusReply, StatusRequest, Topology,
-    TransferReply, TransferRequest, WatchRequest,
+    CommitReply, CommitRequest, EnterReply, EnterRequest, RenewReply, RenewRequest, SettleReply,
+    SettleRequest, StatusReply, StatusRequest, Topology, TransferReply, TransferRequest,
+    WatchRequest,
 };
-use crate::ids::NodeId;
+use crate::ids::{Epoch, NodeId};
 use crate::net::chain;
 
 /// The largest message of the control service: a state whose groups and their history are as large as
@@ -106,6 +108,23 @@ pub async fn transfer(
     .await
 }
 
+/// Waits until the node at `target`, which leads, knows that no member with a lease has applied less
+/// than `epoch`; asks for as long as `patience`.
+///
+/// # Errors
+/// It does not answer.
+pub async fn settle(
+    target: &Target,
+    epoch: Epoch,
+    patience: Duration,
+) -> Result<SettleReply, Unanswered> {
+    let request = SettleRequest { epoch: epoch.0 };
+    within(target, patience, async move |mut client| {
+        client.settle(request).await
+    })
+    .await
+}
+
 /// Topologies as the node at `target` has them; connected and answered within `patience`.
 ///
 /// # Errors
@@ -121,6 +140,48 @@ pub async fn watch(
     .await
 }
 
+/// A connection to one node at a time, kept from one question to the next: for what is asked often.
+#[derive(Debug, Default)]
+pub struct Line {
+    open: Mutex<Option<(Target, Client)>>,
+}
+
+impl Line {
+    /// Asks the node at `target` for a lease to go on, within `patience`.
+    ///
+    /// # Errors
+    /// It does not answer; then the connection is made anew for the next question.
+    pub async fn renew(
+        &self,
+        target: &Target,
+        request: RenewRequest,
+        patience: Duration,
+    ) -> Result<RenewReply, Unanswered> {
+        let known = self.open.lock().clone();
+        let known = known.filter(|(known, _)| known == target);
+        let asked = async {
+            let mut client = match known {
+                Some((_, client)) => client,
+                None => {
+                    let client = client(target, patience).await?;
+                    *self.open.lock() = Some((target.clone(), client.clone()));
+                    client
+                }
+            };
+            let answer = client.renew(request).await;
+            answer.map_err(|status| Unanswered::new(target, status.message()))
+        };
+        let answer = tokio::time::timeout(patience, asked).await;
+        let answer = answer
+            .map_err(|_| Unanswered::new(target, format!("no answer within {patience:?}")))
+            .flatten();
+        if answer.is_err() {
+            self.open.lock().take_if(|(known, _)| known == target);
+        }
+        Ok(answer?.into_inner())
+    }
+}
+
 /// Refuses what is too large to send: sent all the same, it would break the connection, and that is all
 /// that one would be told.
 fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
@@ -134,24 +195,30 @@ fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
     Ok(())
 }
 
-async fn within<T>(
-    target: &Target,
-    patience: Duration,
-    ask: impl AsyncFnOnce(
-        ControlClient<tonic::transport::Channel>,
-    ) -> Result<tonic::Response<T>, tonic::Status>,
-) -> Result<T, Unanswered> {
-    let unanswered = |told: String| Unanswered::new(target, told);
+/// Speaks to one node.
+type Client = ControlClient<tonic::transport::Channel>;
+
+/// A connection to the node at `target`, made within `patience`.
+async fn client(target: &Target, patience: Duration) -> Result<Client, Unanswered> {
     let life = Life::default();
     let connected = connect(target, patience, &life);
     let channel = tokio::time::timeout(patience, connected)
         .await
         .map_err(|_| Unanswered::unsent(target, format!("no connection within {patience:?}")))?
         .map_err(|error| Unanswered::unsent(target, chain(&error)))?;
+    Ok(ControlClient::new(channel)
+        .max_decoding_message_size(MAX_CONTROL_BYTES)
+        .max_encoding_message_size(MAX_CONTROL_BYTES))
+}
+
+async fn within<T>(
+    target: &Target,
+    patience: Duration,
+    ask: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, tonic::Status>,
+) -> Result<T, Unanswered> {
+    let unanswered = |told: String| Unanswered::new(target, told);
+    let client = client(target, patience).await?;
     let asked = async {
-        let client = ControlClient::new(channel)
-            .max_decoding_message_size(MAX_CONTROL_BYTES)
-            .max_encoding_message_size(MAX_CONTROL_BYTES);
         let answer = ask(client).await;
         answer.map_err(|status| unanswered(status.message().to_owned()))
     };

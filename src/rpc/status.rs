@@ -30,7 +30,7 @@ pub fn to_grpc(answer: &Answer) -> Option<tonic::Status> {
         Status::TooLarge => Code::OutOfRange,
         Status::Overloaded => Code::ResourceExhausted,
         Status::Deadline | Status::OriginTimeout => Code::DeadlineExceeded,
-        Status::OriginUnavailable => Code::Unavailable,
+        Status::OriginUnavailable | Status::Isolated => Code::Unavailable,
         Status::BadStatement | Status::BadValue | Status::Internal => Code::Internal,
     };
     let mut status = tonic::Status::new(code, answer.message.clone());

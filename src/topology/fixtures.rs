@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::{Agreed, Change, Command, Joiner, SetGroups, SetStatus};
-use super::group::{GroupSpec, KeyType, Source};
+use super::group::{GroupSpec, KeyType, OnIsolated, Source};
 use super::member::{MemberStatus, Zone};
 use super::state::{Founding, State};
 use crate::ids::{ClusterId, Incarnation, NodeId};
@@ -77,6 +77,7 @@ pub(super) fn table_spec(table: &str, ttl_s: u64) -> GroupSpec {
         negative_ttl: Duration::from_secs(5),
         error_ttl: Duration::from_millis(500),
         max_value_bytes: 1 << 20,
+        on_isolated: OnIsolated::Serve,
     }
 }
 

@@ -40,6 +40,40 @@ pub struct GroupSpec {
     pub error_ttl: Duration,
     /// A larger value is served and not stored.
     pub max_value_bytes: u64,
+    /// What a node answers with that may have been replaced without knowing.
+    pub on_isolated: OnIsolated,
+}
+
+/// What a node answers with while it holds no lease: others may own its keys by now, and may have been
+/// told that values were deleted which it still has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnIsolated {
+    /// What it has, within its lifetime and no stale window; else from the origin, and not kept.
+    #[default]
+    Serve,
+    /// From the origin, and not kept.
+    Origin,
+    /// An error.
+    Refuse,
+}
+
+impl OnIsolated {
+    /// Every choice with its name in the groups file.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Serve, "serve"),
+        (Self::Origin, "origin"),
+        (Self::Refuse, "refuse"),
+    ];
+
+    /// The name of the choice.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Origin => "origin",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// The rows behind a group.

@@ -22,10 +22,14 @@ use thiserror::Error;
 
 use super::member::MemberStatus;
 use super::state::State;
-use crate::ids::{Epoch, Incarnation, Millis, NodeId};
+use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
 
 /// How often a member renews: a lease outlives three renewals that are lost in a row.
 pub const RENEW_EVERY_MS: u64 = 500;
+
+/// How often a member renews that has something to say, or to hear: it has applied another epoch, or it
+/// owns a partition whose tenure is not settled.
+pub const URGENT_EVERY_MS: u64 = 50;
 
 /// How long a lease runs, from the moment that its renewal was sent.
 pub const LEASE_MS: u64 = 2_000;
@@ -34,8 +38,12 @@ pub const LEASE_MS: u64 = 2_000;
 /// the 2 % that two clocks may differ, since a lease must be over by then.
 pub const DOWN_MS: u64 = 3_000;
 
+/// How long nobody is taken for down while most members are silent. By then a leader whose rounds are
+/// confirmed all the while knows that it is not itself that is cut off.
+pub const FROZEN_MS: u64 = 30_000;
+
 /// Grants that wait for their epoch to be applied: an older one has run out.
-const PENDING_MAX: usize = (LEASE_MS / RENEW_EVERY_MS) as usize;
+const PENDING_MAX: usize = (LEASE_MS / URGENT_EVERY_MS) as usize;
 
 /// Confirmed rounds that are remembered for [`DOWN_MS`]. Of more, the later ones count as one.
 const ROUNDS_MAX: usize = 64;
@@ -90,10 +98,15 @@ pub enum LeaseRefusal {
 pub struct Lease {
     member: NodeId,
     incarnation: Incarnation,
-    next_renewal: Millis,
+    /// When it last asked; none if it never has.
+    asked: Option<Millis>,
     until: Millis,
     applied: Epoch,
     settled: Epoch,
+    /// The latest tenure of what the member owns, as far as it has applied.
+    tenure: Epoch,
+    /// It has applied an epoch that no renewal has told of.
+    has_news: bool,
     /// Grants whose epoch was not applied yet: the epoch, and until when.
     pending: VecDeque<(Epoch, Millis)>,
 }
@@ -105,26 +118,45 @@ impl Lease {
         Self {
             member,
             incarnation,
-            next_renewal: Millis(0),
+            asked: None,
             until: Millis(0),
             applied: Epoch(0),
             settled: Epoch(0),
+            tenure: Epoch(0),
+            has_news: false,
             pending: VecDeque::with_capacity(PENDING_MAX),
         }
     }
 
     /// The renewal to send now, if one is due.
     pub fn renew(&mut self, now: Millis) -> Option<Renewal> {
-        if now < self.next_renewal {
+        if now < self.due() {
             return None;
         }
-        self.next_renewal = now.plus(RENEW_EVERY_MS);
+        self.asked = Some(now);
+        self.has_news = false;
         Some(Renewal {
             member: self.member,
             incarnation: self.incarnation,
             sent_at: now,
             epoch: self.applied,
         })
+    }
+
+    /// When the next renewal is due.
+    #[must_use]
+    pub fn due(&self) -> Millis {
+        let is_urgent = self.has_news || self.settled < self.tenure;
+        let every = match is_urgent {
+            true => URGENT_EVERY_MS,
+            false => RENEW_EVERY_MS,
+        };
+        self.asked.map_or(Millis(0), |asked| asked.plus(every))
+    }
+
+    /// There may be another leader now, who knows nothing of this member: the next renewal is urgent.
+    pub fn hurry(&mut self) {
+        self.has_news = true;
     }
 
     /// The leader has granted a renewal.
@@ -151,10 +183,20 @@ impl Lease {
         self.count();
     }
 
-    /// The member has applied `epoch`.
-    pub fn applied(&mut self, epoch: Epoch) {
-        self.applied = self.applied.max(epoch);
+    /// The member has applied `epoch`, and what it owns there has tenures of up to `tenure`.
+    pub fn applied(&mut self, epoch: Epoch, tenure: Tenure) {
+        if epoch > self.applied {
+            self.applied = epoch;
+            self.tenure = Epoch(tenure.0);
+            self.has_news = true;
+        }
         self.count();
+    }
+
+    /// Until when the lease runs, by the clock of this start; 0 if there never was one.
+    #[must_use]
+    pub fn until(&self) -> Millis {
+        self.until
     }
 
     /// Lets the grants count whose epoch was applied.
@@ -207,6 +249,10 @@ pub struct LeaseBook {
     confirmed: VecDeque<(Millis, Epoch)>,
     /// The epoch of the latest round before those.
     aged: Epoch,
+    /// Since when most members are silent.
+    frozen_since: Option<Millis>,
+    /// Nobody but this leader was ever a member: no other leader has granted anything.
+    is_first: bool,
 }
 
 /// What the book knows of a member.
@@ -226,6 +272,8 @@ impl LeaseBook {
     pub fn first_committed(&mut self, now: Millis, state: &State) {
         if self.first_commit.is_none() {
             self.first_commit = Some(now);
+            // Who founds a cluster need not wait for leases that nobody can have granted.
+            self.is_first = state.members().len() == 1 && state.tombstones().is_empty();
             self.look(now, state);
         }
     }
@@ -317,7 +365,8 @@ impl LeaseBook {
     /// A member that is down by now and whose fail-over the caller is to propose: after
     /// [`failing`](Self::failing), so that no grant slips between.
     ///
-    /// Nobody, while half of the members or more are silent: then it is rather this node that is cut off.
+    /// Nobody, while most of the members are silent: then it may be this node that is cut off. But not
+    /// for longer than [`FROZEN_MS`].
     pub fn down(&mut self, now: Millis, state: &State) -> Option<NodeId> {
         let first_commit = self.first_commit?;
         self.look(now, state);
@@ -331,8 +380,14 @@ impl LeaseBook {
         let members: Vec<_> = self.kept.iter().filter(|(id, _)| takes_part(id)).collect();
         let is_silent = |kept: &Kept| now.since(kept.answered) >= DOWN_MS;
         let silent = members.iter().filter(|(_, kept)| is_silent(kept)).count();
-        if silent * 2 >= members.len() {
-            return None;
+        if silent * 2 > members.len() {
+            let since = *self.frozen_since.get_or_insert(now);
+            let is_confirmed = |(at, _): &(Millis, Epoch)| now.since(*at) < DOWN_MS;
+            if now.since(since) < FROZEN_MS || !self.confirmed.back().is_some_and(is_confirmed) {
+                return None;
+            }
+        } else {
+            self.frozen_since = None;
         }
         let mut down = members
             .into_iter()
@@ -354,8 +409,8 @@ impl LeaseBook {
     /// The epoch that is settled: nobody who holds a lease has applied less, nor ever will.
     #[must_use]
     pub fn settled(&self, now: Millis, state: &State) -> Epoch {
-        let is_first = |first_commit| now.since(first_commit) < DOWN_MS;
-        if self.first_commit.is_none_or(is_first) {
+        let is_early = |first_commit| now.since(first_commit) < DOWN_MS && !self.is_first;
+        if self.first_commit.is_none_or(is_early) {
             // Grants of the leader before may still run.
             return Epoch(0);
         }
@@ -368,8 +423,22 @@ impl LeaseBook {
         reported.max(self.aged)
     }
 
+    /// Members that may hold a lease and have not reported `epoch`.
+    pub fn behind(&self, now: Millis, epoch: Epoch) -> impl Iterator<Item = NodeId> {
+        let may_hold = move |kept: &Kept| kept.is_granted && now.since(kept.answered) < DOWN_MS;
+        let kept = self.kept.iter();
+        kept.filter(move |(_, kept)| may_hold(kept) && kept.epoch < epoch)
+            .map(|(id, _)| *id)
+    }
+
     /// Notes who came and who went. Who was removed is kept for as long as it may hold a lease.
     fn look(&mut self, now: Millis, state: &State) {
+        // Who is down as the state says is refused for that.
+        let is_up = |id: &NodeId| {
+            let record = state.member(*id);
+            record.is_some_and(|record| record.status != MemberStatus::Down)
+        };
+        self.failing.retain(is_up);
         self.kept.retain(|id, kept| match state.member(*id) {
             Some(record) => record.status != MemberStatus::Down,
             None => kept.is_granted && now.since(kept.answered) < DOWN_MS,

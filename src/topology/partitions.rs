@@ -65,6 +65,13 @@ impl PartitionTable {
         self.0[usize::from(partition.0)] = assignment;
     }
 
+    /// The latest tenure of what `member` owns; 0 if it owns nothing.
+    #[must_use]
+    pub fn latest_tenure(&self, member: NodeId) -> Tenure {
+        let owned = self.0.iter().filter(|at| at.owner == Some(member));
+        owned.map(|at| at.tenure).max().unwrap_or_default()
+    }
+
     /// How many partitions `member` owns.
     #[must_use]
     pub fn owned_by(&self, member: NodeId) -> usize {

@@ -219,6 +219,16 @@ impl View {
         partitions().map(|partition| self.route_of(partition))
     }
 
+    /// The latest tenure of what `node` owns; 0 if it owns nothing.
+    #[must_use]
+    pub fn latest_tenure(&self, node: NodeId) -> Tenure {
+        let Some(own) = self.index_of(node) else {
+            return Tenure::default();
+        };
+        let owned = self.slots.iter().filter(|slot| slot.owner == Some(own));
+        owned.map(|slot| slot.tenure).max().unwrap_or_default()
+    }
+
     /// Whether `node` owns `partition`; panics as [`route_of`](Self::route_of) does.
     #[must_use]
     pub fn is_owner(&self, node: NodeId, partition: Partition) -> bool {

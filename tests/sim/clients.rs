@@ -100,8 +100,8 @@ impl World {
             return Ok(request);
         };
         let start = node.start;
-        self.checks.requests.ask(id, start, what);
         let (event, now) = (event(request), self.queue.now());
+        self.checks.requests.ask((id, start), now, what);
         self.trace.note(&[id, request.0]);
         self.trace
             .tell(now, format_args!("client at node {id}: {event:?}"));

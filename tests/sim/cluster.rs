@@ -6,7 +6,7 @@ use gcache::ids::{Incarnation, NodeId, Partition};
 use gcache::topology::command::{
     Agreed, Assign, COMMAND_VERSION, Command, GroupRef, Joiner, Run, SetGroups, SetStatus,
 };
-use gcache::topology::group::{GroupSpec, KeyType, Source};
+use gcache::topology::group::{GroupSpec, KeyType, OnIsolated, Source};
 use gcache::topology::member::{MemberStatus, Zone};
 use gcache::topology::quorum::Quorum;
 use gcache::topology::state::{Founding, State};
@@ -130,6 +130,7 @@ fn spec(dice: &mut Dice) -> GroupSpec {
         negative_ttl: Duration::from_secs(1),
         error_ttl: Duration::from_millis(200),
         max_value_bytes: 1 << 20,
+        on_isolated: OnIsolated::Serve,
     }
 }
 

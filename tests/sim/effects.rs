@@ -44,7 +44,7 @@ impl World {
             Effect::Applied(state) => {
                 self.trace.note(&[state.epoch().0]);
                 if let Some(leasing) = &mut node.leasing {
-                    leasing.lease.applied(state.epoch());
+                    leasing.applied(id, &state);
                 }
                 node.state = Some(state);
                 self.check_leases()

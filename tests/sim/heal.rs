@@ -145,7 +145,7 @@ impl World {
         let quorum = self.checks.log.state().quorum();
         self.checks
             .requests
-            .owed(|node| quorum.contains(NodeId(node)))
+            .owed(self.queue.now(), |node| quorum.contains(NodeId(node)))
     }
 
     /// At the end: all that runs and has applied all has the same state, and all is answered.

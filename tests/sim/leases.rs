@@ -87,8 +87,14 @@ impl Leasing {
     pub(crate) fn started(&mut self, id: u64, incarnation: u64, state: &State, now: Micros) {
         self.started = now;
         self.lease = Lease::new(NodeId(id), Incarnation(incarnation));
-        self.lease.applied(state.epoch());
+        self.applied(id, state);
         self.office = None;
+    }
+
+    /// Its node has applied this.
+    pub(crate) fn applied(&mut self, id: u64, state: &State) {
+        let tenure = state.table().latest_tenure(NodeId(id));
+        self.lease.applied(state.epoch(), tenure);
     }
 
     /// What its clock shows.

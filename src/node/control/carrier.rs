@@ -76,7 +76,7 @@ pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
 }
 
 /// Keeps the node's view in line with the state.
-pub(super) async fn show(raft: Handle, shared: Arc<Shared>) {
+pub(super) async fn show(raft: Handle, shared: Arc<Shared>, shutdown: Shutdown) {
     let mut states = raft.state();
     drop(raft);
     let mut shown = Epoch(0);
@@ -93,7 +93,7 @@ pub(super) async fn show(raft: Handle, shared: Arc<Shared>) {
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() { return },
-            () = shared.shutdown.begun() => return,
+            () = shutdown.begun() => return,
         }
     }
 }

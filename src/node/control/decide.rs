@@ -2,10 +2,13 @@
 //!
 //! One step at a time, and the next only after its effect is seen in the state.
 
-use crate::ids::NodeId;
+use std::collections::BTreeMap;
+
+use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::driver::Progress;
 use crate::topology::command::{Command, SetStatus};
-use crate::topology::member::MemberStatus;
+use crate::topology::lease::Renewal;
+use crate::topology::member::{MemberRecord, MemberStatus};
 use crate::topology::quorum::{QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
@@ -18,6 +21,12 @@ const SILENT_MAX: u64 = 10;
 /// Ticks of silence after which a voter's place is given to another: 30 s. It stays a member.
 const REPLACED_AFTER: u64 = 300;
 
+/// How long a renewal shows that its member is there.
+const HEARD_MS: u64 = 1_000;
+
+/// How long after a fail-over the partitions stay as they are.
+const SHARE_OUT_AFTER_MS: u64 = 10_000;
+
 /// How many voters there are to be. An odd number: one more would tolerate no more failures.
 const VOTERS: usize = 3;
 
@@ -29,7 +38,19 @@ pub(super) struct Facts<'a> {
     pub(super) progress: &'a [Progress],
     /// Ticks for which this node has led: who has not been heard of may have been silent for as long.
     pub(super) led_ticks: u64,
+    /// The last renewal of each member that was decided, and when.
+    pub(super) heard: &'a Heard,
+    /// No member that holds a lease has applied less.
+    pub(super) settled: Epoch,
+    pub(super) now: Millis,
+    /// When a member was last failed over, in this term.
+    pub(super) failed_over: Option<Millis>,
+    /// The partitions were found to be shared out well at this very epoch.
+    pub(super) is_shared_out: bool,
 }
+
+/// Renewals, and when each was decided.
+pub(super) type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +72,11 @@ pub(super) fn decide(facts: &Facts<'_>) -> Option<Step> {
     let listen = || listen(facts).map(Step::ChangeQuorum);
     let enter_ring = || enter_ring(facts).map(Step::Propose);
     let vote = || vote(facts).map(Step::ChangeQuorum);
-    let assign = || facts.state.plan_assign().map(Step::Propose);
-    listen().or_else(enter_ring).or_else(vote).or_else(assign)
+    let share_out = || facts.share_out().map(Step::Propose);
+    listen()
+        .or_else(enter_ring)
+        .or_else(vote)
+        .or_else(share_out)
 }
 
 /// Who is a member and hears nothing yet.
@@ -101,12 +125,14 @@ fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
         .min_by_key(|id| (crowd(*id), *id))
 }
 
-/// Who has caught up and owns nothing yet.
+/// Who has caught up and owns nothing yet: a member that joins, or one that was down and is heard again.
 fn enter_ring(facts: &Facts<'_>) -> Option<Command> {
-    let joining = facts
-        .state
-        .members()
-        .find(|member| member.status == MemberStatus::Joining && facts.has_caught_up(member.id))?;
+    let may_enter = |member: &&MemberRecord| match member.status {
+        MemberStatus::Joining => facts.has_caught_up(member.id),
+        MemberStatus::Down => facts.is_back(member) && facts.has_caught_up(member.id),
+        MemberStatus::Up | MemberStatus::Leaving => false,
+    };
+    let joining = facts.state.members().find(may_enter)?;
     Some(Command::SetStatus(SetStatus {
         id: joining.id,
         status: MemberStatus::Up,
@@ -126,6 +152,32 @@ fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChan
 }
 
 impl Facts<'_> {
+    /// What gives everybody his share.
+    fn share_out(&self) -> Option<Command> {
+        if self.is_shared_out || self.waits_to_share_out() {
+            return None;
+        }
+        self.state.plan_assign()
+    }
+
+    /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and
+    /// what is moved among the others meanwhile would be moved twice.
+    pub(super) fn waits_to_share_out(&self) -> bool {
+        let is_recent = |at| self.now.since(at) < SHARE_OUT_AFTER_MS;
+        self.failed_over.is_some_and(is_recent)
+    }
+
+    /// Whether a member that is down renews again, and knows what it missed.
+    fn is_back(&self, member: &MemberRecord) -> bool {
+        let heard = self.heard.get(&member.id);
+        let is_back = |(renewal, at): &(Renewal, Millis)| {
+            renewal.incarnation == member.incarnation
+                && renewal.epoch >= self.settled
+                && self.now.since(*at) < HEARD_MS
+        };
+        member.replaced_by.is_none() && heard.is_some_and(is_back)
+    }
+
     /// A voter that nobody has heard of for too long, unless so few are heard that this node may be the
     /// one that is cut off.
     fn silent_voter(&self) -> Option<NodeId> {
@@ -203,14 +255,24 @@ mod tests {
         ids.iter().map(peer).collect()
     }
 
-    fn next(state: &State, progress: &[Progress]) -> Option<Step> {
-        decide(&Facts {
+    /// What nobody was heard of leaves to be known.
+    fn facts<'a>(state: &'a State, progress: &'a [Progress], heard: &'a Heard) -> Facts<'a> {
+        Facts {
             me: NodeId(1),
             state,
             last_index: 100,
             progress,
             led_ticks: 1_000,
-        })
+            heard,
+            settled: Epoch(0),
+            now: Millis(100_000),
+            failed_over: None,
+            is_shared_out: false,
+        }
+    }
+
+    fn next(state: &State, progress: &[Progress]) -> Option<Step> {
+        decide(&facts(state, progress, &Heard::new()))
     }
 
     /// Takes steps until there is none; as words.
@@ -311,11 +373,8 @@ mod tests {
         progress[1].silent_ticks = None;
         let led = |led_ticks| {
             decide(&Facts {
-                me: NodeId(1),
-                state: &four,
-                last_index: 100,
-                progress: &progress,
                 led_ticks,
+                ..facts(&four, &progress, &Heard::new())
             })
         };
         assert_eq!(led(REPLACED_AFTER - 1), None);
@@ -350,11 +409,8 @@ mod tests {
             ..caught_up(&[3])[0]
         };
         let far = decide(&Facts {
-            me: NodeId(1),
-            state: &three,
             last_index: LAG_MAX + 1,
-            progress: &progress,
-            led_ticks: 1_000,
+            ..facts(&three, &progress, &Heard::new())
         });
         assert_eq!(far, None);
     }

@@ -4,6 +4,7 @@
 //! the seeds to share this node's data directory, since the latch in it is what keeps two founders
 //! apart; then the cluster is founded completely in the own directory, and published with one link(2).
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,8 +13,11 @@ use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
 use super::carrier::{Carrier, follow, listings, reporter, show};
-use super::membership::{hand_over, look_after};
+use super::hand_over::hand_over;
+use super::office::Office;
+use super::renew::renew;
 use super::{Running, Shared};
+use crate::clock::Clock;
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::metrics::Registry;
 use crate::raft::directory::Directory;
@@ -47,11 +51,20 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Life {
     pub(super) shared: Arc<Shared>,
     pub(super) path: PathBuf,
+    pub(super) clock: Clock,
     pub(super) settings: Settings,
     pub(super) registry: Registry,
     pub(super) shutdown: Shutdown,
-    /// Ends after the Raft thread: it has something to say to the end.
-    pub(super) network: Shutdown,
+}
+
+/// How a membership ended.
+enum Ended {
+    /// The process is about to stop.
+    Stopped,
+    /// The others removed this node: its directory is worth nothing any more.
+    Removed,
+    /// Its Raft ended.
+    Failed(Told),
 }
 
 /// Why a node takes no part any more.
@@ -71,42 +84,61 @@ impl Life {
         let root = Root::open(&self.path).map_err(told)?;
         let directory = Directory::new(&self.path, &self.shared.own.name).map_err(told)?;
         let root = self.shared.root.get_or_init(|| root);
-        let Some(driver) = self.open(root, &directory).await? else {
-            return Ok(());
-        };
-        let (running, transport) = self.run(driver, listener)?;
-        let node = running.ident.node;
-        tracing::info!(%node, cluster = %running.ident.cluster, "member of a cluster");
-        self.shutdown.spawn(follow(
-            running.raft.clone(),
-            transport.clone(),
-            self.shutdown.clone(),
-        ));
-        let raft = running.raft.clone();
-        self.shared.me.set(node);
-        self.shutdown
-            .spawn(show(raft.clone(), Arc::clone(&self.shared)));
-        self.shutdown
-            .spawn(look_after(node, raft.clone(), self.shutdown.clone()));
+        let listener = listener.into_std().map_err(told)?;
+        loop {
+            let Some(driver) = self.open(root, &directory).await? else {
+                return Ok(());
+            };
+            // The port stays taken from one membership to the next.
+            let own = listener.try_clone().and_then(TcpListener::from_std);
+            match self.be_member(driver, own.map_err(told)?).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::Failed(told) => return Err(told),
+                Ended::Removed => {
+                    directory
+                        .set_aside("the node was removed from the cluster")
+                        .map_err(told)?;
+                }
+            }
+        }
+    }
+
+    /// Is a member until that ends; then the log is closed and its lock free.
+    async fn be_member(
+        &self,
+        driver: Driver<RocksDisk>,
+        listener: TcpListener,
+    ) -> Result<Ended, Told> {
+        let shared = &self.shared;
+        // The network ends after the Raft thread, which has something to say to the end.
+        let (tasks, network) = (self.shutdown.child(), Shutdown::new());
+        let (running, office, transport) = self.run(driver, listener, &network)?;
+        let (ident, raft) = (&running.ident, &running.raft);
+        tracing::info!(node = %ident.node, cluster = %ident.cluster, "member of a cluster");
+        shared.me.set(ident.node);
+        *shared.running.write() = Some(Arc::clone(&running));
+        tasks.spawn(follow(raft.clone(), transport.clone(), tasks.clone()));
+        tasks.spawn(show(raft.clone(), Arc::clone(shared), tasks.clone()));
+        tasks.spawn(office.run(tasks.clone()));
         let mut end = raft.end();
-        tokio::select! {
-            () = self.announce(running, &transport) => {}
-            () = self.shutdown.begun() => {}
-            () = async { drop(end.wait_for(Option::is_some).await) } => {}
-        }
-        tokio::select! {
-            () = self.shutdown.begun() => {
-                // Others need not find out that nobody leads; then the log is closed and its lock free.
-                hand_over(node, &raft).await;
-                raft.stop(STOP_PATIENCE).await;
-                self.network.finish(STOP_PATIENCE).await;
-                Ok(())
+        let ended = tokio::select! {
+            () = self.shutdown.begun() => Ended::Stopped,
+            true = renew(Arc::clone(shared), Arc::clone(&running)) => Ended::Removed,
+            end = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
+                let end = end.ok().flatten();
+                Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
-            ended = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
-                let ended = ended.ok().flatten();
-                Err(ended.map_or("the raft thread is gone".into(), |end| end.to_string()))
-            }
+            () = async { self.announce(&running, &transport).await; pending().await } => Ended::Stopped,
+        };
+        match ended {
+            Ended::Failed(_) => {}
+            Ended::Stopped => hand_over(ident.node, raft).await,
+            Ended::Removed => shared.forget(),
         }
+        raft.stop(STOP_PATIENCE).await;
+        tasks.finish(STOP_PATIENCE).await;
+        network.finish(STOP_PATIENCE).await;
+        Ok(ended)
     }
 
     /// The driver of this node's log, which is made first if there is none. None if shutdown began.
@@ -187,7 +219,7 @@ impl Life {
                 }
             }
             if known.is_some() {
-                let targets = self.others().cloned().collect();
+                let targets = self.shared.others().cloned().collect();
                 match self
                     .enter(known, &Command::Join(own.clone()), targets)
                     .await
@@ -208,7 +240,7 @@ impl Life {
 
     /// What every other seed says it is.
     async fn ask_seeds(&self) -> Vec<Seed> {
-        let others = self.others().map(|target| async move {
+        let others = self.shared.others().map(|target| async move {
             let status = status(target, STATUS_PATIENCE).await;
             let status = status.inspect_err(|error| tracing::debug!(%error, "seed not asked"));
             let status = status.ok()?;
@@ -225,33 +257,6 @@ impl Life {
         });
         let answers = futures_util::future::join_all(others).await;
         answers.into_iter().flatten().collect()
-    }
-
-    /// The seeds but for this node.
-    fn others(&self) -> impl Iterator<Item = &Target> {
-        let own = self.shared.own_seed;
-        let seeds = self.shared.seeds.iter().enumerate();
-        seeds
-            .filter(move |(n, _)| Some(*n) != own)
-            .map(|(_, seed)| seed)
-    }
-
-    /// The seeds and the members that `state` knows, but for this node.
-    fn everybody(&self, state: &State) -> Vec<Target> {
-        let own = &self.shared.own;
-        let mut targets: Vec<Target> = self.others().cloned().collect();
-        let members = state.members().filter(|member| member.name != own.name);
-        for member in members {
-            let target = Target {
-                host: member.host.to_string(),
-                port: member.grpc_port,
-                from: self.shared.from,
-            };
-            if !targets.contains(&target) {
-                targets.push(target);
-            }
-        }
-        targets
     }
 
     /// Whether this node may found a cluster: it is told to, or it is a seed and most seeds share its
@@ -335,7 +340,8 @@ impl Life {
         &self,
         driver: Driver<RocksDisk>,
         listener: TcpListener,
-    ) -> Result<(&Running, Transport), Told> {
+        network: &Shutdown,
+    ) -> Result<(Arc<Running>, Office, Transport), Told> {
         let ident = driver.ident().clone();
         let carrier = Arc::new(OnceLock::new());
         let post = Carrier::new(Arc::clone(&carrier));
@@ -356,13 +362,18 @@ impl Life {
                 false => Err(Full),
             }),
             report: reporter(raft.inbox()),
-            shutdown: self.network.clone(),
+            shutdown: network.clone(),
         };
         let transport = Transport::start(parts, &self.registry);
         transport.set_addresses(listings(&raft.state().borrow()));
         let _first = carrier.set(transport.clone());
-        let running = self.shared.running.get_or_init(|| Running { ident, raft });
-        Ok((running, transport))
+        let (office, asker) = Office::new(ident.node, raft.clone(), self.clock);
+        let running = Arc::new(Running {
+            ident,
+            raft,
+            office: asker,
+        });
+        Ok((running, office, transport))
     }
 
     /// Asks the seeds where their Raft is now. When all nodes have moved at once, none of the addresses
@@ -403,7 +414,7 @@ impl Life {
                 running.admit(&resume, ident.node).await;
                 Ok(None)
             } else {
-                let targets = self.everybody(&state);
+                let targets = self.shared.everybody(&state);
                 self.enter(Some(ident.cluster), &resume, targets).await
             };
             if let Err(why) = told {

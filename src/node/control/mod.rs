@@ -1,25 +1,29 @@
 //! A node's part in the control plane: from a data directory to a member, and what a leader does.
 //!
-//! `life` finds out who this node is, founds or joins a cluster, and runs its Raft; `membership` is what
-//! the leader does about members; `service` answers other nodes. The data plane goes on whatever
-//! becomes of all this.
+//! `life` finds out who this node is, founds or joins a cluster, and runs its Raft; `renew` keeps its lease
+//! running; `office` is what a leader does about leases and members, and `decide` how it decides;
+//! `service` answers other nodes. The data plane goes on whatever becomes of all this.
 
 mod carrier;
 mod decide;
+mod grant;
+mod hand_over;
 mod life;
-mod membership;
+mod office;
+mod renew;
 mod service;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Me;
-use crate::ids::ClusterId;
+use crate::clock::Clock;
+use crate::ids::{ClusterId, NodeId};
 use crate::metrics::Registry;
 use crate::raft::driver::Settings;
 use crate::raft::latch::Root;
@@ -28,9 +32,11 @@ use crate::raft::thread::Handle;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::command::Joiner;
+use crate::topology::member::MemberRecord;
 use crate::topology::state::State;
 use crate::topology::view::View;
 
+pub(super) use self::renew::Renewer;
 pub(super) use self::service::Service;
 
 /// What a node's part in the control plane is made of.
@@ -65,7 +71,10 @@ struct Shared {
     /// The topology as this node has applied it.
     views: watch::Sender<Arc<View>>,
     root: OnceLock<Root>,
-    running: OnceLock<Running>,
+    /// Its membership, while it has one.
+    running: RwLock<Option<Arc<Running>>>,
+    /// Its lease.
+    renewer: Arc<Renewer>,
     shutdown: Shutdown,
     /// Why this node is in no cluster yet.
     waits: Mutex<Option<String>>,
@@ -77,6 +86,55 @@ struct Shared {
 struct Running {
     ident: Ident,
     raft: Handle,
+    /// What it does while it leads.
+    office: office::Asker,
+}
+
+impl Shared {
+    /// The node's membership, if it has one now.
+    fn running(&self) -> Option<Arc<Running>> {
+        self.running.read().clone()
+    }
+
+    /// This node is no member any more, and knows nothing of who owns what.
+    fn forget(&self) {
+        *self.running.write() = None;
+        self.renewer.end();
+        self.me.set(NodeId(0));
+        self.views.send_replace(Arc::new(nobody()));
+    }
+
+    /// The seeds but for this node.
+    fn others(&self) -> impl Iterator<Item = &Target> {
+        let own = self.own_seed;
+        let seeds = self.seeds.iter().enumerate();
+        seeds
+            .filter(move |(n, _)| Some(*n) != own)
+            .map(|(_, seed)| seed)
+    }
+
+    /// The seeds and the members that `state` knows, but for this node.
+    fn everybody(&self, state: &State) -> Vec<Target> {
+        let mut targets: Vec<Target> = self.others().cloned().collect();
+        let members = state
+            .members()
+            .filter(|member| member.name != self.own.name);
+        for target in members.map(|member| self.target_of(member)) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
+    /// Where a member answers, as its row has it.
+    fn target_of(&self, member: &MemberRecord) -> Target {
+        Target {
+            host: member.host.to_string(),
+            port: member.grpc_port,
+            from: self.from,
+        }
+    }
 }
 
 /// The topology of a node that belongs to no cluster yet.
@@ -87,7 +145,12 @@ fn nobody() -> View {
 
 /// Starts the node's part in the control plane. The service answers at once, at first that nothing is
 /// known yet.
-pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> Service {
+pub(super) fn start(
+    parts: Parts,
+    clock: Clock,
+    registry: &Registry,
+    shutdown: &Shutdown,
+) -> Service {
     let Parts {
         own,
         root,
@@ -107,7 +170,8 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
         me: Me::default(),
         views: watch::Sender::new(Arc::new(nobody())),
         root: OnceLock::new(),
-        running: OnceLock::new(),
+        running: RwLock::new(None),
+        renewer: Arc::new(Renewer::new(clock)),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),
         ended: Mutex::new(None),
@@ -115,10 +179,10 @@ pub(super) fn start(parts: Parts, registry: &Registry, shutdown: &Shutdown) -> S
     let life = life::Life {
         shared: Arc::clone(&shared),
         path: root,
+        clock,
         settings,
         registry: registry.clone(),
         shutdown: shutdown.clone(),
-        network: Shutdown::new(),
     };
     shutdown.spawn(life.live(listener));
     Service::new(shared)

@@ -19,7 +19,8 @@ use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
     CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, Redirect,
-    StatusReply, StatusRequest, Topology, TransferReply, TransferRequest, WatchRequest,
+    RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest, Topology,
+    TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
@@ -34,7 +35,7 @@ type Topologies = Pin<Box<dyn Stream<Item = Result<Topology, Status>> + Send>>;
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a command may take to be committed before its outcome is unknown.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers for the control plane of one node.
 #[derive(Clone)]
@@ -47,16 +48,21 @@ impl Service {
         Self { shared }
     }
 
-    /// This node's id, and the topology as it has applied it.
+    /// This node's id, the topology as it has applied it, and its lease.
     pub(in crate::node) fn known(&self) -> Known {
-        (self.shared.me.clone(), self.shared.views.subscribe())
+        Known {
+            me: self.shared.me.clone(),
+            view: self.shared.views.subscribe(),
+            held: self.shared.renewer.held(),
+            renewer: Some(Arc::clone(&self.shared.renewer)),
+        }
     }
 
     /// What the node's readiness says of it. It never makes a node unready: reads need no quorum.
     pub(in crate::node) fn tell(&self, readiness: &mut Readiness) {
         let told = if let Some(why) = &*self.shared.ended.lock() {
             format!("ended: {why}")
-        } else if let Some(running) = self.shared.running.get() {
+        } else if let Some(running) = self.shared.running() {
             let standing = running.raft.standing();
             let role = standing.borrow().role;
             let leader = role
@@ -85,7 +91,7 @@ impl Service {
         if let Some(root) = shared.root.get() {
             reply.root = to_wire(root.id());
         }
-        if let Some(running) = shared.running.get() {
+        if let Some(running) = shared.running() {
             let standing = running.raft.standing().borrow().clone();
             let state = running.raft.state().borrow().clone();
             reply.cluster = to_wire(running.ident.cluster.0);
@@ -101,13 +107,13 @@ impl Service {
         reply
     }
 
-    fn running(&self) -> Result<&Running, Status> {
-        let running = self.shared.running.get();
+    fn running(&self) -> Result<Arc<Running>, Status> {
+        let running = self.shared.running();
         running.ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))
     }
 
     async fn enter(&self, request: EnterRequest) -> Result<Reply, Status> {
-        let Some(running) = self.shared.running.get() else {
+        let Some(running) = self.shared.running() else {
             return Ok(Reply::Redirect(redirect(None)));
         };
         let meant = from_wire(&request.cluster).map(ClusterId);
@@ -220,7 +226,7 @@ impl Running {
         }
     }
 
-    fn redirect(&self, leader: Option<NodeId>) -> Redirect {
+    pub(super) fn redirect(&self, leader: Option<NodeId>) -> Redirect {
         let state = self.raft.state().borrow().clone();
         redirect(leader.and_then(|leader| state.member(leader)))
     }
@@ -354,6 +360,26 @@ impl Control for Service {
         let stop = self.shared.shutdown.clone();
         let topologies = topologies.take_until(async move { stop.begun().await });
         Ok(Response::new(Box::pin(topologies)))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        let request = request.into_inner();
+        let running = self.running()?;
+        if from_wire(&request.cluster) != Some(running.ident.cluster.0) {
+            let own = running.ident.cluster;
+            return Err(Status::failed_precondition(format!(
+                "this node belongs to cluster {own}"
+            )));
+        }
+        Ok(Response::new(running.renew(request).await))
+    }
+
+    async fn settle(
+        &self,
+        request: Request<SettleRequest>,
+    ) -> Result<Response<SettleReply>, Status> {
+        let epoch = Epoch(request.into_inner().epoch);
+        Ok(Response::new(self.running()?.settle(epoch).await))
     }
 
     async fn transfer(

@@ -1,5 +1,6 @@
 //! The read path and the loader on an origin that does as it is told.
 
+mod leases;
 mod loading;
 mod reading;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::lease::Held;
 use super::loader::{self, Loader};
 use super::metrics::ReadMetrics;
 use super::read::{self, Begun, ReadPath};
@@ -40,6 +42,20 @@ table = \"t\"
 key_column = \"k\"
 value_column = \"v\"
 ttl = \"60s\"
+
+[groups.proud]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"60s\"
+on_isolated = \"refuse\"
+
+[groups.strict]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"60s\"
+on_isolated = \"origin\"
 ";
 const GROUP: GroupId = GroupId(1);
 /// The origin answers with the key itself, so this is below the longest key.
@@ -109,6 +125,8 @@ struct Inside {
     cache: Cache,
     origin: Arc<Told>,
     views: watch::Sender<Arc<View>>,
+    held: Held,
+    clock: Clock,
 }
 
 fn members(count: u64) -> Vec<Member> {
@@ -164,7 +182,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         max_waiters_per_key: 1000,
         max_waiters_per_group: 1000,
     });
-    let (clock, registry) = (Clock::start(), Registry::new());
+    let (clock, registry, held) = (Clock::start(), Registry::new(), Held::always());
     let asked: Arc<dyn Origin> = Arc::<Told>::clone(&origin);
     let loader = Loader::new(
         asked,
@@ -181,7 +199,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
     };
     let metrics = ReadMetrics::register(&registry);
     let path = ReadPath::new(
-        ME.into(),
+        (ME.into(), held.clone()),
         cache.clone(),
         loader,
         view,
@@ -194,6 +212,8 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         cache,
         origin,
         views,
+        held,
+        clock,
     }
 }
 

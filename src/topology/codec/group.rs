@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DecodeError, bad, pb};
-use crate::topology::group::{GroupSpec, KeyType, Source};
+use crate::topology::group::{GroupSpec, KeyType, OnIsolated, Source};
 
 pub(super) fn spec_to_wire(name: &str, spec: &GroupSpec) -> pb::GroupSpec {
     // A duration beyond the range is refused by `apply`, as the longest in range is too.
@@ -22,6 +22,7 @@ pub(super) fn spec_to_wire(name: &str, spec: &GroupSpec) -> pb::GroupSpec {
         negative_ttl_ns: ns(spec.negative_ttl),
         error_ttl_ns: ns(spec.error_ttl),
         max_value_bytes: spec.max_value_bytes,
+        on_isolated: on_isolated_to_wire(spec.on_isolated),
     }
 }
 
@@ -36,6 +37,7 @@ pub(super) fn spec(wire: pb::GroupSpec) -> Result<(Arc<str>, GroupSpec), DecodeE
         negative_ttl: Duration::from_nanos(wire.negative_ttl_ns),
         error_ttl: Duration::from_nanos(wire.error_ttl_ns),
         max_value_bytes: wire.max_value_bytes,
+        on_isolated: on_isolated(wire.on_isolated)?,
     };
     Ok((wire.name.into(), spec))
 }
@@ -75,6 +77,24 @@ fn source(wire: pb::group_spec::Source) -> Result<Source, DecodeError> {
             key_type: key_type(query.key_type)?.ok_or_else(|| bad("key_type"))?,
             statement: query.statement,
         }),
+    }
+}
+
+fn on_isolated_to_wire(on_isolated: OnIsolated) -> i32 {
+    let wire = match on_isolated {
+        OnIsolated::Serve => pb::OnIsolated::Serve,
+        OnIsolated::Origin => pb::OnIsolated::Origin,
+        OnIsolated::Refuse => pb::OnIsolated::Refuse,
+    };
+    wire.into()
+}
+
+fn on_isolated(wire: i32) -> Result<OnIsolated, DecodeError> {
+    match pb::OnIsolated::try_from(wire) {
+        Ok(pb::OnIsolated::Serve) => Ok(OnIsolated::Serve),
+        Ok(pb::OnIsolated::Origin) => Ok(OnIsolated::Origin),
+        Ok(pb::OnIsolated::Refuse) => Ok(OnIsolated::Refuse),
+        Err(_) => Err(bad("on_isolated")),
     }
 }
 

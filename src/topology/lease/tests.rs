@@ -72,13 +72,13 @@ fn a_grant_for_another_start_or_member_is_ignored() {
 #[test]
 fn a_grant_counts_once_its_epoch_is_applied() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
-    lease.applied(Epoch(3));
+    lease.applied(Epoch(3), Tenure(0));
     lease.granted(&grant(100, 4), Millis(200));
     lease.granted(&grant(600, 5), Millis(700));
     assert!(!lease.is_valid(Millis(700)));
-    lease.applied(Epoch(4));
+    lease.applied(Epoch(4), Tenure(0));
     assert!(lease.is_valid(Millis(2_099)) && !lease.is_valid(Millis(2_100)));
-    lease.applied(Epoch(9));
+    lease.applied(Epoch(9), Tenure(0));
     assert!(lease.is_valid(Millis(2_599)) && !lease.is_valid(Millis(2_600)));
 }
 
@@ -94,7 +94,7 @@ fn grants_that_wait_are_bounded() {
 #[test]
 fn a_renewal_is_due_twice_a_second() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
-    lease.applied(Epoch(4));
+    lease.applied(Epoch(4), Tenure(0));
     let sent: Vec<_> = (0..2_000)
         .step_by(100)
         .filter_map(|now| lease.renew(Millis(now)))
@@ -215,12 +215,13 @@ fn a_member_that_comes_has_three_seconds_from_then() {
 }
 
 #[test]
-fn nobody_is_down_while_half_of_the_members_are_silent() {
+fn nobody_is_down_while_most_members_are_silent() {
     // How many members, who still renews, and who is down.
-    let table: [(u64, &[u64], Option<u64>); 5] = [
+    let table: [(u64, &[u64], Option<u64>); 6] = [
         (5, &[1, 2, 3], Some(4)),
         (4, &[1, 2, 3], Some(4)),
-        (4, &[1, 2], None),
+        (4, &[1, 2], Some(3)),
+        (4, &[1], None),
         (5, &[1, 2], None),
         (1, &[], None),
     ];
@@ -234,6 +235,64 @@ fn nobody_is_down_while_half_of_the_members_are_silent() {
         let found = book.down(Millis(3_100), &state);
         assert_eq!(found, down.map(NodeId), "{count} {renewing:?}");
     }
+}
+
+#[test]
+fn a_leader_that_is_confirmed_for_half_a_minute_is_not_itself_cut_off() {
+    let state = cluster(5);
+    let mut book = book(&state, &[1, 2, 3, 4, 5]);
+    for now in (500..40_000).step_by(500) {
+        round(&mut book, now, &state, &[1, 2]);
+        let down = book.down(Millis(now), &state);
+        // All but two are silent since 0, which shows at 3,000.
+        assert_eq!(down.is_some(), now >= 3_000 + FROZEN_MS, "{now}");
+    }
+    // No round is confirmed any more: then it may be after all.
+    assert_eq!(book.down(Millis(60_000), &state), None);
+}
+
+#[test]
+fn who_founds_a_cluster_waits_for_no_leases_of_others() {
+    let state = cluster(1);
+    let mut book = LeaseBook::default();
+    book.first_committed(Millis(0), &state);
+    round(&mut book, 10, &state, &[1]);
+    assert_eq!(book.settled(Millis(10), &state), state.epoch());
+    // Somebody else was a member once, and may have led.
+    let mut left = cluster(2);
+    left.apply(&status(2, MemberStatus::Down)).unwrap();
+    if let Some(fail_over) = left.plan_fail_over(NodeId(2)) {
+        left.apply(&fail_over).unwrap();
+    }
+    left.apply(&Command::RemoveMember(NodeId(2))).unwrap();
+    let mut book = LeaseBook::default();
+    book.first_committed(Millis(0), &left);
+    round(&mut book, 10, &left, &[1]);
+    assert_eq!(book.settled(Millis(10), &left), Epoch(0));
+}
+
+#[test]
+fn a_renewal_is_urgent_when_there_is_something_to_say_or_to_hear() {
+    let mut lease = Lease::new(NodeId(1), Incarnation(1));
+    let sent = |lease: &mut Lease, from: u64, to: u64| -> Vec<u64> {
+        let times = (from..to).step_by(10);
+        let sent = times.filter_map(|now| lease.renew(Millis(now)));
+        sent.map(|renewal| renewal.sent_at.0).collect()
+    };
+    assert_eq!(sent(&mut lease, 0, 600), [0, 500]);
+    lease.applied(Epoch(7), Tenure(0));
+    assert_eq!(sent(&mut lease, 600, 1_100), [600]);
+    // It owns something since epoch 8, which is not settled.
+    lease.applied(Epoch(8), Tenure(8));
+    assert_eq!(sent(&mut lease, 1_100, 1_210), [1_100, 1_150, 1_200]);
+    let settled = Grant {
+        settled: Epoch(8),
+        ..grant(1_200, 8)
+    };
+    lease.granted(&settled, Millis(1_210));
+    assert_eq!(sent(&mut lease, 1_210, 1_800), [1_700]);
+    lease.hurry();
+    assert_eq!(sent(&mut lease, 1_800, 2_000), [1_800]);
 }
 
 #[test]

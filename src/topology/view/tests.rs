@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::Generation;
-use crate::topology::group::{GroupSpec, Source};
+use crate::topology::group::{GroupSpec, OnIsolated, Source};
 use crate::topology::member::{MAX_MEMBERS, MAX_WEIGHT, Zone};
 use crate::topology::partitions::Assignment;
 use crate::topology::placement::place;
@@ -43,6 +43,7 @@ fn group(id: u32, name: &str) -> Group {
         negative_ttl: Duration::from_secs(5),
         error_ttl: Duration::from_millis(100),
         max_value_bytes: 1 << 20,
+        on_isolated: OnIsolated::Serve,
     };
     Group {
         id: GroupId(id),

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use gcache::raft::event::{Outcome, RequestId};
 
 use super::log::Committed;
+use crate::queue::{Micros, SECOND};
 use crate::violation::{Checked, Promise, Violation, ensure};
+
+/// Within this long after everything is well a request is answered.
+const ANSWERED_WITHIN: Micros = 2 * SECOND;
 
 /// What was asked and not answered.
 #[derive(Default)]
@@ -21,6 +25,7 @@ pub(crate) struct Requests {
 struct Asked {
     node: u64,
     start: u64,
+    at: Micros,
     what: What,
 }
 
@@ -36,9 +41,15 @@ pub(crate) enum What {
 
 impl Requests {
     /// The next request, to this start of `node`.
-    pub(crate) fn ask(&mut self, node: u64, start: u64, what: What) {
+    pub(crate) fn ask(&mut self, (node, start): (u64, u64), at: Micros, what: What) {
         self.next += 1;
-        self.open.insert(self.next, Asked { node, start, what });
+        let asked = Asked {
+            node,
+            start,
+            at,
+            what,
+        };
+        self.open.insert(self.next, asked);
     }
 
     /// A read that begins now: what it must see at least.
@@ -108,9 +119,11 @@ impl Requests {
         }
     }
 
-    /// At the end: a request that one of these nodes never answered.
-    pub(crate) fn owed(&self, by: impl Fn(u64) -> bool) -> Checked {
-        let mut open = self.open.iter().filter(|(_, asked)| by(asked.node));
+    /// At the end: a request that one of these nodes never answered. Leaders go on asking for leases, so
+    /// the latest are not owed yet.
+    pub(crate) fn owed(&self, now: Micros, by: impl Fn(u64) -> bool) -> Checked {
+        let is_owed = |asked: &Asked| by(asked.node) && asked.at + ANSWERED_WITHIN <= now;
+        let mut open = self.open.iter().filter(|(_, asked)| is_owed(asked));
         let Some((request, asked)) = open.next() else {
             return Ok(());
         };

@@ -1,0 +1,68 @@
+//! What members and operators ask of a leader's leases, between the wire and the office.
+
+use super::Running;
+use super::office::Answer;
+use super::service::PATIENCE;
+use crate::ids::{Epoch, Incarnation, Millis, NodeId};
+use crate::rpc::control_proto::renew_reply::Outcome;
+use crate::rpc::control_proto::{Granted, RenewReply, RenewRequest, SettleReply};
+use crate::topology::lease::Renewal;
+
+impl Running {
+    /// Grants a member's lease for longer, if this node leads and a quorum confirms it.
+    pub(super) async fn renew(&self, request: RenewRequest) -> RenewReply {
+        let renewal = Renewal {
+            member: NodeId(request.node),
+            incarnation: Incarnation(request.incarnation),
+            sent_at: Millis(request.sent_at_ms),
+            epoch: Epoch(request.epoch),
+        };
+        let role = self.raft.standing().borrow().role;
+        let outcome = match role.is_leader {
+            false => Outcome::Redirect(self.redirect(role.leader)),
+            true => match self.office.ask(renewal).await {
+                Answer::Granted(grant) => Outcome::Granted(Granted {
+                    epoch: grant.epoch.0,
+                    settled: grant.settled.0,
+                }),
+                Answer::Refused(refusal) => Outcome::Refused(refusal.to_string()),
+                Answer::Removed => {
+                    let id = renewal.member;
+                    Outcome::Removed(format!(
+                        "member {id} was removed, and ids are not used again"
+                    ))
+                }
+                Answer::NotLeader => Outcome::Redirect(self.redirect(None)),
+            },
+        };
+        RenewReply {
+            outcome: Some(outcome),
+        }
+    }
+
+    /// Waits until `epoch` is settled, if this node leads; tells who is behind if that takes too long.
+    pub(super) async fn settle(&self, epoch: Epoch) -> SettleReply {
+        let role = self.raft.standing().borrow().role;
+        let mut reply = SettleReply::default();
+        if !role.is_leader {
+            reply.redirect = Some(self.redirect(role.leader));
+            return reply;
+        }
+        let mut settled = self.office.settled();
+        let is_over = |settled: &super::office::Settled| settled.epoch.is_none_or(|is| is >= epoch);
+        let last = match tokio::time::timeout(PATIENCE, settled.wait_for(is_over)).await {
+            Ok(Ok(settled)) => settled.clone(),
+            Ok(Err(_)) => super::office::Settled::default(),
+            Err(_) => self.office.settled().borrow().clone(),
+        };
+        match last.epoch {
+            // It leads no more, or does not know of it yet.
+            None => reply.redirect = Some(self.redirect(None)),
+            Some(is) => reply.is_settled = is >= epoch,
+        }
+        let state = self.raft.state().borrow().clone();
+        let behind = last.behind.iter().filter_map(|id| state.member(*id));
+        reply.behind = behind.map(|member| member.name.to_string()).collect();
+        reply
+    }
+}

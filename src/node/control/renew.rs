@@ -1,0 +1,251 @@
+//! A member's side of leases: asks the leader for its lease to go on, for as long as it is a member.
+//!
+//! The rules are in [`crate::topology::lease`]; here is how they meet the clock and the network. A node
+//! that is removed is told so by the leader's answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+
+use super::office::{Answer, Asker};
+use super::{Running, Shared};
+use crate::clock::Clock;
+use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
+use crate::node::lease::Held;
+use crate::rpc::control::{Line, to_wire};
+use crate::rpc::control_proto::RenewRequest;
+use crate::rpc::control_proto::renew_reply::Outcome;
+use crate::rpc::pipeline::Target;
+use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
+
+/// How long an answer may take: a grant that is older than a lease grants nothing.
+const PATIENCE: Duration = Duration::from_millis(LEASE_MS);
+
+/// Renewals under way at once, at most: one that hangs must not keep the next from another leader.
+const UNDER_WAY_MAX: usize = 4;
+
+/// The shortest pause of the loop.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// The lease of this node, once it is a member.
+pub(in crate::node) struct Renewer {
+    clock: Clock,
+    held: Held,
+    known: Mutex<Known>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    lease: Option<Lease>,
+    /// What the data plane goes by: the epoch, and the latest tenure of what the node owns in it.
+    applied: (Epoch, Tenure),
+}
+
+impl Renewer {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            held: Held::default(),
+            known: Mutex::default(),
+            news: Notify::new(),
+        }
+    }
+
+    /// The lease as the read path sees it.
+    pub(in crate::node) fn held(&self) -> Held {
+        self.held.clone()
+    }
+
+    /// This node is a member from now on.
+    fn begin(&self, member: NodeId, incarnation: Incarnation) {
+        let mut known = self.known.lock();
+        let mut lease = Lease::new(member, incarnation);
+        let (epoch, tenure) = known.applied;
+        lease.applied(epoch, tenure);
+        known.lease = Some(lease);
+    }
+
+    /// This node is no member any more.
+    pub(super) fn end(&self) {
+        *self.known.lock() = Known::default();
+        self.held.set(Millis(0), Epoch(0));
+    }
+
+    /// Everything in the data plane goes by `epoch` now, where the node's latest tenure is `tenure`.
+    pub(in crate::node) fn applied(&self, epoch: Epoch, tenure: Tenure) {
+        let mut known = self.known.lock();
+        known.applied = (epoch, tenure);
+        self.change(&mut known, |lease| lease.applied(epoch, tenure));
+        drop(known);
+        self.news.notify_one();
+    }
+
+    fn granted(&self, grant: &Grant) {
+        let now = self.clock.now();
+        self.change(&mut self.known.lock(), |lease| lease.granted(grant, now));
+    }
+
+    /// Another leader may know nothing of this node yet.
+    fn hurry(&self) {
+        self.change(&mut self.known.lock(), Lease::hurry);
+        self.news.notify_one();
+    }
+
+    fn change(&self, known: &mut Known, change: impl FnOnce(&mut Lease)) {
+        if let Some(lease) = &mut known.lease {
+            change(lease);
+            self.held.set(lease.until(), lease.settled());
+        }
+    }
+
+    /// The renewal to send now, if one is due, and how long until the next.
+    fn renew(&self) -> (Option<Renewal>, Duration) {
+        let mut known = self.known.lock();
+        let now = self.clock.now();
+        let Some(lease) = &mut known.lease else {
+            return (None, PATIENCE);
+        };
+        let renewal = lease.renew(now);
+        let pause = Duration::from_millis(lease.due().since(now));
+        (renewal, pause.max(PAUSE_MIN))
+    }
+}
+
+/// Renews the lease of a running node until it is removed or its Raft ends; true if it was removed.
+pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
+    let renewer = &shared.renewer;
+    renewer.begin(running.ident.node, running.ident.incarnation);
+    let asking = Arc::new(Asking {
+        line: Line::default(),
+        hint: Mutex::default(),
+        under_way: Semaphore::new(UNDER_WAY_MAX),
+        removed: Notify::new(),
+        shared: Arc::clone(&shared),
+        running,
+    });
+    let mut standing = asking.running.raft.standing();
+    let mut leader = standing.borrow().role.leader;
+    loop {
+        let (renewal, pause) = renewer.renew();
+        if let Some(renewal) = renewal {
+            tokio::spawn(Arc::clone(&asking).ask(renewal));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = renewer.news.notified() => {}
+            () = asking.removed.notified() => return true,
+            changed = standing.changed() => {
+                if changed.is_err() {
+                    return false;
+                }
+                let now = standing.borrow_and_update().role.leader;
+                if now != leader && now.is_some() {
+                    *asking.hint.lock() = None;
+                    renewer.hurry();
+                }
+                leader = now;
+            }
+        }
+    }
+}
+
+/// What renewals under way have in common.
+struct Asking {
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+    line: Line,
+    /// Who has answered, or who is said to lead.
+    hint: Mutex<Option<Target>>,
+    under_way: Semaphore,
+    removed: Notify,
+}
+
+impl Asking {
+    async fn ask(self: Arc<Self>, renewal: Renewal) {
+        let Ok(_place) = self.under_way.try_acquire() else {
+            return;
+        };
+        let asked = async {
+            if self.running.raft.standing().borrow().role.is_leader {
+                self.ask_here(renewal).await
+            } else {
+                self.ask_there(renewal).await
+            }
+        };
+        // It stays within its time whatever it waits for.
+        if tokio::time::timeout(PATIENCE, asked).await.is_err() {
+            *self.hint.lock() = None;
+        }
+    }
+
+    async fn ask_here(&self, renewal: Renewal) {
+        let asker: &Asker = &self.running.office;
+        match asker.ask(renewal).await {
+            Answer::Granted(grant) => self.shared.renewer.granted(&grant),
+            Answer::Refused(refusal) => tracing::debug!(%refusal, "lease not renewed"),
+            Answer::Removed => self.removed.notify_one(),
+            Answer::NotLeader => self.shared.renewer.hurry(),
+        }
+    }
+
+    async fn ask_there(&self, renewal: Renewal) {
+        let Some(target) = self.target() else {
+            return;
+        };
+        let request = RenewRequest {
+            cluster: to_wire(self.running.ident.cluster.0),
+            node: renewal.member.0,
+            incarnation: renewal.incarnation.0,
+            sent_at_ms: renewal.sent_at.0,
+            epoch: renewal.epoch.0,
+        };
+        let reply = match self.line.renew(&target, request, PATIENCE).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::debug!(%error, "lease not renewed");
+                *self.hint.lock() = None;
+                return;
+            }
+        };
+        match reply.outcome {
+            Some(Outcome::Granted(granted)) => {
+                *self.hint.lock() = Some(target);
+                self.shared.renewer.granted(&Grant {
+                    renewal,
+                    epoch: Epoch(granted.epoch),
+                    settled: Epoch(granted.settled),
+                });
+            }
+            Some(Outcome::Redirect(redirect)) => {
+                let leader = Target::parse(&redirect.leader, self.shared.from);
+                let is_known = leader.is_some();
+                *self.hint.lock() = leader.filter(|leader| *leader != target);
+                if is_known {
+                    self.shared.renewer.hurry();
+                }
+            }
+            Some(Outcome::Removed(why)) => {
+                tracing::warn!(why, "this node was removed from the cluster");
+                self.removed.notify_one();
+            }
+            Some(Outcome::Refused(why)) => tracing::debug!(why, "lease not renewed"),
+            None => tracing::debug!(%target, "answer not understood"),
+        }
+    }
+
+    /// Whom to ask: who answered last, who leads as far as is known, or anybody.
+    fn target(&self) -> Option<Target> {
+        if let Some(hint) = self.hint.lock().clone() {
+            return Some(hint);
+        }
+        let leader = self.running.raft.standing().borrow().role.leader;
+        let state = self.running.raft.state().borrow().clone();
+        if let Some(leader) = leader.and_then(|leader| state.member(leader)) {
+            return Some(self.shared.target_of(leader));
+        }
+        fastrand::choice(self.shared.everybody(&state))
+    }
+}

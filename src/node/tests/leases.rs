@@ -1,0 +1,114 @@
+//! What a node does without a lease, and with a tenure that is not settled.
+
+use super::{GROUP, Inside, call, inside, status};
+use crate::ids::{Epoch, GroupId, Millis};
+use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
+use crate::rpc::wire::AnswerItem;
+
+/// The groups in the order of their names, which is that of their ids.
+const PROUD: GroupId = GroupId(3);
+const STRICT: GroupId = GroupId(4);
+
+fn of(group: GroupId, op: Op) -> Call {
+    Call {
+        group: group.0,
+        ..call(op, Role::Owner)
+    }
+}
+
+fn told(item: &AnswerItem) -> (Status, Via, Detail, bool) {
+    let answer = &item.answer;
+    (status(item), answer.via(), answer.detail(), answer.stored)
+}
+
+/// The lease has run out.
+fn isolate(node: &Inside) {
+    node.held.set(node.clock.now(), Epoch(u64::MAX));
+}
+
+/// The lease runs, and what the node owns is not settled.
+fn arrive(node: &Inside) {
+    node.held.set(Millis(u64::MAX), Epoch(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_isolated_owner_serves_what_it_has_and_keeps_nothing_new() {
+    let node = inside(1, 10);
+    node.get("Tom").await;
+    isolate(&node);
+    let hit = node.get("Tom").await;
+    assert_eq!(told(&hit), (Status::Ok, Via::Hit, Detail::Isolated, false));
+    for _ in 0..2 {
+        let miss = node.get("Ada").await;
+        let expected = (Status::Ok, Via::Miss, Detail::Isolated, false);
+        assert_eq!(told(&miss), expected);
+    }
+    // Past its time it is not even served as stale.
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    assert_eq!(node.get("Tom").await.answer.via(), Via::Miss);
+    node.held.set(Millis(u64::MAX), Epoch(u64::MAX));
+    assert_eq!(node.get("Tom").await.answer.detail(), Detail::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_says_what_an_isolated_owner_answers() {
+    let node = inside(1, 10);
+    for group in [GROUP, PROUD, STRICT] {
+        node.ask(of(group, Op::Get), "Tom").await;
+    }
+    isolate(&node);
+    let mut answers = Vec::new();
+    for group in [GROUP, PROUD, STRICT] {
+        let answer = node.ask(of(group, Op::Get), "Tom").await;
+        answers.push((status(&answer), answer.answer.via()));
+    }
+    let refused = (Status::Isolated, Via::Hit);
+    let expected = [(Status::Ok, Via::Hit), refused, (Status::Ok, Via::Miss)];
+    assert_eq!(answers, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_isolated_owner_acknowledges_no_delete_and_does_not_wait_for_ever() {
+    let node = inside(1, 10);
+    isolate(&node);
+    let began = node.clock.now();
+    for op in [Op::Delete, Op::Expire] {
+        let refused = node.ask(of(GROUP, op), "Tom").await;
+        assert_eq!(status(&refused), Status::Isolated);
+    }
+    assert!(node.clock.now().since(began) <= 2_100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_owner_is_a_standby_until_its_tenure_is_settled() {
+    let node = inside(1, 10);
+    arrive(&node);
+    let first = node.get("Tom").await;
+    assert_eq!(told(&first), (Status::Ok, Via::Miss, Detail::Standby, true));
+    assert_eq!(node.get("Tom").await.answer.via(), Via::Hit);
+    // Kept for two seconds, as by a standby.
+    tokio::time::advance(std::time::Duration::from_millis(2_001)).await;
+    assert_eq!(node.get("Tom").await.answer.via(), Via::Miss);
+    // What it has kept as one is not served by the owner that it becomes.
+    node.held.set(Millis(u64::MAX), Epoch(u64::MAX));
+    let owned = node.get("Tom").await;
+    assert_eq!(told(&owned), (Status::Ok, Via::Miss, Detail::None, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_waits_until_the_new_owner_is_known() {
+    let node = inside(1, 10);
+    arrive(&node);
+    let delete = node.ask(of(GROUP, Op::Delete), "Tom");
+    let settle = async {
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        node.held.set(Millis(u64::MAX), Epoch(1));
+    };
+    let (deleted, ()) = tokio::join!(delete, settle);
+    assert_eq!(status(&deleted), Status::Ok);
+    assert!(node.clock.now() >= Millis(700));
+    // Not for ever.
+    arrive(&node);
+    let refused = node.ask(of(GROUP, Op::Delete), "Tom").await;
+    assert_eq!(status(&refused), Status::Isolated);
+}
