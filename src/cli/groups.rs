@@ -14,6 +14,7 @@ use super::print::{plain, print_json, table};
 use super::reach::Cluster;
 use super::setup::groups_of;
 use crate::config::show_duration;
+use crate::ids::Epoch;
 use crate::topology::command::{Command, GroupRef, SetGroups};
 use crate::topology::group::{Group, GroupSpec, Source};
 use crate::topology::state::State;
@@ -115,9 +116,21 @@ async fn settle(
         at_unix_ms: unix_ms(),
         note,
     });
-    let committed = cluster.commit(&command).await?;
-    let now = (state.revision() + 1, committed.epoch);
+    let epoch = Epoch(cluster.commit(&command).await?.epoch);
+    // It is committed whatever becomes of these: everybody knows it soon.
+    cluster.settle(epoch).await?;
+    note_late(cluster.reach(state, epoch).await);
+    let now = (state.revision() + 1, epoch.0);
     tell(&difference.told, now, APPLIED, reach)
+}
+
+/// Tells of frontends that do not go by what was committed yet.
+#[expect(clippy::print_stderr, reason = "stdout is for the result alone")]
+fn note_late((reached, behind): (u64, u64)) {
+    if behind > 0 {
+        let all = reached + behind;
+        eprintln!("gcache: {behind} of {all} frontends do not go by it yet");
+    }
 }
 
 /// How a change ends that was made.
@@ -236,10 +249,11 @@ async fn rollback(number: u64, reach: &Reach) -> Result<(), Failure> {
 async fn reset(name: &str, reach: &Reach) -> Result<(), Failure> {
     let cluster = Cluster::of(reach)?;
     let command = Command::ResetGroup(GroupRef::Name(name.into()));
-    let committed = cluster.commit(&command).await?;
+    let epoch = Epoch(cluster.commit(&command).await?.epoch);
+    cluster.settle(epoch).await?;
     if reach.json {
-        return print_json(&json!({ "group": name, "epoch": committed.epoch }));
+        return print_json(&json!({ "group": name, "epoch": epoch.0 }));
     }
-    let text = format!("{name} is void up to epoch {}\n", committed.epoch);
+    let text = format!("{name} is void up to epoch {epoch}\n");
     write(text.as_bytes(), false)
 }

@@ -9,12 +9,13 @@ use tokio::time::{Instant, timeout_at};
 use super::Failure;
 use super::args;
 use crate::config::read_seeds;
-use crate::ids::NodeId;
+use crate::ids::{Epoch, NodeId};
 use crate::rpc::control::{self, Unanswered};
 use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::control_proto::{Committed, Redirect, StatusReply, WatchRequest};
 use crate::rpc::pipeline::Target;
 use crate::topology::command::Command;
+use crate::topology::member::MemberStatus;
 use crate::topology::state::State;
 
 /// How long a command may take in all: longer than an election.
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long a node may take to say how it stands.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the followers of one node may take to go by a new topology: it waits for a second.
+const REACH_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -38,6 +42,8 @@ pub(super) struct Cluster {
 enum Said<T> {
     Done(T),
     Ask(Redirect),
+    /// Not yet, and why.
+    Wait(String),
     Never(String),
     Unknown(String),
 }
@@ -114,6 +120,42 @@ impl Cluster {
         .await
     }
 
+    /// Waits until all nodes that may answer have applied `epoch`, which is committed. While a leader is
+    /// new that takes some seconds.
+    pub(super) async fn settle(&self, epoch: Epoch) -> Result<(), Failure> {
+        let asked = self.ask(false, async |target| {
+            let reply = control::settle(target, epoch, PATIENCE).await?;
+            Ok(match reply.redirect {
+                Some(redirect) => Said::Ask(redirect),
+                None if reply.is_settled => Said::Done(()),
+                None => Said::Wait(format!("not applied yet by {}", reply.behind.join(", "))),
+            })
+        });
+        asked.await.map_err(|failure| match failure {
+            Failure::Failed(why) => Failure::Failed(format!(
+                "committed as epoch {epoch}, but whether all nodes have applied it is unknown: {why}"
+            )),
+            usage @ Failure::Usage(_) => usage,
+        })
+    }
+
+    /// Waits a moment until all frontends that follow these members go by `epoch`. How many did, and how
+    /// many did not in time.
+    pub(super) async fn reach(&self, state: &State, epoch: Epoch) -> (u64, u64) {
+        let up = state
+            .members()
+            .filter(|member| member.status != MemberStatus::Down);
+        let asked = up.map(async |member| {
+            let target = target(&member.host, member.grpc_port);
+            control::reach(&target, epoch, REACH_PATIENCE).await.ok()
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        let answers = answers.into_iter().flatten();
+        answers.fold((0, 0), |(reached, behind), answer| {
+            (reached + answer.reached, behind + answer.behind)
+        })
+    }
+
     /// How the first node that answers stands.
     pub(super) async fn status(&self) -> Result<StatusReply, Failure> {
         let mut tried = Vec::new();
@@ -160,6 +202,7 @@ impl Cluster {
                 };
                 match said {
                     Said::Done(done) => return Ok(done),
+                    Said::Wait(why) => tried.push(format!("{next}: {why}")),
                     Said::Never(why) => return Err(Failure::Failed(format!("refused: {why}"))),
                     Said::Unknown(why) => {
                         return Err(Failure::Failed(format!(

@@ -9,11 +9,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::ids::ClusterId;
-use crate::rpc::control::{Unanswered, from_wire, watch as open};
+use super::nodes::Routing;
+use crate::ids::{ClusterId, Epoch};
+use crate::rpc::control::{Unanswered, follow, from_wire, watch as open};
 use crate::rpc::control_proto::{Topology, WatchRequest};
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
@@ -61,15 +63,15 @@ impl Follower {
         (follower, view)
     }
 
-    /// Follows until shutdown.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    /// Follows until shutdown; tells whom it follows what requests are routed by, as `routing` shows.
+    pub(super) async fn run(mut self, routing: watch::Receiver<Arc<Routing>>, shutdown: Shutdown) {
         tokio::select! {
-            () = self.follow() => {}
+            () = self.follow(&routing) => {}
             () = shutdown.begun() => {}
         }
     }
 
-    async fn follow(&mut self) {
+    async fn follow(&mut self, routing: &watch::Receiver<Arc<Routing>>) {
         let mut is_current = false;
         loop {
             is_current = is_current || self.pull().await;
@@ -77,7 +79,7 @@ impl Follower {
                 self.begin_with_newest().await;
             }
             for target in self.targets().into_iter().take(ROUND_MAX) {
-                match self.stream(&target).await {
+                match self.stream(&target, routing).await {
                     Ok(()) => tracing::info!(%target, "topology stream ended"),
                     Err(error) => tracing::debug!(%error, "topology not followed"),
                 }
@@ -158,12 +160,17 @@ impl Follower {
     }
 
     /// Follows one node until it is silent, cut off or gone.
-    async fn stream(&mut self, target: &Target) -> Result<(), Unanswered> {
+    async fn stream(
+        &mut self,
+        target: &Target,
+        routing: &watch::Receiver<Arc<Routing>>,
+    ) -> Result<(), Unanswered> {
         let request = WatchRequest {
             epoch: self.views.borrow().epoch().0,
             linearizable: false,
         };
-        let mut topologies = open(target, request, OPEN_PATIENCE).await?;
+        let epochs = epochs(routing.clone());
+        let mut topologies = follow(target, request, OPEN_PATIENCE, epochs).await?;
         let mut isolated = 0;
         while let Ok(Ok(Some(topology))) = timeout(SILENCE_MAX, topologies.message()).await {
             if from_wire(&topology.cluster).map(ClusterId) != self.cluster {
@@ -228,6 +235,17 @@ impl Follower {
             }
         }
     }
+}
+
+/// The epochs that requests are routed by, from now on.
+fn epochs(routing: watch::Receiver<Arc<Routing>>) -> impl Stream<Item = Epoch> {
+    stream::unfold((routing, true), async |(mut routing, is_first)| {
+        if !is_first {
+            routing.changed().await.ok()?;
+        }
+        let epoch = routing.borrow_and_update().view.epoch();
+        Some((epoch, (routing, false)))
+    })
 }
 
 /// The first topology that a node sends.

@@ -50,13 +50,13 @@ pub enum Views {
 }
 
 impl Views {
-    fn take(self, config: &Config, shutdown: &Shutdown) -> watch::Receiver<Arc<View>> {
+    /// The views, and who is to be run for them.
+    fn take(self, config: &Config) -> (Option<follow::Follower>, watch::Receiver<Arc<View>>) {
         match self {
-            Self::Given(view) => view,
+            Self::Given(view) => (None, view),
             Self::Followed(seeds) => {
                 let (follower, view) = follow::Follower::new(seeds, config.process.host);
-                shutdown.spawn(follower.run(shutdown.clone()));
-                view
+                (Some(follower), view)
             }
         }
     }
@@ -74,7 +74,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         clock,
         shutdown,
     } = parts;
-    let view = views.take(config, &shutdown);
+    let (follower, view) = views.take(config);
     let stages = Stages {
         connections: shutdown.child(),
         pipelines: Shutdown::new(),
@@ -86,6 +86,9 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         registry.clone(),
         stages.pipelines.clone(),
     );
+    if let Some(follower) = follower {
+        shutdown.spawn(follower.run(routing.clone(), shutdown.clone()));
+    }
     let budget = budget::RetryBudget::new(
         config.frontend.retry_ratio,
         config.frontend.retry_floor_per_second,

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream, StreamExt};
 use parking_lot::Mutex;
 use prost::bytes::Bytes;
 
 use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
 use super::control_proto::{
-    CommitReply, CommitRequest, EnterReply, EnterRequest, RenewReply, RenewRequest, SettleReply,
-    SettleRequest, StatusReply, StatusRequest, Topology, TransferReply, TransferRequest,
-    WatchRequest,
+    CommitReply, CommitRequest, EnterReply, EnterRequest, ReachReply, ReachRequest, RenewReply,
+    RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest, Topology, TransferReply,
+    TransferRequest, WatchRequest,
 };
 use crate::ids::{Epoch, NodeId};
 use crate::net::chain;
@@ -134,8 +135,42 @@ pub async fn watch(
     request: WatchRequest,
     patience: Duration,
 ) -> Result<tonic::Streaming<Topology>, Unanswered> {
+    follow(target, request, patience, stream::empty()).await
+}
+
+/// The same, for one who tells which epochs he goes by from then on.
+///
+/// # Errors
+/// It does not answer.
+pub async fn follow(
+    target: &Target,
+    request: WatchRequest,
+    patience: Duration,
+    epochs: impl Stream<Item = Epoch> + Send + 'static,
+) -> Result<tonic::Streaming<Topology>, Unanswered> {
+    let told = epochs.map(|epoch| WatchRequest {
+        epoch: epoch.0,
+        linearizable: false,
+    });
+    let requests = stream::once(async move { request }).chain(told);
     within(target, patience, async move |mut client| {
-        client.watch(request).await
+        client.watch(requests).await
+    })
+    .await
+}
+
+/// Waits a moment until all who follow the node at `target` go by `epoch`; asks for as long as `patience`.
+///
+/// # Errors
+/// It does not answer.
+pub async fn reach(
+    target: &Target,
+    epoch: Epoch,
+    patience: Duration,
+) -> Result<ReachReply, Unanswered> {
+    let request = ReachRequest { epoch: epoch.0 };
+    within(target, patience, async move |mut client| {
+        client.reach(request).await
     })
     .await
 }

@@ -28,7 +28,8 @@ const COMPONENTS: [&str; 15] = [
 ];
 
 /// What a metric can count or measure: base units, and nouns for things that are counted.
-const UNITS: [&str; 42] = [
+const UNITS: [&str; 43] = [
+    "renewals",
     "seconds",
     "bytes",
     "ratio",

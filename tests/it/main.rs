@@ -26,6 +26,7 @@ mod greedy_clients;
 mod grpc;
 mod keys;
 mod killed_node;
+mod leases;
 mod loadgen;
 mod lost_nodes;
 mod many_keys;

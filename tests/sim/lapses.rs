@@ -10,6 +10,9 @@ const SEEDS: u64 = 300;
 /// than a second, and nothing else of its member may arrive after it. The search begins near one.
 const ARRIVAL_FROM: u64 = 400;
 
+/// A grant during a fail-over must come between its proposal and its commit: one seed in several hundred.
+const GRANT_FROM: u64 = 600;
+
 /// A mistake about leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lapse {
@@ -77,7 +80,8 @@ fn the_checker_catches_a_member_that_is_down_after_one_second() {
 
 #[test]
 fn the_checker_catches_a_grant_while_a_fail_over_is_under_way() {
-    is_caught(
+    is_caught_from(
+        GRANT_FROM,
         Lapse::GrantWhileFailing,
         &[Promise::OneOwner, Promise::ResetsAreKnown],
     );

@@ -6,6 +6,7 @@
 
 mod carrier;
 mod decide;
+mod followers;
 mod grant;
 mod hand_over;
 mod life;
@@ -36,6 +37,7 @@ use crate::topology::member::MemberRecord;
 use crate::topology::state::State;
 use crate::topology::view::View;
 
+use self::followers::Followers;
 pub(super) use self::renew::Renewer;
 pub(super) use self::service::Service;
 
@@ -75,6 +77,8 @@ struct Shared {
     running: RwLock<Option<Arc<Running>>>,
     /// Its lease.
     renewer: Arc<Renewer>,
+    /// Who follows the topology through this node.
+    followers: Arc<Followers>,
     shutdown: Shutdown,
     /// Why this node is in no cluster yet.
     waits: Mutex<Option<String>>,
@@ -171,7 +175,8 @@ pub(super) fn start(
         views: watch::Sender::new(Arc::new(nobody())),
         root: OnceLock::new(),
         running: RwLock::new(None),
-        renewer: Arc::new(Renewer::new(clock)),
+        renewer: Arc::new(Renewer::new(clock, registry)),
+        followers: Arc::default(),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),
         ended: Mutex::new(None),

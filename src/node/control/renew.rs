@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
@@ -13,6 +14,7 @@ use super::office::{Answer, Asker};
 use super::{Running, Shared};
 use crate::clock::Clock;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
+use crate::metrics::Registry;
 use crate::node::lease::Held;
 use crate::rpc::control::{Line, to_wire};
 use crate::rpc::control_proto::RenewRequest;
@@ -35,6 +37,15 @@ pub(in crate::node) struct Renewer {
     held: Held,
     known: Mutex<Known>,
     news: Notify,
+    metrics: Metrics,
+}
+
+/// What is counted of leases.
+struct Metrics {
+    granted: Counter,
+    refused: Counter,
+    unanswered: Counter,
+    isolated: Gauge,
 }
 
 #[derive(Default)]
@@ -44,19 +55,47 @@ struct Known {
     applied: (Epoch, Tenure),
 }
 
+impl Metrics {
+    fn register(registry: &Registry) -> Self {
+        let renewals = |outcome| {
+            registry.counter(
+                "gcache_node_lease_renewals_total",
+                "Renewals of this node's lease, by what became of them.",
+                &[("outcome", outcome)],
+            )
+        };
+        Self {
+            granted: renewals("granted"),
+            refused: renewals("refused"),
+            unanswered: renewals("unanswered"),
+            isolated: registry.gauge(
+                "gcache_node_isolated_info",
+                "1 while the node holds no lease, else 0.",
+                &[],
+            ),
+        }
+    }
+}
+
 impl Renewer {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, registry: &Registry) -> Self {
         Self {
             clock,
             held: Held::default(),
             known: Mutex::default(),
             news: Notify::new(),
+            metrics: Metrics::register(registry),
         }
     }
 
     /// The lease as the read path sees it.
     pub(in crate::node) fn held(&self) -> Held {
         self.held.clone()
+    }
+
+    /// Whether the node holds no lease now.
+    pub(super) fn is_isolated(&self) -> bool {
+        !self.held.is_valid(self.clock.now())
     }
 
     /// This node is a member from now on.
@@ -130,6 +169,8 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let mut leader = standing.borrow().role.leader;
     loop {
         let (renewal, pause) = renewer.renew();
+        let isolated = f64::from(u8::from(renewer.is_isolated()));
+        renewer.metrics.isolated.set(isolated);
         if let Some(renewal) = renewal {
             tokio::spawn(Arc::clone(&asking).ask(renewal));
         }
@@ -176,25 +217,39 @@ impl Asking {
             }
         };
         // It stays within its time whatever it waits for.
-        if tokio::time::timeout(PATIENCE, asked).await.is_err() {
-            *self.hint.lock() = None;
+        let metrics = &self.shared.renewer.metrics;
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Some(true)) => metrics.granted.increment(1),
+            Ok(Some(false)) => metrics.refused.increment(1),
+            Ok(None) => metrics.unanswered.increment(1),
+            Err(_) => {
+                metrics.unanswered.increment(1);
+                *self.hint.lock() = None;
+            }
         }
     }
 
-    async fn ask_here(&self, renewal: Renewal) {
+    /// Whether the lease was granted; none if nobody has decided that.
+    async fn ask_here(&self, renewal: Renewal) -> Option<bool> {
         let asker: &Asker = &self.running.office;
         match asker.ask(renewal).await {
-            Answer::Granted(grant) => self.shared.renewer.granted(&grant),
+            Answer::Granted(grant) => {
+                self.shared.renewer.granted(&grant);
+                return Some(true);
+            }
             Answer::Refused(refusal) => tracing::debug!(%refusal, "lease not renewed"),
             Answer::Removed => self.removed.notify_one(),
-            Answer::NotLeader => self.shared.renewer.hurry(),
+            Answer::NotLeader => {
+                self.shared.renewer.hurry();
+                return None;
+            }
         }
+        Some(false)
     }
 
-    async fn ask_there(&self, renewal: Renewal) {
-        let Some(target) = self.target() else {
-            return;
-        };
+    /// Whether the lease was granted; none if nobody has decided that.
+    async fn ask_there(&self, renewal: Renewal) -> Option<bool> {
+        let target = self.target()?;
         let request = RenewRequest {
             cluster: to_wire(self.running.ident.cluster.0),
             node: renewal.member.0,
@@ -207,7 +262,7 @@ impl Asking {
             Err(error) => {
                 tracing::debug!(%error, "lease not renewed");
                 *self.hint.lock() = None;
-                return;
+                return None;
             }
         };
         match reply.outcome {
@@ -218,6 +273,7 @@ impl Asking {
                     epoch: Epoch(granted.epoch),
                     settled: Epoch(granted.settled),
                 });
+                return Some(true);
             }
             Some(Outcome::Redirect(redirect)) => {
                 let leader = Target::parse(&redirect.leader, self.shared.from);
@@ -226,6 +282,7 @@ impl Asking {
                 if is_known {
                     self.shared.renewer.hurry();
                 }
+                return None;
             }
             Some(Outcome::Removed(why)) => {
                 tracing::warn!(why, "this node was removed from the cluster");
@@ -234,6 +291,7 @@ impl Asking {
             Some(Outcome::Refused(why)) => tracing::debug!(why, "lease not renewed"),
             None => tracing::debug!(%target, "answer not understood"),
         }
+        Some(false)
     }
 
     /// Whom to ask: who answered last, who leads as far as is known, or anybody.

@@ -1,38 +1,30 @@
 //! What other nodes may ask of this one's control plane.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::followers::{self, Topologies};
 use super::{Running, Shared};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::node::Known;
 use crate::raft::event::Outcome;
-use crate::raft::thread::Handle;
 use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
-    CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, Redirect,
-    RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest, Topology,
-    TransferReply, TransferRequest, WatchRequest,
+    CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, ReachReply,
+    ReachRequest, Redirect, RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply,
+    StatusRequest, TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
 use crate::topology::member::MemberRecord;
 use crate::topology::quorum::Quorum;
 use crate::topology::state::State;
-
-/// The topologies that a watcher gets.
-type Topologies = Pin<Box<dyn Stream<Item = Result<Topology, Status>> + Send>>;
-
-/// A watcher hears something this often, so that it notices a node that is gone or cut off.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a command may take to be committed before its outcome is unknown.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -78,6 +70,11 @@ impl Service {
             "no cluster found yet".into()
         };
         readiness.check("raft", Ok(Some(told)));
+        let lease = match self.shared.renewer.is_isolated() {
+            true => "none: isolated",
+            false => "runs",
+        };
+        readiness.check("lease", Ok(Some(lease.into())));
     }
 
     fn status(&self) -> StatusReply {
@@ -280,52 +277,6 @@ fn role(quorum: &Quorum, member: NodeId) -> &'static str {
     }
 }
 
-/// What a watcher knows, and what it is told next.
-struct Watcher {
-    raft: Handle,
-    cluster: ClusterId,
-    known: Epoch,
-    is_first: bool,
-}
-
-impl Watcher {
-    /// The next message: a newer topology, or after a while that there is none.
-    async fn next(&mut self) -> Topology {
-        let mut states = self.raft.state();
-        let known = self.known;
-        let newer = states.wait_for(|state| state.epoch() > known);
-        let patience = if std::mem::take(&mut self.is_first) {
-            Duration::ZERO
-        } else {
-            WATCH_EVERY
-        };
-        let newer = tokio::time::timeout(patience, newer).await;
-        let newer = newer.map(|newer| newer.map(|state| Arc::clone(&state)));
-        let newer = match newer {
-            Ok(Ok(state)) => Some(state),
-            Ok(Err(_)) => {
-                // The Raft thread has ended, and nothing will be newer.
-                tokio::time::sleep(patience).await;
-                None
-            }
-            Err(_) => None,
-        };
-        let standing = self.raft.standing();
-        let is_isolated =
-            standing.borrow().role.leader.is_none() || self.raft.end().borrow().is_some();
-        if let Some(state) = &newer {
-            self.known = state.epoch();
-        }
-        Topology {
-            cluster: to_wire(self.cluster.0),
-            epoch: self.known.0,
-            state: newer.map_or_else(Default::default, |state| state.encode()),
-            is_isolated,
-            redirect: None,
-        }
-    }
-}
-
 /// Whether operators may have this committed. What members do and own is the leader's to decide.
 fn is_for_operators(command: &Command) -> bool {
     matches!(command, Command::SetGroups(_) | Command::ResetGroup(_))
@@ -335,31 +286,31 @@ fn is_for_operators(command: &Command) -> bool {
 impl Control for Service {
     type WatchStream = Topologies;
 
-    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Topologies>, Status> {
-        let request = request.into_inner();
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Topologies>, Status> {
+        let mut requests = request.into_inner();
+        let first = tokio::time::timeout(PATIENCE, requests.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("nothing was asked for"))??;
+        let first = first.ok_or_else(|| Status::invalid_argument("nothing was asked for"))?;
         let running = self.running()?;
-        if request.linearizable
+        if first.linearizable
             && let Some(redirect) = running.confirm().await?
         {
-            let only = Topology {
-                redirect: Some(redirect),
-                ..Topology::default()
-            };
-            let only = futures_util::stream::once(async { Ok(only) });
-            return Ok(Response::new(Box::pin(only)));
+            return Ok(Response::new(followers::redirected(redirect)));
         }
-        let watcher = Watcher {
-            raft: running.raft.clone(),
-            cluster: running.ident.cluster,
-            known: Epoch(request.epoch),
-            is_first: true,
-        };
-        let topologies = futures_util::stream::unfold(watcher, async |mut watcher| {
-            Some((Ok(watcher.next().await), watcher))
-        });
-        let stop = self.shared.shutdown.clone();
-        let topologies = topologies.take_until(async move { stop.begun().await });
-        Ok(Response::new(Box::pin(topologies)))
+        Ok(Response::new(followers::topologies(
+            &self.shared,
+            &running,
+            Epoch(first.epoch),
+            requests,
+        )))
+    }
+
+    async fn reach(&self, request: Request<ReachRequest>) -> Result<Response<ReachReply>, Status> {
+        let epoch = Epoch(request.into_inner().epoch);
+        Ok(Response::new(self.shared.followers.reach(epoch).await))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {

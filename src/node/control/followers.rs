@@ -1,0 +1,213 @@
+//! Who watches the topology through this node, what he is told, and how far those are who follow.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::{Running, Shared};
+use crate::ids::{ClusterId, Epoch};
+use crate::raft::thread::Handle;
+use crate::rpc::control::to_wire;
+use crate::rpc::control_proto::{ReachReply, Redirect, Topology, WatchRequest};
+
+/// The topologies that a watcher gets.
+pub(super) type Topologies = Pin<Box<dyn Stream<Item = Result<Topology, Status>> + Send>>;
+
+/// A watcher hears something this often, so that it notices a node that is gone or cut off.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long followers may take to go by a topology that they were sent.
+const REACH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Those who follow the topology through this node, and the epoch that each goes by.
+#[derive(Debug, Default)]
+pub(super) struct Followers {
+    known: Mutex<Known>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    next: u64,
+    epochs: BTreeMap<u64, Epoch>,
+}
+
+impl Followers {
+    /// Waits until all go by `epoch`, for a second at most; says how many do and do not.
+    pub(super) async fn reach(&self, epoch: Epoch) -> ReachReply {
+        let until = Instant::now() + REACH_PATIENCE;
+        loop {
+            let changed = self.changed.notified();
+            let reply = self.count(epoch);
+            if reply.behind == 0 || tokio::time::timeout_at(until, changed).await.is_err() {
+                return self.count(epoch);
+            }
+        }
+    }
+
+    fn count(&self, epoch: Epoch) -> ReachReply {
+        let known = self.known.lock();
+        let reached = known.epochs.values().filter(|is| **is >= epoch).count();
+        ReachReply {
+            reached: reached as u64,
+            behind: (known.epochs.len() - reached) as u64,
+        }
+    }
+
+    /// One more, who is counted until what this gives is dropped.
+    fn add(self: &Arc<Self>) -> Follower {
+        let mut known = self.known.lock();
+        let id = known.next;
+        known.next += 1;
+        Follower {
+            id,
+            all: Arc::clone(self),
+        }
+    }
+}
+
+/// One who follows.
+struct Follower {
+    id: u64,
+    all: Arc<Followers>,
+}
+
+impl Follower {
+    /// He goes by `epoch` now.
+    fn goes_by(&self, epoch: Epoch) {
+        self.all.known.lock().epochs.insert(self.id, epoch);
+        self.all.changed.notify_waiters();
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.all.known.lock().epochs.remove(&self.id);
+        self.all.changed.notify_waiters();
+    }
+}
+
+/// The one answer that sends a watcher to somebody else.
+pub(super) fn redirected(redirect: Redirect) -> Topologies {
+    let only = Topology {
+        redirect: Some(redirect),
+        ..Topology::default()
+    };
+    Box::pin(futures_util::stream::once(async { Ok(only) }))
+}
+
+/// Every topology after `known`, as it is applied here, until the watcher leaves or the node stops.
+pub(super) fn topologies(
+    shared: &Arc<Shared>,
+    running: &Running,
+    known: Epoch,
+    requests: Streaming<WatchRequest>,
+) -> Topologies {
+    let watcher = Watcher {
+        shared: Arc::clone(shared),
+        raft: running.raft.clone(),
+        cluster: running.ident.cluster,
+        known,
+        is_first: true,
+    };
+    let told = futures_util::stream::unfold(watcher, async |mut watcher| {
+        Some((Ok(watcher.next().await), watcher))
+    });
+    // Polled with the answers, and dropped with them: a watcher that is gone is no follower.
+    let follower = shared.followers.add();
+    let heard =
+        futures_util::stream::unfold((requests, follower), async |(mut requests, follower)| {
+            // One who only wants to be told ends his direction.
+            let request = requests.message().await.ok()??;
+            follower.goes_by(Epoch(request.epoch));
+            Some((None, (requests, follower)))
+        });
+    let both = futures_util::stream::select(told.map(Some), heard).filter_map(async |told| told);
+    let stop = shared.shutdown.clone();
+    Box::pin(both.take_until(async move { stop.begun().await }))
+}
+
+/// What a watcher knows, and what it is told next.
+struct Watcher {
+    shared: Arc<Shared>,
+    raft: Handle,
+    cluster: ClusterId,
+    known: Epoch,
+    is_first: bool,
+}
+
+impl Watcher {
+    /// The next message: a newer topology, or after a while that there is none.
+    async fn next(&mut self) -> Topology {
+        let mut states = self.raft.state();
+        let known = self.known;
+        let newer = states.wait_for(|state| state.epoch() > known);
+        let patience = if std::mem::take(&mut self.is_first) {
+            Duration::ZERO
+        } else {
+            WATCH_EVERY
+        };
+        let newer = tokio::time::timeout(patience, newer).await;
+        let newer = newer.map(|newer| newer.map(|state| Arc::clone(&state)));
+        let newer = match newer {
+            Ok(Ok(state)) => Some(state),
+            Ok(Err(_)) => {
+                // The Raft thread has ended, and nothing will be newer.
+                tokio::time::sleep(patience).await;
+                None
+            }
+            Err(_) => None,
+        };
+        let is_isolated = self.shared.renewer.is_isolated();
+        if let Some(state) = &newer {
+            self.known = state.epoch();
+        }
+        Topology {
+            cluster: to_wire(self.cluster.0),
+            epoch: self.known.0,
+            state: newer.map_or_else(Default::default, |state| state.encode()),
+            is_isolated,
+            redirect: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_followers_are_waited_for_and_none_for_ever() {
+        let followers = Arc::new(Followers::default());
+        let count = async |epoch| {
+            let reply = followers.reach(Epoch(epoch)).await;
+            (reply.reached, reply.behind)
+        };
+        assert_eq!(count(9).await, (0, 0));
+        let (one, other) = (followers.add(), followers.add());
+        one.goes_by(Epoch(9));
+        other.goes_by(Epoch(8));
+        assert_eq!(count(8).await, (2, 0));
+        let began = Instant::now();
+        assert_eq!(count(9).await, (1, 1));
+        assert_eq!(began.elapsed(), REACH_PATIENCE);
+        let follows = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            other.goes_by(Epoch(9));
+        };
+        let (counted, ()) = tokio::join!(count(9), follows);
+        assert_eq!(counted, (2, 0));
+        assert!(began.elapsed() < 2 * REACH_PATIENCE);
+        drop(other);
+        assert_eq!(count(10).await, (0, 1));
+        drop(one);
+        assert_eq!(count(10).await, (0, 0));
+    }
+}
