@@ -23,6 +23,7 @@
 mod budget;
 mod entry;
 mod expiry;
+mod explain;
 mod flight;
 mod freshness;
 mod invalidate;
@@ -42,6 +43,7 @@ use std::sync::atomic::AtomicUsize;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use self::entry::{Entry, EntryParts, Kind, Phase};
+pub use self::explain::Standing;
 pub use self::flight::{Token, Wait};
 pub use self::freshness::Freshness;
 pub use self::invalidate::Reset;
@@ -120,7 +122,7 @@ impl Cache {
     }
 
     /// What `request` may be answered with while nothing is loaded: an entry within its lifetime.
-    /// For an isolated node, and for those who explain.
+    /// For an isolated node. Those who explain [`peek`](Self::peek).
     #[must_use]
     pub fn get(&self, request: &Request<'_>) -> Option<Entry> {
         match self.shard(request.hash).look(request, &self.inner.budget) {

@@ -1,6 +1,7 @@
 //! The engine's promises, one test per claim. This file is the bench they are tried on: a cache and
 //! the view, clock and rules that its callers would bring.
 
+mod explaining;
 mod flights;
 mod freshness;
 mod invalidation;
