@@ -99,6 +99,28 @@ impl Rule for Share {
     }
 }
 
+/// Yes or no.
+pub(super) struct Switch;
+
+impl Rule for Switch {
+    type Out = bool;
+
+    fn read(&self, given: &Given) -> Option<bool> {
+        match given.scalar() {
+            Given::Boolean(boolean) => Some(boolean),
+            _ => None,
+        }
+    }
+
+    fn expects(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn show(&self, value: &bool) -> String {
+        value.to_string()
+    }
+}
+
 /// A duration between two bounds, in whole milliseconds.
 pub(super) struct Span {
     pub(super) min: Duration,
@@ -214,6 +236,21 @@ mod tests {
         let share = Share { min: 0.0, max: 1.0 };
         for (text, accepted) in [("-0.1", false), ("0", true), ("1", true), ("1.1", false)] {
             assert_eq!(share.read(&word(text)).is_some(), accepted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off_and_nothing_between() {
+        for (given, expected) in [
+            (word("true"), Some(true)),
+            (word("false"), Some(false)),
+            (Given::Boolean(true), Some(true)),
+            (word("yes"), None),
+            (word("1"), None),
+            (word(""), None),
+            (Given::Text("true".to_owned()), None),
+        ] {
+            assert_eq!(Switch.read(&given), expected, "{}", given.describe());
         }
     }
 

@@ -12,7 +12,7 @@ use super::names::{
     HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_DIRECTORY, OPTIONAL_FILE,
     OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, ProcessId, SEEDS, Seed,
 };
-use super::rule::{AnyRule, Count, Share, Size, Span};
+use super::rule::{AnyRule, Count, Share, Size, Span, Switch};
 use super::secret::{OptionalSecret, Secret};
 use super::settings::Settings;
 use super::value::ByteSize;
@@ -183,6 +183,8 @@ sections! {
         memory_failure_ratio: f64 = SHARE;
         /// The share of calls that the embedded origin never answers.
         memory_hang_ratio: f64 = SHARE;
+        /// Whether connections to the database begin read-only, by an option of their start.
+        read_only: bool = Switch;
     }
 
     /// The frontend: HTTP and its limits.

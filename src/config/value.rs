@@ -124,6 +124,8 @@ pub(super) enum Given {
     Integer(i128),
     /// A TOML float.
     Float(f64),
+    /// A TOML boolean.
+    Boolean(bool),
     /// Any other TOML value, by what it is.
     Other(&'static str),
     /// Untyped text from the environment or the command line.
@@ -141,8 +143,7 @@ impl Given {
                 .as_str()
                 .parse()
                 .map_or(Self::Other("a malformed float"), Self::Float),
-            DeValue::Boolean(true) => Self::Other("the boolean true"),
-            DeValue::Boolean(false) => Self::Other("the boolean false"),
+            DeValue::Boolean(boolean) => Self::Boolean(*boolean),
             DeValue::Datetime(_) => Self::Other("a date or time"),
             DeValue::Array(_) => Self::Other("an array"),
             DeValue::Table(_) => Self::Other("a table"),
@@ -173,6 +174,7 @@ impl Given {
             Self::Word(word) => quote(word),
             Self::Integer(integer) => integer.to_string(),
             Self::Float(float) => float.to_string(),
+            Self::Boolean(boolean) => format!("the boolean {boolean}"),
             Self::Other(what) => (*what).to_owned(),
         }
     }

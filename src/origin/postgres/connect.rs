@@ -22,6 +22,9 @@ use crate::config;
 /// A password is not longer; a wrong path may be anything.
 const MAX_PASSWORD_BYTES: u64 = 4096;
 
+/// What makes every transaction of a connection read-only unless it says otherwise.
+const READ_ONLY_OPTION: &str = "-c default_transaction_read_only=on";
+
 /// Opens connections and keeps idle ones.
 pub(super) struct Connections {
     pool: Pool,
@@ -60,6 +63,13 @@ impl Connections {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(section.connect_timeout);
+        }
+        if section.read_only {
+            // From the first moment and by the server itself: not even a pooler between us that loses
+            // what a session sets can make it otherwise.
+            let given = config.get_options().unwrap_or_default();
+            let options = format!("{given} {READ_ONLY_OPTION}");
+            config.options(options.trim_start());
         }
         let password = section.password_file.clone().map(PasswordFile::open);
         let dialer = Dialer {
