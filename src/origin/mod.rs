@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub use self::postgres::OpenError;
 use self::rows::RowsError;
-use crate::cache::LoadError;
+use crate::cache::{LoadError, LoadErrorKind};
 use crate::config;
 use crate::metrics::Registry;
 use crate::topology::group::Group;
@@ -26,6 +26,51 @@ pub type Row = Result<Option<Bytes>, LoadError>;
 
 /// A boxed future, so that an origin can be chosen when the process starts.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that an operator should know of a group before it is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The group cannot be loaded; otherwise it can.
+    pub is_error: bool,
+    /// What was found, and what would be right; never a value or a credential.
+    pub text: String,
+}
+
+impl Finding {
+    /// The group cannot be loaded, for this reason.
+    #[must_use]
+    pub fn error(text: impl Into<String>) -> Self {
+        Self {
+            is_error: true,
+            text: text.into(),
+        }
+    }
+
+    /// The group can be loaded, but.
+    #[must_use]
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self {
+            is_error: false,
+            text: text.into(),
+        }
+    }
+
+    /// What a check comes to: a mistake of the group is a finding, a failure of the origin an error.
+    fn of(checked: Result<(), LoadError>) -> Result<Vec<Self>, LoadError> {
+        match checked {
+            Ok(()) => Ok(Vec::new()),
+            Err(error) => match error.kind {
+                LoadErrorKind::BadStatement | LoadErrorKind::BadValue | LoadErrorKind::BadKey => {
+                    Ok(vec![Self::error(error.message)])
+                }
+                LoadErrorKind::Unavailable
+                | LoadErrorKind::Timeout
+                | LoadErrorKind::Overloaded
+                | LoadErrorKind::Internal => Err(error),
+            },
+        }
+    }
+}
 
 /// Where values come from.
 pub trait Origin: Send + Sync + std::fmt::Debug {
@@ -47,6 +92,19 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// What is wrong with the group, or with the origin.
     fn check<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), LoadError>>;
+
+    /// What is to be said of a group before it is applied, found out without reading its rows and
+    /// leaving no trace of it. Its id may be one that no group has.
+    ///
+    /// An origin that knows no more than [`check`](Self::check) need not say more. The caller bounds
+    /// the time, and may drop the future.
+    ///
+    /// # Errors
+    /// Why it could not be found out: the origin is away or too slow. What is wrong with the group is
+    /// a finding.
+    fn inspect<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Vec<Finding>, LoadError>> {
+        Box::pin(async { Finding::of(self.check(group).await) })
+    }
 
     /// The origin as an operator may see it: no credentials.
     fn describe(&self) -> String;

@@ -5,9 +5,11 @@
 
 mod connect;
 mod error;
+mod inspect;
 mod keys;
 mod lanes;
 mod plan;
+mod scans;
 mod statement;
 mod tls;
 mod url;
@@ -24,7 +26,7 @@ use self::connect::{Connections, Lane};
 use self::keys::Asked;
 use self::lanes::{Lanes, Limits, Seat};
 use self::plan::Plan;
-use super::{BoxFuture, Origin, Row};
+use super::{BoxFuture, Finding, Origin, Row};
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::config;
 use crate::ids::GroupId;
@@ -58,6 +60,10 @@ struct Shared {
     /// How long a statement may take, the wait for others on its connection included.
     patience: Duration,
     plans: Mutex<HashMap<GroupId, Arc<PlanOf>>>,
+    /// Locked by the one inspection that runs.
+    inspecting: tokio::sync::Mutex<()>,
+    /// Whether the operator knows that the role may write.
+    is_read_only: bool,
     metrics: OnceLock<Metrics>,
 }
 
@@ -110,6 +116,8 @@ impl Postgres {
                 lanes: Lanes::new(limits),
                 patience: section.timeout,
                 plans: Mutex::default(),
+                inspecting: tokio::sync::Mutex::default(),
+                is_read_only: section.read_only,
                 metrics: OnceLock::new(),
             }),
         })
@@ -347,6 +355,10 @@ impl Origin for Postgres {
 
     fn check<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), LoadError>> {
         Box::pin(self.shared.check(group))
+    }
+
+    fn inspect<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Vec<Finding>, LoadError>> {
+        Box::pin(self.shared.inspect(group))
     }
 
     fn describe(&self) -> String {

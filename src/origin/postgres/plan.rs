@@ -142,7 +142,7 @@ fn select(source: &Source, for_keys: bool) -> String {
 }
 
 /// `schema.table` with each part quoted: the groups file lets nothing but identifiers through.
-fn quoted(table: &str) -> String {
+pub(super) fn quoted(table: &str) -> String {
     let parts: Vec<_> = table.split('.').map(|part| format!("\"{part}\"")).collect();
     parts.join(".")
 }
