@@ -290,6 +290,19 @@ pub(super) enum RingCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Print who answers for a key, and what its owner and its standby hold of it
+    ///
+    /// Nothing is loaded, and nothing that is cached is touched.
+    ///
+    /// Example: gcache ring explain accounts 1 --seeds 127.0.1.1
+    Explain {
+        /// The cache group
+        group: String,
+        /// The key, as it is in a URL after percent-decoding
+        key: std::ffi::OsString,
+        #[command(flatten)]
+        reach: Reach,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod control;
+mod explain;
 mod groups;
 mod loadgen;
 mod operate;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::args::{ClusterCommand, Reach, RingCommand};
 use super::commands::write;
+use super::explain::explain;
 use super::print::{plain, print_json, table};
 use super::reach::{Cluster, applied, target};
 use crate::hash::PARTITIONS;
@@ -23,8 +24,14 @@ pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
 }
 
 pub(super) async fn ring(command: RingCommand) -> Result<(), Failure> {
-    let RingCommand::Show { reach } = command;
-    let state = Cluster::of(&reach)?.state().await?;
+    match command {
+        RingCommand::Show { reach } => show_ring(&reach).await,
+        RingCommand::Explain { group, key, reach } => explain(&group, &key, &reach).await,
+    }
+}
+
+async fn show_ring(reach: &Reach) -> Result<(), Failure> {
+    let state = Cluster::of(reach)?.state().await?;
     let weights: u64 = state.members().map(weight).sum();
     let standing_by = |id| {
         let assignments = state.table().iter();

@@ -69,6 +69,11 @@ impl Cluster {
         })
     }
 
+    /// The nodes that were named, one of which must answer.
+    pub(super) fn seeds(&self) -> &[Target] {
+        &self.seeds
+    }
+
     /// The state, as new as everything that was acknowledged.
     pub(super) async fn state(&self) -> Result<State, Failure> {
         self.ask(false, async |target| {

@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod control;
+mod explain;
 mod groups;
 mod lease;
 mod loader;
@@ -172,6 +173,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
     };
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
     shutdown.spawn(follow(known, cache.clone(), shutdown.clone()));
+    let explainer = explain::Explainer::new(me.clone(), cache.clone(), view.clone(), clock);
     let path = read::ReadPath::new(
         (me, held),
         cache,
@@ -186,6 +188,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         service_settings(config),
         metrics::sent_batches(&registry),
         stages.pipelines.clone(),
+        explainer,
     );
     let services = (service, control.clone());
     let server = tokio::spawn(serve(listener, services, config, &stages.pipelines));

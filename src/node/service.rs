@@ -10,10 +10,13 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answers::refusal;
+use super::explain::Explainer;
 use super::read::{Begun, Later, ReadPath};
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
-use crate::rpc::proto::{self, Call, GetReply, GetRequest, PipelineReply, PipelineRequest};
+use crate::rpc::proto::{
+    self, Call, ExplainReply, ExplainRequest, GetReply, GetRequest, PipelineReply, PipelineRequest,
+};
 use crate::rpc::status::to_grpc;
 use crate::rpc::wire::{self, AnswerItem};
 use crate::shutdown::Shutdown;
@@ -36,6 +39,7 @@ pub(super) struct Service {
     settings: Settings,
     sent: Histogram,
     shutdown: Shutdown,
+    explainer: Explainer,
 }
 
 impl Service {
@@ -46,12 +50,14 @@ impl Service {
         settings: Settings,
         sent: Histogram,
         shutdown: Shutdown,
+        explainer: Explainer,
     ) -> Self {
         Self {
             path,
             settings,
             sent,
             shutdown,
+            explainer,
         }
     }
 }
@@ -111,6 +117,16 @@ impl Cache for Service {
             collapsed: answer.collapsed,
             detail: answer.detail,
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainReply>, Status> {
+        let explained = self.explainer.explain(request.get_ref());
+        explained
+            .map(Response::new)
+            .map_err(Status::invalid_argument)
     }
 }
 

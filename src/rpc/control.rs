@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream, StreamExt};
 use parking_lot::Mutex;
 use prost::bytes::Bytes;
+use tonic::transport::Channel;
 
 use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
@@ -198,7 +199,7 @@ impl Line {
             let mut client = match known {
                 Some((_, client)) => client,
                 None => {
-                    let client = client(target, patience).await?;
+                    let client = client(channel(target, patience).await?);
                     *self.open.lock() = Some((target.clone(), client.clone()));
                     client
                 }
@@ -231,19 +232,23 @@ fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
 }
 
 /// Speaks to one node.
-type Client = ControlClient<tonic::transport::Channel>;
+type Client = ControlClient<Channel>;
+
+/// The control service over `channel`.
+fn client(channel: Channel) -> Client {
+    ControlClient::new(channel)
+        .max_decoding_message_size(MAX_CONTROL_BYTES)
+        .max_encoding_message_size(MAX_CONTROL_BYTES)
+}
 
 /// A connection to the node at `target`, made within `patience`.
-async fn client(target: &Target, patience: Duration) -> Result<Client, Unanswered> {
+async fn channel(target: &Target, patience: Duration) -> Result<Channel, Unanswered> {
     let life = Life::default();
     let connected = connect(target, patience, &life);
-    let channel = tokio::time::timeout(patience, connected)
+    tokio::time::timeout(patience, connected)
         .await
         .map_err(|_| Unanswered::unsent(target, format!("no connection within {patience:?}")))?
-        .map_err(|error| Unanswered::unsent(target, chain(&error)))?;
-    Ok(ControlClient::new(channel)
-        .max_decoding_message_size(MAX_CONTROL_BYTES)
-        .max_encoding_message_size(MAX_CONTROL_BYTES))
+        .map_err(|error| Unanswered::unsent(target, chain(&error)))
 }
 
 async fn within<T>(
@@ -251,10 +256,19 @@ async fn within<T>(
     patience: Duration,
     ask: impl AsyncFnOnce(Client) -> Result<tonic::Response<T>, tonic::Status>,
 ) -> Result<T, Unanswered> {
+    over(target, patience, async |channel| ask(client(channel)).await).await
+}
+
+/// Connects to the node at `target` and asks it something, each within `patience`.
+pub(super) async fn over<T>(
+    target: &Target,
+    patience: Duration,
+    ask: impl AsyncFnOnce(Channel) -> Result<tonic::Response<T>, tonic::Status>,
+) -> Result<T, Unanswered> {
     let unanswered = |told: String| Unanswered::new(target, told);
-    let client = client(target, patience).await?;
+    let channel = channel(target, patience).await?;
     let asked = async {
-        let answer = ask(client).await;
+        let answer = ask(channel).await;
         answer.map_err(|status| unanswered(status.message().to_owned()))
     };
     let answer = tokio::time::timeout(patience, asked).await;

@@ -28,6 +28,7 @@ pub mod control_proto {
 
 mod connect;
 pub mod control;
+pub mod explain;
 mod keeper;
 pub mod outbox;
 mod pending;

@@ -38,6 +38,7 @@ mod postgres_login;
 mod postgres_silence;
 mod postgres_values;
 mod protocol;
+mod ring_explain;
 mod seeds;
 mod shutdown;
 mod slow_clients;

@@ -1,0 +1,126 @@
+//! What this node knows of one key, for operators: read-only, and off the path of every other call.
+//!
+//! Asked by the gRPC service. It never loads, touches no LRU order and no counter, and judges by the
+//! node's own view, as the read path does.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Me;
+use crate::cache::{Cache, Entry, Kind, Phase, Role, Stamps, Standing};
+use crate::clock::Clock;
+use crate::hash::{KeyHash, MAX_KEY_BYTES};
+use crate::ids::{GroupId, Millis};
+use crate::rpc::proto::{
+    CachedEntry, EntryKind, EntryPhase, EntryStanding, ExplainReply, ExplainRequest, Part,
+};
+use crate::topology::view::{Role as ViewRole, View};
+
+/// Explains keys. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Explainer {
+    me: Me,
+    cache: Cache,
+    view: watch::Receiver<Arc<View>>,
+    clock: Clock,
+}
+
+impl Explainer {
+    /// Explains what `cache` holds, as member `me` by `view`.
+    pub(super) fn new(
+        me: Me,
+        cache: Cache,
+        view: watch::Receiver<Arc<View>>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            me,
+            cache,
+            view,
+            clock,
+        }
+    }
+
+    /// What this node knows of a key. Never blocks for longer than a look-up does.
+    ///
+    /// # Errors
+    /// The key cannot be one.
+    pub(super) fn explain(&self, request: &ExplainRequest) -> Result<ExplainReply, String> {
+        let key = &request.key[..];
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(format!(
+                "a key has 1 to {MAX_KEY_BYTES} bytes, this one has {}",
+                key.len()
+            ));
+        }
+        let view = Arc::clone(&self.view.borrow());
+        let me = self.me.get();
+        let id = GroupId(request.group);
+        let hash = KeyHash::of(id, key);
+        let own = view.role_of(me, hash.partition());
+        let group = view.group(id);
+        let entry = group.and_then(|group| {
+            let route = view.route(hash);
+            let stamps = Stamps {
+                tenure: route.tenure,
+                inherits: route.inherits,
+                generation: group.generation,
+            };
+            let entry = self.cache.peek(id, key, hash)?;
+            Some(describe(&entry, &stamps, own, self.clock.now()))
+        });
+        Ok(ExplainReply {
+            epoch: view.epoch().0,
+            node: me.0,
+            has_group: group.is_some(),
+            part: part(own).into(),
+            entry,
+        })
+    }
+}
+
+fn part(own: ViewRole) -> Part {
+    match own {
+        ViewRole::Owner => Part::Owner,
+        ViewRole::Standby => Part::Standby,
+        ViewRole::Neither => Part::Neither,
+    }
+}
+
+/// An entry without its value.
+fn describe(entry: &Entry, stamps: &Stamps, own: ViewRole, now: Millis) -> CachedEntry {
+    let (kind, value_bytes) = match entry.kind() {
+        Kind::Value => (EntryKind::Value, entry.value().len() as u64),
+        Kind::Negative => (EntryKind::Absent, 0),
+        Kind::Error(_) => (EntryKind::Error, 0),
+    };
+    let phase = match entry.phase(now) {
+        Phase::Fresh => EntryPhase::Fresh,
+        Phase::Stale => EntryPhase::Stale,
+        Phase::StaleOnError => EntryPhase::StaleOnError,
+        Phase::Dead => EntryPhase::Ended,
+    };
+    let role = match own {
+        ViewRole::Owner => Some(Role::Owner),
+        ViewRole::Standby => Some(Role::Standby),
+        ViewRole::Neither => None,
+    };
+    let standing = match entry.standing(stamps, role) {
+        Standing::Valid => EntryStanding::Valid,
+        Standing::Void => EntryStanding::Void,
+        Standing::Unused => EntryStanding::Unused,
+    };
+    CachedEntry {
+        kind: kind.into(),
+        error: entry.error().map(|error| error.message).unwrap_or_default(),
+        age_ms: entry.age_ms(now),
+        ttl_ms: entry.ttl_left_ms(now),
+        phase: phase.into(),
+        value_bytes,
+        tenure: entry.tenure().0,
+        generation: entry.generation().0,
+        standing: standing.into(),
+        is_standby: entry.is_standby(),
+    }
+}
