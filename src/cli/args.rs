@@ -307,13 +307,16 @@ pub(super) enum RingCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum GroupCommand {
-    /// Print what applying a groups file would change
+    /// Print what applying a groups file would change, and what the nodes' origin finds in it
+    ///
+    /// The exit code is 1 if the origin cannot load one of the groups.
     ///
     /// Example: gcache group plan groups.toml --seeds 127.0.1.1
     Plan(GroupFile),
     /// Make the groups what a file says, in one revision
     ///
-    /// Groups that the file does not name stay, unless --prune is given.
+    /// Groups that the file does not name stay, unless --prune is given. If the origin cannot load one
+    /// that is new or whose statement changed, nothing is applied, unless --unchecked is given.
     ///
     /// Example: gcache group apply groups.toml --seeds 127.0.1.1
     Apply(GroupFile),
@@ -365,6 +368,9 @@ pub(super) struct GroupFile {
     /// What the revision is for
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(super) note: String,
+    /// Do not ask the nodes' origin whether it can load the groups
+    #[arg(long)]
+    pub(super) unchecked: bool,
     #[command(flatten)]
     pub(super) reach: Reach,
 }

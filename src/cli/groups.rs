@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::args::{GroupCommand, GroupFile, Reach};
 use super::commands::write;
+use super::findings::{Findings, find};
 use super::print::{plain, print_json, table};
 use super::reach::Cluster;
 use super::setup::groups_of;
@@ -34,14 +35,19 @@ pub(super) async fn group(command: GroupCommand) -> Result<(), Failure> {
 struct Difference {
     upserts: Vec<(Arc<str>, GroupSpec)>,
     removed: Vec<Arc<str>>,
+    /// Those of `upserts` whose statement the origin has not seen.
+    unseen: Vec<(Arc<str>, GroupSpec)>,
     told: Vec<Value>,
+    found: Findings,
 }
 
 fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) -> Difference {
     let mut difference = Difference {
         upserts: Vec::new(),
         removed: Vec::new(),
+        unseen: Vec::new(),
         told: Vec::new(),
+        found: Findings::default(),
     };
     let named: BTreeSet<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
     for (name, spec) in wanted {
@@ -55,8 +61,12 @@ fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) 
         difference
             .told
             .push(json!({ "group": name, "change": change }));
+        let name: Arc<str> = name.into();
+        if matches!(change, "new" | "statement") {
+            difference.unseen.push((name.clone(), spec.clone()));
+        }
         if change != "same" {
-            difference.upserts.push((name.into(), spec));
+            difference.upserts.push((name, spec));
         }
     }
     for group in state.groups().filter(|group| !named.contains(&*group.name)) {
@@ -73,22 +83,46 @@ fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) 
 
 async fn change(args: &GroupFile, is_applied: bool) -> Result<(), Failure> {
     let wanted = groups_of(&args.file)?;
+    let all = wanted
+        .iter()
+        .map(|(name, spec)| (name.as_str().into(), spec.clone()));
+    let all: Vec<(Arc<str>, GroupSpec)> = all.collect();
     let cluster = Cluster::of(&args.reach)?;
     let state = cluster.state().await?;
-    let difference = difference(&state, wanted, args.prune);
-    if is_applied {
+    let mut difference = difference(&state, wanted, args.prune);
+    let unseen = std::mem::take(&mut difference.unseen);
+    let asked = match (args.unchecked, is_applied) {
+        (true, _) => Vec::new(),
+        (false, true) => unseen,
+        (false, false) => all,
+    };
+    difference.found = find(&cluster, asked).await;
+    let errors = difference.found.errors;
+    if is_applied && errors == 0 {
         return settle(&cluster, &state, difference, args.note.clone(), &args.reach).await;
     }
-    let end = match difference.is_empty() {
-        true => "nothing to change",
-        false => "not applied",
+    let end = match (difference.is_empty(), is_applied) {
+        (true, _) => "nothing to change",
+        (false, true) => "refused, nothing is applied",
+        (false, false) => "not applied",
     };
-    tell(
-        &difference.told,
-        (state.revision(), state.epoch().0),
-        end,
-        &args.reach,
-    )
+    let now = (state.revision(), state.epoch().0);
+    tell(&difference, now, end, &args.reach)?;
+    match (errors, is_applied) {
+        (0, _) => Ok(()),
+        (_, true) => Err(Failure::Failed(format!(
+            "{}; nothing is applied: repair the file, or give --unchecked",
+            counted(errors)
+        ))),
+        (_, false) => Err(Failure::Failed(counted(errors))),
+    }
+}
+
+fn counted(errors: usize) -> String {
+    match errors {
+        1 => "the origin finds 1 error in the groups".into(),
+        errors => format!("the origin finds {errors} errors in the groups"),
+    }
 }
 
 impl Difference {
@@ -101,18 +135,18 @@ impl Difference {
 async fn settle(
     cluster: &Cluster,
     state: &State,
-    difference: Difference,
+    mut difference: Difference,
     note: String,
     reach: &Reach,
 ) -> Result<(), Failure> {
     if difference.is_empty() {
         let now = (state.revision(), state.epoch().0);
-        return tell(&difference.told, now, "nothing to change", reach);
+        return tell(&difference, now, "nothing to change", reach);
     }
     let command = Command::SetGroups(SetGroups {
         expected: state.revision(),
-        upserts: difference.upserts,
-        removed: difference.removed,
+        upserts: std::mem::take(&mut difference.upserts),
+        removed: std::mem::take(&mut difference.removed),
         at_unix_ms: unix_ms(),
         note,
     });
@@ -121,7 +155,7 @@ async fn settle(
     cluster.settle(epoch).await?;
     note_late(cluster.reach(state, epoch).await);
     let now = (state.revision() + 1, epoch.0);
-    tell(&difference.told, now, APPLIED, reach)
+    tell(&difference, now, APPLIED, reach)
 }
 
 /// Tells of frontends that do not go by what was committed yet.
@@ -136,17 +170,23 @@ fn note_late((reached, behind): (u64, u64)) {
 /// How a change ends that was made.
 const APPLIED: &str = "applied";
 
-fn tell(changes: &[Value], now: (u64, u64), end: &str, reach: &Reach) -> Result<(), Failure> {
+fn tell(difference: &Difference, now: (u64, u64), end: &str, reach: &Reach) -> Result<(), Failure> {
+    let Difference { told, found, .. } = difference;
     let (revision, epoch) = now;
     if reach.json {
         return print_json(&json!({
-            "groups": changes,
+            "groups": told,
+            "findings": found.told,
             "revision": revision,
             "epoch": epoch,
             "is_applied": end == APPLIED,
         }));
     }
-    let mut text = table(&["change", "group"], changes);
+    let mut text = table(&["change", "group"], told);
+    if !found.told.is_empty() {
+        text.push('\n');
+        text.push_str(&table(&["severity", "group", "text"], &found.told));
+    }
     let _infallible = writeln!(text, "\n{end}: revision {revision}, epoch {epoch}");
     write(text.as_bytes(), false)
 }
@@ -243,6 +283,7 @@ async fn rollback(number: u64, reach: &Reach) -> Result<(), Failure> {
     let wanted = wanted.map(|(name, spec)| (name.to_string(), GroupSpec::clone(spec)));
     let difference = difference(&state, wanted.collect(), true);
     let note = format!("back to revision {number}");
+    // Not checked: the nodes have loaded by these statements before, and who rolls back is in a hurry.
     settle(&cluster, &state, difference, note, reach).await
 }
 

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod control;
 mod explain;
+mod findings;
 mod groups;
 mod loadgen;
 mod operate;

@@ -4,6 +4,7 @@ mod answers;
 pub mod control;
 mod explain;
 mod groups;
+mod inspect;
 mod lease;
 mod loader;
 mod metrics;
@@ -81,8 +82,9 @@ impl Place {
         clock: Clock,
         registry: &Registry,
         shutdown: &Shutdown,
+        inspector: inspect::Inspector,
     ) -> (Option<control::Service>, Known) {
-        let start = |parts| control::start(parts, clock, registry, shutdown);
+        let start = |parts| control::start(parts, clock, registry, shutdown, inspector);
         match self {
             Self::Fixed { me, view, control } => {
                 let known = Known {
@@ -148,7 +150,8 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         clock,
         shutdown,
     } = parts;
-    let (control, known) = place.take(clock, &registry, &shutdown);
+    let inspector = inspect::Inspector::new(Arc::clone(&origin), config);
+    let (control, known) = place.take(clock, &registry, &shutdown, inspector);
     let Known { me, view, held, .. } = &known;
     let (me, view, held) = (me.clone(), view.clone(), held.clone());
     let cache = Cache::new(cache_limits(config));

@@ -10,9 +10,9 @@ use tonic::transport::Channel;
 use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
 use super::control_proto::{
-    CommitReply, CommitRequest, EnterReply, EnterRequest, ReachReply, ReachRequest, RenewReply,
-    RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest, Topology, TransferReply,
-    TransferRequest, WatchRequest,
+    CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, EnterReply, EnterRequest,
+    ReachReply, ReachRequest, RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply,
+    StatusRequest, Topology, TransferReply, TransferRequest, WatchRequest,
 };
 use crate::ids::{Epoch, NodeId};
 use crate::net::chain;
@@ -172,6 +172,23 @@ pub async fn reach(
     let request = ReachRequest { epoch: epoch.0 };
     within(target, patience, async move |mut client| {
         client.reach(request).await
+    })
+    .await
+}
+
+/// Asks the node at `target` whether its origin can load the groups that `command`, an encoded
+/// `SetGroups`, would set, within `patience`. It changes nothing.
+///
+/// # Errors
+/// It does not answer.
+pub async fn check_groups(
+    target: &Target,
+    command: Bytes,
+    patience: Duration,
+) -> Result<CheckGroupsReply, Unanswered> {
+    check_size(target, command.len())?;
+    within(target, patience, async move |mut client| {
+        client.check_groups(CheckGroupsRequest { command }).await
     })
     .await
 }

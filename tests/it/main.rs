@@ -23,6 +23,7 @@ mod dev;
 mod failing_origin;
 mod frozen_node;
 mod greedy_clients;
+mod group_checks;
 mod grpc;
 mod keys;
 mod killed_node;

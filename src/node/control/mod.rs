@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Me;
+use super::inspect::Inspector;
 use crate::clock::Clock;
 use crate::ids::{ClusterId, NodeId};
 use crate::metrics::Registry;
@@ -154,6 +155,7 @@ pub(super) fn start(
     clock: Clock,
     registry: &Registry,
     shutdown: &Shutdown,
+    inspector: Inspector,
 ) -> Service {
     let Parts {
         own,
@@ -190,5 +192,5 @@ pub(super) fn start(
         shutdown: shutdown.clone(),
     };
     shutdown.spawn(life.live(listener));
-    Service::new(shared)
+    Service::new(shared, inspector)
 }

@@ -10,15 +10,17 @@ use super::{Running, Shared};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::node::Known;
+use crate::node::inspect::Inspector;
 use crate::raft::event::Outcome;
 use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
-    CommitReply, CommitRequest, Committed, EnterReply, EnterRequest, Entered, Member, ReachReply,
-    ReachRequest, Redirect, RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply,
-    StatusRequest, TransferReply, TransferRequest, WatchRequest,
+    CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, Committed, EnterReply,
+    EnterRequest, Entered, Member, ReachReply, ReachRequest, Redirect, RenewReply, RenewRequest,
+    SettleReply, SettleRequest, StatusReply, StatusRequest, TransferReply, TransferRequest,
+    WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
@@ -33,11 +35,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(in crate::node) struct Service {
     shared: Arc<Shared>,
+    inspector: Inspector,
 }
 
 impl Service {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, inspector: Inspector) -> Self {
+        Self { shared, inspector }
     }
 
     /// This node's id, the topology as it has applied it, and its lease.
@@ -365,5 +368,13 @@ impl Control for Service {
         Ok(Response::new(EnterReply {
             outcome: Some(outcome),
         }))
+    }
+
+    async fn check_groups(
+        &self,
+        request: Request<CheckGroupsRequest>,
+    ) -> Result<Response<CheckGroupsReply>, Status> {
+        let checked = self.inspector.check(&request.get_ref().command).await?;
+        Ok(Response::new(checked))
     }
 }

@@ -16,6 +16,8 @@ use super::wait::until;
 pub(crate) struct Grown {
     pub(crate) nodes: Vec<Option<Process>>,
     pub(crate) frontends: Vec<Process>,
+    /// Where nodes that are started from now on load from.
+    pub(crate) origin: String,
     folder: TempDir,
     block: Block,
 }
@@ -27,6 +29,7 @@ impl Grown {
         let grown = Self {
             nodes: (0..nodes).map(|_| None).collect(),
             frontends: Vec::new(),
+            origin: "memory:rows.jsonl".into(),
             folder,
             block: Block::claim(),
         };
@@ -36,7 +39,13 @@ impl Grown {
 
     /// This many nodes and frontends, which are one cluster, and ready.
     pub(crate) async fn start(nodes: usize, frontends: usize) -> Self {
+        Self::start_over("memory:rows.jsonl", nodes, frontends).await
+    }
+
+    /// The same, where the nodes load from `origin`.
+    pub(crate) async fn start_over(origin: &str, nodes: usize, frontends: usize) -> Self {
         let mut grown = Self::new(nodes);
+        grown.origin = origin.into();
         for node in 0..nodes {
             grown.run(node);
         }
@@ -91,7 +100,7 @@ impl Grown {
         let seeds = self.seeds();
         let args = [
             &["node", "--id", &name, "--host", &host, "--data-dir", data][..],
-            &["--seeds", &seeds, "--origin", "memory:rows.jsonl"],
+            &["--seeds", &seeds, "--origin", &self.origin],
             more,
         ]
         .concat();

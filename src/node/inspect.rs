@@ -1,0 +1,135 @@
+//! Whether this node's origin can load groups that an operator has not applied yet.
+//!
+//! Asked by the control service, for `group plan` and `group apply`. One request at a time: an
+//! inspection takes a connection that loads would use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use crate::config::Config;
+use crate::ids::{Generation, GroupId};
+use crate::origin::{Finding, Origin};
+use crate::rpc::control_proto::{self, CheckGroupsReply, CheckedGroup};
+use crate::topology::command::Command;
+use crate::topology::group::{Group, GroupSpec};
+use crate::topology::rules::{MAX_GROUPS, is_group_name, wrong_field};
+
+/// Requests that may wait for the one that runs; more are refused.
+const MAX_QUEUED: usize = 8;
+
+/// The id that a group has while it is inspected: no group is ever given it.
+const NO_GROUP: GroupId = GroupId(0);
+
+/// Asks the origin about groups. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Inspector {
+    origin: Arc<dyn Origin>,
+    /// How long one group may take.
+    patience: Duration,
+    /// How long all groups of a request may take together.
+    deadline: Duration,
+    queue: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Inspector {
+    /// Asks `origin`, which has `origin.timeout` for a group and `node.max_deadline` for all of a
+    /// request.
+    pub(super) fn new(origin: Arc<dyn Origin>, config: &Config) -> Self {
+        Self {
+            origin,
+            patience: config.origin.timeout,
+            deadline: config.node.max_deadline,
+            queue: Arc::new(Semaphore::new(1 + MAX_QUEUED)),
+            turn: Arc::default(),
+        }
+    }
+
+    /// What the origin says of the groups that an encoded `SetGroups` would set. What there is no time
+    /// for is told as unchecked. Cancel-safe.
+    ///
+    /// # Errors
+    /// The command is no such command or its groups break the rules, or too many ask at once.
+    pub(super) async fn check(&self, command: &[u8]) -> Result<CheckGroupsReply, Status> {
+        let groups = groups_of(command)?;
+        let busy = || Status::resource_exhausted("too many group checks at once, try again");
+        let _place = self.queue.try_acquire().map_err(|_| busy())?;
+        let deadline = Instant::now() + self.deadline;
+        let turn = timeout_at(deadline, self.turn.lock()).await;
+        let _turn = turn.map_err(|_| busy())?;
+        let mut checked = Vec::with_capacity(groups.len());
+        for group in groups {
+            let until = deadline.min(Instant::now() + self.patience);
+            checked.push(self.check_one(&group, until).await);
+        }
+        Ok(CheckGroupsReply {
+            origin: self.origin.describe(),
+            groups: checked,
+        })
+    }
+
+    async fn check_one(&self, group: &Group, until: Instant) -> CheckedGroup {
+        let mut told = CheckedGroup {
+            group: group.name.to_string(),
+            ..CheckedGroup::default()
+        };
+        if until <= Instant::now() {
+            told.unchecked = format!("no time was left of {:?} for all groups", self.deadline);
+            return told;
+        }
+        match timeout_at(until, self.origin.inspect(group)).await {
+            Ok(Ok(findings)) => told.findings = findings.into_iter().map(to_wire).collect(),
+            Ok(Err(error)) => told.unchecked = error.message,
+            Err(_) => told.unchecked = "the origin did not answer in time".into(),
+        }
+        told
+    }
+}
+
+fn to_wire(finding: Finding) -> control_proto::Finding {
+    control_proto::Finding {
+        is_error: finding.is_error,
+        text: finding.text,
+    }
+}
+
+/// The groups that a command would set. They are to be parts of statements, so that nothing is taken
+/// that the log would refuse.
+fn groups_of(command: &[u8]) -> Result<Vec<Group>, Status> {
+    let command =
+        Command::decode(command).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let Command::SetGroups(set) = command else {
+        return Err(Status::invalid_argument("only groups can be checked"));
+    };
+    if set.upserts.len() > MAX_GROUPS {
+        let told = format!(
+            "{} groups; {MAX_GROUPS} are the most a cluster has",
+            set.upserts.len()
+        );
+        return Err(Status::invalid_argument(told));
+    }
+    set.upserts.into_iter().map(group_of).collect()
+}
+
+fn group_of((name, spec): (Arc<str>, GroupSpec)) -> Result<Group, Status> {
+    if !is_group_name(&name) {
+        return Err(Status::invalid_argument(format!(
+            "{name:?} cannot name a group"
+        )));
+    }
+    if let Some(field) = wrong_field(&spec) {
+        return Err(Status::invalid_argument(format!(
+            "group {name}: {field} is not what it may be"
+        )));
+    }
+    Ok(Group {
+        id: NO_GROUP,
+        name,
+        generation: Generation(0),
+        spec,
+    })
+}
