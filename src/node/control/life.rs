@@ -18,17 +18,17 @@ use super::office::Office;
 use super::renew::renew;
 use super::{Running, Shared};
 use crate::clock::Clock;
-use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::ids::{ClusterId, NodeId};
 use crate::metrics::Registry;
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::latch::{Published, Root};
-use crate::raft::log::{Ident, OpenError};
+use crate::raft::log::OpenError;
 use crate::raft::rocks::{RocksDisk, RocksError};
 use crate::raft::thread;
-use crate::raft::transport::book::{Address, Listing};
+use crate::raft::transport::book::Address;
 use crate::raft::transport::{self, Full, Transport};
-use crate::rpc::control::{enter, from_wire, status, to_wire};
+use crate::rpc::control::{enter, from_wire, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
 use crate::rpc::pipeline::Target;
@@ -38,9 +38,6 @@ use crate::topology::state::{Founding, State};
 
 /// How long another node may take to answer a question.
 const ASK_PATIENCE: Duration = Duration::from_secs(4);
-
-/// How long a seed may take to say what it is: most of them are down when a cluster is young.
-const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between two rounds of questions, at most; half of it at least.
 const ASK_EVERY: Duration = Duration::from_millis(400);
@@ -68,7 +65,7 @@ enum Ended {
 }
 
 /// Why a node takes no part any more.
-type Told = String;
+pub(super) type Told = String;
 
 impl Life {
     /// Lives until shutdown, or until the control plane ends here, which is told and not fatal: what the
@@ -238,51 +235,6 @@ impl Life {
         }
     }
 
-    /// What every other seed says it is.
-    async fn ask_seeds(&self) -> Vec<Seed> {
-        let others = self.shared.others().map(|target| async move {
-            let status = status(target, STATUS_PATIENCE).await;
-            let status = status.inspect_err(|error| tracing::debug!(%error, "seed not asked"));
-            let status = status.ok()?;
-            Some(Seed {
-                root: from_wire(&status.root),
-                cluster: from_wire(&status.cluster).map(ClusterId),
-                node: NodeId(status.node),
-                incarnation: Incarnation(status.incarnation),
-                raft: Address {
-                    host: target.host.clone(),
-                    port: u16::try_from(status.raft_port).unwrap_or_default(),
-                },
-            })
-        });
-        let answers = futures_util::future::join_all(others).await;
-        answers.into_iter().flatten().collect()
-    }
-
-    /// Whether this node may found a cluster: it is told to, or it is a seed and most seeds share its
-    /// data directory, so that of all who might found one the latch lets one.
-    ///
-    /// # Errors
-    /// Why it may not, and what would help.
-    fn may_found(&self, root: &Root, seeds: &[Seed]) -> Result<(), Told> {
-        if self.shared.is_founder {
-            return Ok(());
-        }
-        if self.shared.own_seed.is_none() {
-            return Err("no seed belongs to a cluster yet, and this node is no seed".into());
-        }
-        let all = self.shared.seeds.len();
-        let sharing = seeds.iter().filter(|seed| seed.root == Some(root.id()));
-        let sharing = sharing.count() + 1;
-        if sharing * 2 > all {
-            return Ok(());
-        }
-        Err(format!(
-            "{sharing} of {all} seeds are known to share this data directory: more than half must be to \
-             found a cluster, or one node must be started with --bootstrap"
-        ))
-    }
-
     /// Tells why this node is in no cluster yet: in the log once for each reason, and to who looks.
     fn wait_for(&self, why: &str) {
         let mut waits = self.shared.waits.lock();
@@ -376,16 +328,6 @@ impl Life {
         Ok((running, office, transport))
     }
 
-    /// Asks the seeds where their Raft is now. When all nodes have moved at once, none of the addresses
-    /// in the state is good, and the state cannot change before they have found each other.
-    async fn look_for_peers(&self, running: &Running, transport: &Transport) {
-        for seed in self.ask_seeds().await {
-            if let Some(listing) = listing(&seed, &running.ident) {
-                transport.learn_address(listing);
-            }
-        }
-    }
-
     /// Says that this node has started again and where it is, until the state says so.
     async fn announce(&self, running: &Running, transport: &Transport) {
         let ident = &running.ident;
@@ -423,26 +365,6 @@ impl Life {
             pause().await;
         }
     }
-}
-
-/// Where the Raft of `seed` listens, if it is another member of the cluster.
-fn listing(seed: &Seed, own: &Ident) -> Option<Listing> {
-    let is_peer = seed.cluster == Some(own.cluster) && seed.node != own.node && seed.raft.port != 0;
-    is_peer.then(|| Listing {
-        node: seed.node,
-        incarnation: seed.incarnation,
-        address: seed.raft.clone(),
-    })
-}
-
-/// What another seed says it is.
-struct Seed {
-    root: Option<u128>,
-    cluster: Option<ClusterId>,
-    /// Its id in that cluster.
-    node: NodeId,
-    incarnation: Incarnation,
-    raft: Address,
 }
 
 /// Founds a cluster on `disk`, and publishes it; false if another was faster.

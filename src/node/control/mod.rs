@@ -12,6 +12,7 @@ mod hand_over;
 mod life;
 mod office;
 mod renew;
+mod seeds;
 mod service;
 
 use std::net::IpAddr;
