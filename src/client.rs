@@ -1,4 +1,5 @@
-//! A small HTTP client for the command line: one request, one answer, one deadline.
+//! A small HTTP client for the command line: one request, one answer, one deadline. `identity` asks a
+//! task's metadata with it, too.
 
 use std::time::Duration;
 
@@ -9,11 +10,20 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-/// A command waits this long for its answer: longer than any deadline a server has by default.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long an answer may take, and how large it may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From the first byte of the connection to the last of the answer.
+    pub deadline: Duration,
+    /// The largest body.
+    pub body_bytes: usize,
+}
 
-/// The largest answer a command takes.
-const MAX_BODY_BYTES: usize = 256 << 20;
+/// A command waits longer than any deadline a server has by default, and takes any value.
+const OF_COMMANDS: Bounds = Bounds {
+    deadline: Duration::from_secs(30),
+    body_bytes: 256 << 20,
+};
 
 /// No answer came.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +79,14 @@ pub fn escape(bytes: &[u8]) -> impl std::fmt::Display {
 /// # Errors
 /// [`ClientError`]; an answer with an error status is an answer.
 pub async fn ask(method: Method, url: &str) -> Result<Answer, ClientError> {
+    ask_within(method, url, OF_COMMANDS).await
+}
+
+/// Sends one request without a body and reads the whole answer, within `bounds`.
+///
+/// # Errors
+/// [`ClientError`]; an answer with an error status is an answer.
+pub async fn ask_within(method: Method, url: &str, bounds: Bounds) -> Result<Answer, ClientError> {
     let bad_url = |reason: String| ClientError::Url {
         url: url.to_owned(),
         reason,
@@ -95,7 +113,7 @@ pub async fn ask(method: Method, url: &str) -> Result<Answer, ClientError> {
             .await
             .map_err(|error| no_answer(explain(&error)))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BODY_BYTES);
+        let body = Limited::new(response.into_body(), bounds.body_bytes);
         let body = body
             .collect()
             .await
@@ -103,9 +121,9 @@ pub async fn ask(method: Method, url: &str) -> Result<Answer, ClientError> {
             .to_bytes();
         Ok(Answer { status, body })
     };
-    tokio::time::timeout(DEADLINE, exchange)
+    tokio::time::timeout(bounds.deadline, exchange)
         .await
-        .unwrap_or_else(|_| Err(no_answer(format!("nothing within {DEADLINE:?}"))))
+        .unwrap_or_else(|_| Err(no_answer(format!("nothing within {:?}", bounds.deadline))))
 }
 
 /// The innermost reason: the outer ones only say that a connection failed.

@@ -52,6 +52,8 @@ pub mod rpc;
 
 pub mod origin;
 
+pub mod identity;
+
 pub mod raft;
 
 // Roles.

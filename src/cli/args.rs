@@ -56,10 +56,12 @@ pub(super) struct Common {
     /// Print the effective settings, with where each comes from, and exit
     #[arg(long)]
     pub(super) print_config: bool,
-    /// The address to listen on and to connect from
+    /// The address to listen on and to connect from, or from-task-metadata: this container's in the
+    /// network of its ECS task
     #[arg(long, value_name = "IP")]
     host: Option<String>,
-    /// The availability zone this process runs in
+    /// The availability zone this process runs in, or from-task-metadata; where --id or --host is
+    /// from-task-metadata, its default is the ECS task's
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
     /// The port of metrics and health
@@ -73,7 +75,7 @@ pub(super) struct Common {
 /// Flags that name the cluster.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Cluster {
-    /// Where nodes may be found: the addresses of a few of them
+    /// Where nodes may be found: the addresses of a few of them, or a DNS name that has them
     #[arg(long, value_name = "HOST[:PORT],…")]
     seeds: Option<String>,
     /// The file that lists the cluster's nodes
@@ -92,15 +94,18 @@ pub(super) struct Node {
     /// The port of Raft, between nodes
     #[arg(long, value_name = "PORT")]
     raft_port: Option<String>,
-    /// Found the cluster if no seed knows one, though the nodes share no data directory: on one node
-    /// only, and once
+    /// Found the cluster if no seed knows one, though the nodes share no data directory, or though this
+    /// is the only node that a DNS seed names: on one node only, and once
     #[arg(long)]
     pub(super) bootstrap: bool,
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
     cluster: Cluster,
-    /// This node's name, or from-hostname
+    /// This node's name, or from-hostname, or from-task-metadata: the id of its ECS task
+    ///
+    /// Example: gcache node --id from-task-metadata --host from-task-metadata --seeds nodes.gcache.local
+    /// --data-dir /data --origin postgres://db/app
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
     /// The port of gRPC

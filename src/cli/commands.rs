@@ -89,7 +89,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
     tracing::info!(%address, "frontend started");
     process
         .registry
-        .describe_process("frontend", &config.process.zone);
+        .describe_process("frontend", config.process.zone());
     let ready = frontend::start(
         &config,
         frontend::Parts {
@@ -166,7 +166,7 @@ pub(super) fn bind(
     purpose: &'static str,
     backlog: u32,
 ) -> Result<tokio::net::TcpListener, Failure> {
-    listen((config.process.host, port).into(), purpose, backlog)
+    listen((config.process.address(), port).into(), purpose, backlog)
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 

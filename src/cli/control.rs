@@ -48,18 +48,18 @@ impl Node {
                 "{name:?} cannot name a node: give --id NAME, 1 to 63 of a-z 0-9 . - with a letter or digit at both ends"
             )));
         }
-        if config.process.host.is_unspecified() {
+        if config.process.address().is_unspecified() {
             return Err(Failure::Usage(format!(
                 "--host {} is no address that others can connect to",
-                config.process.host
+                config.process.address()
             )));
         }
         let mebibytes = u32::try_from(config.node.memory.0 >> 20).unwrap_or(u32::MAX);
         Ok(Self {
             name,
-            host: config.process.host.to_string(),
+            host: config.process.address().to_string(),
             grpc_port,
-            zone: config.process.zone.clone(),
+            zone: config.process.zone().to_owned(),
             weight: mebibytes.clamp(1, MAX_WEIGHT),
         })
     }
@@ -74,7 +74,7 @@ pub(super) fn listed(config: &Config, is_founder: bool) -> Result<(Node, Place),
     let seed = |member: &StaticMember| Target {
         host: member.host.to_string(),
         port: member.grpc_port,
-        from: config.process.host,
+        from: config.process.address(),
     };
     let seeds = members.iter().map(seed).collect();
     let place = Place::Fixed {
@@ -127,7 +127,7 @@ fn parts(
         root,
         seeds,
         is_founder,
-        from: config.process.host,
+        from: config.process.address(),
         settings: Settings {
             snapshot_every: config.raft.snapshot_entries,
             keep: config.raft.kept_entries,

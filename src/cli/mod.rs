@@ -9,6 +9,7 @@ mod control;
 mod explain;
 mod findings;
 mod groups;
+mod identity;
 mod loadgen;
 mod operate;
 mod print;
@@ -21,6 +22,7 @@ use clap::Parser;
 
 use self::args::{Args, Command};
 use self::commands::DEV_CONFIG;
+use self::identity::complete;
 use self::setup::configure;
 
 /// Why a command did not succeed.
@@ -51,18 +53,21 @@ pub fn main() -> ExitCode {
 fn begin(command: Command) -> Result<(), Failure> {
     match command {
         Command::Node(args) => match configure(&args.common, args.flags(), None)? {
-            Some(config) => run(
-                config.process.workers,
-                commands::node(config, args.bootstrap),
-            ),
+            Some(config) => run(config.process.workers, async {
+                commands::node(complete(config).await?, args.bootstrap).await
+            }),
             None => Ok(()),
         },
         Command::Frontend(args) => match configure(&args.common, args.flags(), None)? {
-            Some(config) => run(config.process.workers, commands::frontend(config)),
+            Some(config) => run(config.process.workers, async {
+                commands::frontend(complete(config).await?).await
+            }),
             None => Ok(()),
         },
         Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
-            Some(config) => run(config.process.workers, commands::dev(args.nodes, config)),
+            Some(config) => run(config.process.workers, async {
+                commands::dev(args.nodes, complete(config).await?).await
+            }),
             None => Ok(()),
         },
         Command::Loadgen(args) => run(0, loadgen::loadgen(*args)),

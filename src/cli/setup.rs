@@ -199,6 +199,7 @@ pub(super) fn name(config: &Config) -> String {
     match &config.process.id {
         ProcessId::Literal(name) => name.clone(),
         ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
+        ProcessId::FromTaskMetadata => panic!("the metadata were not read"),
     }
 }
 
@@ -208,7 +209,7 @@ pub(super) fn seeds(config: &Config) -> Vec<Target> {
     let target = |seed: &Seed| Target {
         host: seed.host.clone(),
         port: seed.port,
-        from: config.process.host,
+        from: config.process.address(),
     };
     seeds.map(target).collect()
 }
@@ -229,7 +230,7 @@ pub(super) fn identify<'a>(
                 names.join(", ")
             ))
         })?;
-    let own = (config.process.host, config.node.grpc_port);
+    let own = (config.process.address(), config.node.grpc_port);
     if (me.host, me.grpc_port) != own {
         return Err(Failure::Usage(format!(
             "{name} is listed at {}:{}, and this process would listen at {}:{}: \

@@ -30,7 +30,9 @@ mod tests;
 pub use groups::read_groups;
 pub use layers::{Flag, Layers};
 pub use members::{StaticMember, read_members};
-pub use names::{LogFormat, OriginUrl, PostgresUrl, ProcessId, Seed, read_seeds};
+pub use names::{
+    DEFAULT_ZONE, Host, LogFormat, OriginUrl, PostgresUrl, ProcessId, ProcessZone, Seed, read_seeds,
+};
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;
@@ -38,6 +40,8 @@ pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process, Raft};
 pub use value::{ByteSize, parse_duration, show_duration};
 
 pub use crate::topology::rules::is_name;
+
+use std::net::IpAddr;
 
 use report::Mistakes;
 use settings::Settings;
@@ -83,6 +87,33 @@ pub struct Loaded {
     pub config: Config,
     /// The same as TOML, each value with where it came from. Credentials are hidden.
     pub printed: String,
+}
+
+impl Process {
+    /// The address that listeners bind to and that connections leave from.
+    ///
+    /// # Panics
+    /// It comes from the task's metadata, and nobody has asked for that: `cli` does before a role starts.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        match self.host {
+            Host::Literal(address) => address,
+            Host::FromTaskMetadata => panic!("the metadata were not read"),
+        }
+    }
+
+    /// The zone that it runs in.
+    ///
+    /// # Panics
+    /// As [`Process::address`] does.
+    #[must_use]
+    pub fn zone(&self) -> &str {
+        match &self.zone {
+            ProcessZone::Literal(zone) => zone,
+            ProcessZone::Unset => DEFAULT_ZONE,
+            ProcessZone::FromTaskMetadata => panic!("the metadata were not read"),
+        }
+    }
 }
 
 /// Lays `layers` over the defaults.

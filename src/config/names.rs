@@ -10,7 +10,7 @@ use super::redact::redact;
 use super::rule::Text;
 use crate::topology::rules::is_name;
 
-/// Ids with this beginning name a source; those we do not know are mistakes, not names.
+/// Ids and zones with this beginning name a source; those we do not know are mistakes, not names.
 const SOURCE_PREFIX: &str = "from-";
 
 /// Where a process takes its name from.
@@ -18,9 +18,37 @@ const SOURCE_PREFIX: &str = "from-";
 pub enum ProcessId {
     /// The machine's host name, which must pass [`is_name`].
     FromHostname,
+    /// The id of the ECS task, from its metadata.
+    FromTaskMetadata,
     /// This name.
     Literal(String),
 }
+
+/// Where a process takes its address from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The container's own address in the network of its ECS task, from its metadata.
+    FromTaskMetadata,
+    /// This address.
+    Literal(IpAddr),
+}
+
+/// Where a process takes its zone from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessZone {
+    /// From the task's metadata if the name or the address comes from there, else [`DEFAULT_ZONE`].
+    Unset,
+    /// The zone of the ECS task, from its metadata.
+    FromTaskMetadata,
+    /// This zone.
+    Literal(String),
+}
+
+/// The zone of a process that was told none.
+pub const DEFAULT_ZONE: &str = "default";
+
+/// How a setting says that its value comes from the metadata of the ECS task.
+const FROM_TASK: &str = "from-task-metadata";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,24 +121,49 @@ pub(super) const NAME: Text<String> = Text {
 
 /// A process's name or where to take it from.
 pub(super) const PROCESS_ID: Text<ProcessId> = Text {
-    expects: "\"from-hostname\", or a name of 1 to 63 of a-z 0-9 . - with a letter or digit at \
-              both ends that does not begin with \"from-\"",
+    expects: "\"from-hostname\", \"from-task-metadata\", or a name of 1 to 63 of a-z 0-9 . - with a \
+              letter or digit at both ends that does not begin with \"from-\"",
     read: |text| match text {
         "from-hostname" => Some(ProcessId::FromHostname),
+        FROM_TASK => Some(ProcessId::FromTaskMetadata),
         _ if text.starts_with(SOURCE_PREFIX) || !is_name(text) => None,
         _ => Some(ProcessId::Literal(text.to_owned())),
     },
     write: |id| match id {
         ProcessId::FromHostname => "from-hostname".to_owned(),
+        ProcessId::FromTaskMetadata => FROM_TASK.to_owned(),
         ProcessId::Literal(name) => name.clone(),
     },
 };
 
-/// An IP address to bind to.
-pub(super) const HOST: Text<IpAddr> = Text {
-    expects: "an IP address such as \"127.0.0.1\" or \"::1\"",
-    read: |text| text.parse().ok(),
-    write: IpAddr::to_string,
+/// An IP address to bind to, or where to take it from.
+pub(super) const HOST: Text<Host> = Text {
+    expects: "an IP address such as \"127.0.0.1\" or \"::1\", or \"from-task-metadata\"",
+    read: |text| match text {
+        FROM_TASK => Some(Host::FromTaskMetadata),
+        text => text.parse().ok().map(Host::Literal),
+    },
+    write: |host| match host {
+        Host::FromTaskMetadata => FROM_TASK.to_owned(),
+        Host::Literal(address) => address.to_string(),
+    },
+};
+
+/// A process's zone or where to take it from.
+pub(super) const PROCESS_ZONE: Text<ProcessZone> = Text {
+    expects: "\"from-task-metadata\", a name of 1 to 63 of a-z 0-9 . - with a letter or digit at both \
+              ends that does not begin with \"from-\", or \"\" for none",
+    read: |text| match text {
+        "" => Some(ProcessZone::Unset),
+        FROM_TASK => Some(ProcessZone::FromTaskMetadata),
+        _ if text.starts_with(SOURCE_PREFIX) || !is_name(text) => None,
+        _ => Some(ProcessZone::Literal(text.to_owned())),
+    },
+    write: |zone| match zone {
+        ProcessZone::Unset => String::new(),
+        ProcessZone::FromTaskMetadata => FROM_TASK.to_owned(),
+        ProcessZone::Literal(name) => name.clone(),
+    },
 };
 
 /// The name of a database user, or none.
@@ -279,6 +332,21 @@ mod tests {
             Some(ProcessId::FromHostname)
         );
         assert_eq!((PROCESS_ID.read)("from-hostnam"), None);
+        assert_eq!(
+            (PROCESS_ID.read)("from-task-metadata"),
+            Some(ProcessId::FromTaskMetadata)
+        );
+        assert_eq!(
+            (HOST.read)("from-task-metadata"),
+            Some(Host::FromTaskMetadata)
+        );
+        assert_eq!((HOST.read)("from-hostname"), None);
+        assert_eq!(
+            (PROCESS_ZONE.read)("from-task-metadata"),
+            Some(ProcessZone::FromTaskMetadata)
+        );
+        assert_eq!((PROCESS_ZONE.read)("from-task"), None);
+        assert_eq!((PROCESS_ZONE.read)(""), Some(ProcessZone::Unset));
         assert_eq!(
             (PROCESS_ID.read)("n1"),
             Some(ProcessId::Literal("n1".to_owned()))

@@ -4,13 +4,13 @@
 //! and the print-out, so that they cannot drift apart. The default and the explanation of each
 //! setting stand in `config/default.toml`; a test holds it against this file.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::names::{
-    HOST, LOG_FILTER, LOG_FORMAT, LogFormat, NAME, OPTIONAL_DIRECTORY, OPTIONAL_FILE,
-    OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, ProcessId, SEEDS, Seed,
+    HOST, Host, LOG_FILTER, LOG_FORMAT, LogFormat, OPTIONAL_DIRECTORY, OPTIONAL_FILE,
+    OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, PROCESS_ZONE, ProcessId, ProcessZone,
+    SEEDS, Seed,
 };
 use super::rule::{AnyRule, Count, Share, Size, Span, Switch};
 use super::secret::{OptionalSecret, Secret};
@@ -93,10 +93,10 @@ sections! {
     Process("process") {
         /// The name of this process, or where to take it from.
         id: ProcessId = PROCESS_ID;
-        /// Listeners bind to it and outgoing connections leave from it.
-        host: IpAddr = HOST;
-        /// The availability zone this process runs in.
-        zone: String = NAME;
+        /// Listeners bind to it and outgoing connections leave from it: see [`Process::address`].
+        host: Host = HOST;
+        /// The availability zone this process runs in: see [`Process::zone`].
+        zone: ProcessZone = PROCESS_ZONE;
         /// The port of metrics, health and admin HTTP; 0 is any free one.
         admin_port: u16 = PORT;
         /// Which log lines are written, as a `tracing` filter.

@@ -159,7 +159,7 @@ fn words_need_no_quotes() {
     );
     assert_eq!(
         config("process.zone=1").process.zone,
-        "1",
+        ProcessZone::Literal("1".to_owned()),
         "text that looks like a number"
     );
     assert_eq!(

@@ -66,7 +66,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         groups,
         shutdown,
     } = parts;
-    let host = config.process.host;
+    let host = config.process.address();
     let http = listen(
         (host, config.frontend.port).into(),
         "HTTP (--port)",
@@ -158,7 +158,7 @@ impl World<'_> {
 
     fn frontend(&self, listener: TcpListener) -> Probe {
         let registry = self.registry.labelled("node", "frontend");
-        registry.describe_process("frontend", &self.config.process.zone);
+        registry.describe_process("frontend", self.config.process.zone());
         let parts = frontend::Parts {
             listener,
             views: frontend::Views::Given(self.view.clone()),

@@ -55,7 +55,7 @@ impl Views {
         match self {
             Self::Given(view) => (None, view),
             Self::Followed(seeds) => {
-                let (follower, view) = follow::Follower::new(seeds, config.process.host);
+                let (follower, view) = follow::Follower::new(seeds, config.process.address());
                 (Some(follower), view)
             }
         }
@@ -81,7 +81,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
     };
     let routing = nodes::follow(
         view,
-        config.process.host,
+        config.process.address(),
         (&config.pipeline).into(),
         registry.clone(),
         stages.pipelines.clone(),

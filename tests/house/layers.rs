@@ -11,6 +11,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "rpc",
             "origin",
             "discovery",
+            "identity",
             "raft",
             "admin",
             "client",
@@ -38,11 +39,18 @@ const FOUNDATIONS: [(&str, &str); 4] = [
 ];
 
 /// Adapters that may import one other, and why.
-const EXCEPTIONS: [(&str, &str, &str); 1] = [(
-    "admin",
-    "http",
-    "the admin port has the limits of the frontend's HTTP server",
-)];
+const EXCEPTIONS: [(&str, &str, &str); 2] = [
+    (
+        "admin",
+        "http",
+        "the admin port has the limits of the frontend's HTTP server",
+    ),
+    (
+        "identity",
+        "client",
+        "a task's metadata is read over HTTP, and one client is enough",
+    ),
+];
 
 /// Crates that only one module may name, so that replacing them touches nothing else.
 const CONFINED: [(&str, &str); 4] = [

@@ -25,6 +25,7 @@ mod frozen_node;
 mod greedy_clients;
 mod group_checks;
 mod grpc;
+mod identity;
 mod keys;
 mod killed_node;
 mod leases;

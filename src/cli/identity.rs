@@ -1,0 +1,66 @@
+//! Who a process is, where its settings leave that to the metadata of its ECS task.
+
+use super::Failure;
+use crate::config::{Config, DEFAULT_ZONE, Host, ProcessId, ProcessZone};
+use crate::identity::{self, IdentityError, VARIABLE};
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Variable(_) => Self::Usage(error.to_string()),
+            IdentityError::Unreachable(_) | IdentityError::Lacks { .. } => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}
+
+/// The settings with the name, the zone and the address of the task in place of what was left to its
+/// metadata. Asks for nothing if nothing was.
+pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
+    let process = &mut config.process;
+    let left = [
+        ("process.id", process.id == ProcessId::FromTaskMetadata),
+        ("process.host", process.host == Host::FromTaskMetadata),
+        (
+            "process.zone",
+            process.zone == ProcessZone::FromTaskMetadata,
+        ),
+    ];
+    let Some((setting, _)) = left.into_iter().find(|(_, is_left)| *is_left) else {
+        return Ok(config);
+    };
+    let endpoint = std::env::var(VARIABLE).map_err(|_| {
+        Failure::Usage(format!(
+            "{setting} is \"from-task-metadata\", and {VARIABLE} is not set: ECS sets it in a task's \
+             containers; elsewhere give a value"
+        ))
+    })?;
+    let task = identity::task(&endpoint).await?;
+    if process.id == ProcessId::FromTaskMetadata {
+        process.id = ProcessId::Literal(task.name.clone());
+    }
+    if process.host == Host::FromTaskMetadata {
+        process.host = Host::Literal(identity::address(&endpoint).await?);
+    }
+    process.zone = match (&process.zone, task.zone) {
+        (ProcessZone::Literal(given), _) => ProcessZone::Literal(given.clone()),
+        (_, Some(zone)) => ProcessZone::Literal(zone),
+        (ProcessZone::Unset, None) => {
+            tracing::warn!(zone = DEFAULT_ZONE, "task metadata tell no zone");
+            ProcessZone::Unset
+        }
+        (ProcessZone::FromTaskMetadata, None) => {
+            return Err(Failure::Failed(
+                "the task metadata tell no AvailabilityZone: give --zone NAME".into(),
+            ));
+        }
+    };
+    tracing::info!(
+        task = task.name,
+        address = %process.address(),
+        zone = process.zone(),
+        "task metadata read"
+    );
+    Ok(config)
+}
