@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main → cli → dev → roles      node · frontend · loadgen  wiring and policy; never import one another
-//!                  → adapters   rpc · origin · http …      one outside thing each; never import one another
+//!                  → adapters   rpc · origin · discovery … one outside thing each; never import one another
 //!                  → pure       cache · topology · …       no I/O, no clock, no spawn
 //! ```
 //!
@@ -51,6 +51,8 @@ pub mod admin;
 pub mod rpc;
 
 pub mod origin;
+
+pub mod discovery;
 
 pub mod identity;
 

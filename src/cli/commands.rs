@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Failure;
 use super::args::{self, Url};
 use super::control;
-use super::setup::{faults, fixed, groups, origin, require, seeds};
+use super::setup::{faults, fixed, groups, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
@@ -76,7 +76,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
         let (view, _) = fixed(&config)?;
         frontend::Views::Given(watch::channel(view).1)
     } else {
-        frontend::Views::Followed(seeds(&config))
+        frontend::Views::Followed(config.cluster.seeds.clone())
     };
     let listener = bind(
         &config,

@@ -6,14 +6,13 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::commands::bind;
-use super::setup::{fixed, identify, name, seeds};
-use crate::config::{Config, StaticMember};
+use super::setup::{fixed, identify, name};
+use crate::config::{Config, Seed, StaticMember};
 use crate::ids::Incarnation;
 use crate::net::BACKLOG;
 use crate::node::Place;
 use crate::node::control::Parts;
 use crate::raft::driver::Settings;
-use crate::rpc::pipeline::Target;
 use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
 use crate::topology::member::{MAX_WEIGHT, Zone};
 use crate::topology::rules::is_name;
@@ -71,10 +70,9 @@ pub(super) fn listed(config: &Config, is_founder: bool) -> Result<(Node, Place),
     let (view, members) = fixed(config)?;
     let listed = identify(config, &members)?;
     let node = Node::listed(listed);
-    let seed = |member: &StaticMember| Target {
+    let seed = |member: &StaticMember| Seed {
         host: member.host.to_string(),
         port: member.grpc_port,
-        from: config.process.address(),
     };
     let seeds = members.iter().map(seed).collect();
     let place = Place::Fixed {
@@ -92,7 +90,12 @@ pub(super) fn agreed(
     is_founder: bool,
 ) -> Result<(Node, Place), Failure> {
     let node = Node::named(config, grpc_port)?;
-    let parts = parts(config, node.clone(), seeds(config), is_founder)?;
+    let parts = parts(
+        config,
+        node.clone(),
+        config.cluster.seeds.clone(),
+        is_founder,
+    )?;
     Ok((node, Place::Agreed(parts.expect("required before"))))
 }
 
@@ -100,7 +103,7 @@ pub(super) fn agreed(
 fn parts(
     config: &Config,
     node: Node,
-    seeds: Vec<Target>,
+    seeds: Vec<Seed>,
     is_founder: bool,
 ) -> Result<Option<Parts>, Failure> {
     let Some(root) = config.cluster.data_dir.clone() else {
@@ -108,9 +111,7 @@ fn parts(
     };
     let listener = bind(config, config.node.raft_port, "Raft (--raft-port)", BACKLOG)?;
     let raft: SocketAddr = listener.local_addr().map_err(anyhow::Error::from)?;
-    let is_own = |seed: &Target| seed.host == node.host && seed.port == node.grpc_port;
     Ok(Some(Parts {
-        own_seed: seeds.iter().position(is_own),
         own: Joiner {
             name: node.name.into(),
             host: node.host.into(),

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use super::Failure;
 use super::args::Common;
 use crate::config::{
-    self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, Seed,
-    SourceFile, StaticMember, load, read_groups, read_members,
+    self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
+    StaticMember, load, read_groups, read_members,
 };
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
-use crate::rpc::pipeline::Target;
 use crate::topology::fixed::fixed_view;
 use crate::topology::group::GroupSpec;
 use crate::topology::member::{Member, MemberStatus, Zone};
@@ -201,17 +200,6 @@ pub(super) fn name(config: &Config) -> String {
         ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
         ProcessId::FromTaskMetadata => panic!("the metadata were not read"),
     }
-}
-
-/// Where nodes may be found, to be connected to from this process's address.
-pub(super) fn seeds(config: &Config) -> Vec<Target> {
-    let seeds = config.cluster.seeds.iter();
-    let target = |seed: &Seed| Target {
-        host: seed.host.clone(),
-        port: seed.port,
-        from: config.process.address(),
-    };
-    seeds.map(target).collect()
 }
 
 /// Which of the listed members this process is.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::nodes::Routing;
+use crate::discovery::Discovery;
 use crate::ids::{ClusterId, Epoch};
 use crate::rpc::control::{Unanswered, follow, from_wire, watch as open};
 use crate::rpc::control_proto::{Topology, WatchRequest};
@@ -42,7 +43,7 @@ const ROUND_MAX: usize = 16;
 
 /// Follows the topology from the seeds on.
 pub(super) struct Follower {
-    seeds: Vec<Target>,
+    discovery: Discovery,
     from: IpAddr,
     cluster: Option<ClusterId>,
     views: watch::Sender<Arc<View>>,
@@ -50,12 +51,12 @@ pub(super) struct Follower {
 
 impl Follower {
     /// A follower that knows nothing yet, and where its views will be.
-    pub(super) fn new(seeds: Vec<Target>, from: IpAddr) -> (Self, watch::Receiver<Arc<View>>) {
+    pub(super) fn new(discovery: Discovery, from: IpAddr) -> (Self, watch::Receiver<Arc<View>>) {
         let none = State::unknown(ClusterId::default()).view();
         let none = none.expect("a topology of nobody is a view");
         let (views, view) = watch::channel(Arc::new(none));
         let follower = Self {
-            seeds,
+            discovery,
             from,
             cluster: None,
             views,
@@ -73,6 +74,7 @@ impl Follower {
 
     async fn follow(&mut self, routing: &watch::Receiver<Arc<Routing>>) {
         let mut is_current = false;
+        self.discovery.settled().await;
         loop {
             is_current = is_current || self.pull().await;
             if !is_current && self.cluster.is_none() {
@@ -99,9 +101,14 @@ impl Follower {
             from: self.from,
         };
         let mut targets: Vec<_> = view.members().iter().map(member).collect();
-        for seed in &self.seeds {
-            if !targets.contains(seed) {
-                targets.push(seed.clone());
+        for place in self.discovery.places() {
+            let target = Target {
+                host: place.host,
+                port: place.port,
+                from: self.from,
+            };
+            if !targets.contains(&target) {
+                targets.push(target);
             }
         }
         fastrand::shuffle(&mut targets);

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 
 use crate::admin::{Probe, Readiness};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Seed};
+use crate::discovery::Discovery;
 use crate::http::{self, Limits};
 use crate::ids::Epoch;
 use crate::metrics::Registry;
-use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
@@ -45,17 +45,24 @@ pub struct Parts {
 pub enum Views {
     /// From whoever starts it.
     Given(watch::Receiver<Arc<View>>),
-    /// From the nodes, of whom these may be some.
-    Followed(Vec<Target>),
+    /// From the nodes, which may be found at these places.
+    Followed(Vec<Seed>),
 }
 
 impl Views {
     /// The views, and who is to be run for them.
-    fn take(self, config: &Config) -> (Option<follow::Follower>, watch::Receiver<Arc<View>>) {
+    fn take(
+        self,
+        config: &Config,
+        registry: &Registry,
+        shutdown: &Shutdown,
+    ) -> (Option<follow::Follower>, watch::Receiver<Arc<View>>) {
         match self {
             Self::Given(view) => (None, view),
             Self::Followed(seeds) => {
-                let (follower, view) = follow::Follower::new(seeds, config.process.address());
+                let from = config.process.address();
+                let discovery = Discovery::start(seeds, from, registry, shutdown);
+                let (follower, view) = follow::Follower::new(discovery, from);
                 (Some(follower), view)
             }
         }
@@ -74,7 +81,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         clock,
         shutdown,
     } = parts;
-    let (follower, view) = views.take(config);
+    let (follower, view) = views.take(config, &registry, &shutdown);
     let stages = Stages {
         connections: shutdown.child(),
         pipelines: Shutdown::new(),

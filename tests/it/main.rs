@@ -20,6 +20,7 @@ mod control_snapshots;
 mod control_strangers;
 mod deadlines;
 mod dev;
+mod discovery;
 mod failing_origin;
 mod frozen_node;
 mod greedy_clients;

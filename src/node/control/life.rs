@@ -205,6 +205,7 @@ impl Life {
             nonce,
             ..self.shared.own.clone()
         };
+        self.shared.discovery.settled().await;
         loop {
             let latched = root.cluster().map_err(told)?;
             let seeds = self.ask_seeds().await;
@@ -216,7 +217,7 @@ impl Life {
                 }
             }
             if known.is_some() {
-                let targets = self.shared.others().cloned().collect();
+                let targets = self.shared.others();
                 match self
                     .enter(known, &Command::Join(own.clone()), targets)
                     .await

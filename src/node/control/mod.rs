@@ -26,6 +26,8 @@ use tokio::sync::watch;
 use super::Me;
 use super::inspect::Inspector;
 use crate::clock::Clock;
+use crate::config::Seed;
+use crate::discovery::Discovery;
 use crate::ids::{ClusterId, NodeId};
 use crate::metrics::Registry;
 use crate::raft::driver::Settings;
@@ -49,10 +51,9 @@ pub struct Parts {
     pub own: Joiner,
     /// The data directory, which nodes may share.
     pub root: PathBuf,
-    /// Where nodes may be found: hints. This node's own address is among them if it may found.
-    pub seeds: Vec<Target>,
-    /// Which of the seeds this node is, if it is one.
-    pub own_seed: Option<usize>,
+    /// Where nodes may be found: hints. This node's own address is among them if it may found, or among
+    /// the addresses of a name.
+    pub seeds: Vec<Seed>,
     /// Whether this node may found a cluster though the seeds do not share its data directory.
     pub is_founder: bool,
     /// The local address that connections leave from.
@@ -66,8 +67,8 @@ pub struct Parts {
 /// What the tasks and the service of one node have in common.
 struct Shared {
     own: Joiner,
-    seeds: Vec<Target>,
-    own_seed: Option<usize>,
+    /// Where nodes may be found now. Of a silent member, `lists` tells a leader whether it may come back.
+    discovery: Discovery,
     is_founder: bool,
     from: IpAddr,
     /// This node's id, once it has one.
@@ -110,18 +111,26 @@ impl Shared {
         self.views.send_replace(Arc::new(nobody()));
     }
 
-    /// The seeds but for this node.
-    fn others(&self) -> impl Iterator<Item = &Target> {
-        let own = self.own_seed;
-        let seeds = self.seeds.iter().enumerate();
-        seeds
-            .filter(move |(n, _)| Some(*n) != own)
-            .map(|(_, seed)| seed)
+    /// The seeds' addresses that are known now, but for this node's.
+    fn others(&self) -> Vec<Target> {
+        let places = self.discovery.places().into_iter();
+        let others = places.filter(|place| !self.is_own(place));
+        let target = |place: Seed| Target {
+            host: place.host,
+            port: place.port,
+            from: self.from,
+        };
+        others.map(target).collect()
+    }
+
+    /// Whether a place is where this node is.
+    fn is_own(&self, place: &Seed) -> bool {
+        place.host.as_str() == &*self.own.host && place.port == self.own.grpc_port
     }
 
     /// The seeds and the members that `state` knows, but for this node.
     fn everybody(&self, state: &State) -> Vec<Target> {
-        let mut targets: Vec<Target> = self.others().cloned().collect();
+        let mut targets = self.others();
         let members = state
             .members()
             .filter(|member| member.name != self.own.name);
@@ -162,7 +171,6 @@ pub(super) fn start(
         own,
         root,
         seeds,
-        own_seed,
         is_founder,
         from,
         settings,
@@ -170,8 +178,7 @@ pub(super) fn start(
     } = parts;
     let shared = Arc::new(Shared {
         own,
-        seeds,
-        own_seed,
+        discovery: Discovery::start(seeds, from, registry, shutdown),
         is_founder,
         from,
         me: Me::default(),

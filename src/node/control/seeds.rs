@@ -17,7 +17,8 @@ use crate::rpc::control::{from_wire, status};
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What another seed says it is.
-pub(super) struct Seed {
+pub(super) struct Answer {
+    name: String,
     root: Option<u128>,
     pub(super) cluster: Option<ClusterId>,
     /// Its id in that cluster.
@@ -28,18 +29,19 @@ pub(super) struct Seed {
 
 impl Life {
     /// What every other seed says it is.
-    pub(super) async fn ask_seeds(&self) -> Vec<Seed> {
-        let others = self.shared.others().map(|target| async move {
-            let status = status(target, STATUS_PATIENCE).await;
+    pub(super) async fn ask_seeds(&self) -> Vec<Answer> {
+        let others = self.shared.others().into_iter().map(|target| async move {
+            let status = status(&target, STATUS_PATIENCE).await;
             let status = status.inspect_err(|error| tracing::debug!(%error, "seed not asked"));
             let status = status.ok()?;
-            Some(Seed {
+            Some(Answer {
+                name: status.name,
                 root: from_wire(&status.root),
                 cluster: from_wire(&status.cluster).map(ClusterId),
                 node: NodeId(status.node),
                 incarnation: Incarnation(status.incarnation),
                 raft: Address {
-                    host: target.host.clone(),
+                    host: target.host,
                     port: u16::try_from(status.raft_port).unwrap_or_default(),
                 },
             })
@@ -51,25 +53,49 @@ impl Life {
     /// Whether this node may found a cluster: it is told to, or it is a seed and most seeds share its
     /// data directory, so that of all who might found one the latch lets one.
     ///
+    /// Two nodes may have two different answers of DNS, each with itself alone. So where there is a name
+    /// among the seeds, another node must be seen that shares the directory: then the directory is
+    /// shared, and its latch decides. No waiting would do instead, since an address may be published
+    /// minutes after its node has started.
+    ///
     /// # Errors
     /// Why it may not, and what would help.
-    pub(super) fn may_found(&self, root: &Root, seeds: &[Seed]) -> Result<(), Told> {
+    pub(super) fn may_found(&self, root: &Root, seeds: &[Answer]) -> Result<(), Told> {
         if self.shared.is_founder {
             return Ok(());
         }
-        if self.shared.own_seed.is_none() {
-            return Err("no seed belongs to a cluster yet, and this node is no seed".into());
+        let discovery = &self.shared.discovery;
+        let (places, unresolved) = (discovery.places(), discovery.unresolved());
+        if !places.iter().any(|place| self.shared.is_own(place)) {
+            let mut why = "no seed belongs to a cluster yet, and this node is no seed".to_owned();
+            if let Some(name) = unresolved.first() {
+                why = format!("{why}: {name} has no address yet");
+            }
+            return Err(why);
         }
-        let all = self.shared.seeds.len();
-        let sharing = seeds.iter().filter(|seed| seed.root == Some(root.id()));
-        let sharing = sharing.count() + 1;
-        if sharing * 2 > all {
+        // A name without an address stands for at least one node.
+        let all = places.len() + unresolved.len();
+        let is_sharing = |seed: &&Answer| seed.root == Some(root.id());
+        let others = seeds.iter().filter(is_sharing);
+        let sharing = others.clone().count() + 1;
+        if sharing * 2 <= all {
+            return Err(format!(
+                "{sharing} of {all} seeds are known to share this data directory: more than half must be \
+                 to found a cluster, or one node must be started with --bootstrap"
+            ));
+        }
+        // One node may have several addresses.
+        let is_seen = others
+            .clone()
+            .any(|seed| *seed.name != *self.shared.own.name);
+        if is_seen || discovery.is_fixed() {
             return Ok(());
         }
-        Err(format!(
-            "{sharing} of {all} seeds are known to share this data directory: more than half must be to \
-             found a cluster, or one node must be started with --bootstrap"
-        ))
+        Err(
+            "DNS names no other node so far that shares this data directory: one must be to found a \
+             cluster, or one node must be started with --bootstrap"
+                .into(),
+        )
     }
 
     /// Asks the seeds where their Raft is now. When all nodes have moved at once, none of the addresses
@@ -84,7 +110,7 @@ impl Life {
 }
 
 /// Where the Raft of `seed` listens, if it is another member of the cluster.
-fn listing(seed: &Seed, own: &Ident) -> Option<Listing> {
+fn listing(seed: &Answer, own: &Ident) -> Option<Listing> {
     let is_peer = seed.cluster == Some(own.cluster) && seed.node != own.node && seed.raft.port != 0;
     is_peer.then(|| Listing {
         node: seed.node,

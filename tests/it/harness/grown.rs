@@ -1,7 +1,9 @@
 //! A cluster that found itself: nodes and frontends that were given seeds and nothing else.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,9 +20,18 @@ pub(crate) struct Grown {
     pub(crate) frontends: Vec<Process>,
     /// Where nodes that are started from now on load from.
     pub(crate) origin: String,
+    /// The name that seeds are given as, if not as addresses.
+    name: Option<&'static str>,
     folder: TempDir,
     block: Block,
 }
+
+/// The name of all nodes where seeds are given as a name.
+const NAME: &str = "nodes.test";
+
+/// Runs its arguments with the file `hosts` of the working directory in place of the machine's: that is
+/// DNS without a server, for this process alone.
+const WITH_HOSTS: &str = "mount --bind hosts /etc/hosts && exec \"$@\"";
 
 impl Grown {
     /// The files for this many nodes, none of which is started.
@@ -30,11 +41,44 @@ impl Grown {
             nodes: (0..nodes).map(|_| None).collect(),
             frontends: Vec::new(),
             origin: "memory:rows.jsonl".into(),
+            name: None,
             folder,
             block: Block::claim(),
         };
         grown.write("rows.jsonl", &Setup::default().all_rows());
         grown
+    }
+
+    /// The same, with one DNS name for the seeds. It has no address before [`Grown::resolve`].
+    pub(crate) fn named(nodes: usize) -> Self {
+        let grown = Self {
+            name: Some(NAME),
+            ..Self::new(nodes)
+        };
+        grown.resolve(&[]);
+        grown
+    }
+
+    /// From now on the name of the seeds has the addresses of these nodes, for every process.
+    pub(crate) fn resolve(&self, nodes: &[usize]) {
+        let line = |&node: &usize| format!("{} {NAME}\n", self.block.node(node));
+        // Written in place: the processes see the file that was there when they were started.
+        self.write("hosts", &nodes.iter().map(line).collect::<String>());
+    }
+
+    /// Starts `gcache` where the name of the seeds is known, if they go by one.
+    fn gcache(&self, start: &Start<'_>, args: &[&str]) -> Process {
+        if self.name.is_none() {
+            return start.gcache(args);
+        }
+        let mut command = Command::new("unshare");
+        let own = std::fs::metadata("/proc/self").expect("Linux tells of a process");
+        if own.uid() != 0 {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "sh", "-c", WITH_HOSTS, "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_gcache")).args(args);
+        start.spawn(command)
     }
 
     /// This many nodes and frontends, which are one cluster, and ready.
@@ -83,8 +127,11 @@ impl Grown {
         .await;
     }
 
-    /// The addresses of all nodes, as `--seeds` has them.
+    /// The addresses of all nodes or their name, as `--seeds` has them.
     pub(crate) fn seeds(&self) -> String {
+        if let Some(name) = self.name {
+            return name.to_owned();
+        }
         let all = (0..self.nodes.len()).map(|node| self.block.node(node).to_string());
         all.collect::<Vec<_>>().join(",")
     }
@@ -109,7 +156,7 @@ impl Grown {
             dir: self.folder(),
             env: &[],
         };
-        let process = start.gcache(&args);
+        let process = self.gcache(&start, &args);
         self.nodes[node] = Some(process);
     }
 
@@ -125,7 +172,8 @@ impl Grown {
             dir: self.folder(),
             env: &[],
         };
-        let process = start.gcache(&["frontend", "--host", &host, "--seeds", &self.seeds()]);
+        let args = ["frontend", "--host", &host, "--seeds", &self.seeds()];
+        let process = self.gcache(&start, &args);
         self.frontends.push(process);
     }
 
@@ -170,7 +218,7 @@ impl Grown {
             dir: self.folder(),
             env: &[("GCACHE_SEEDS", &seeds)],
         };
-        start.gcache(args).ended().await
+        self.gcache(&start, args).ended().await
     }
 
     /// Runs an operator's command that must succeed; what it prints as JSON.
