@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::config::{Flag, OriginUrl, parse_duration};
+use crate::config::{Flag, Host, OriginUrl, parse_duration, read_host};
 use crate::dev::MAX_NODES;
 use crate::loadgen::plan::{Arrivals, Distribution};
 
@@ -20,6 +20,9 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a node: it owns partitions, caches their values and loads what it lacks
+    ///
+    /// Example: gcache node --id from-task-metadata --host from-task-metadata --seeds nodes.internal
+    /// --data-dir /data --origin postgres://db/app
     Node(Node),
     /// Run a frontend: HTTP in front of the nodes
     Frontend(Frontend),
@@ -41,6 +44,8 @@ pub(super) enum Command {
     #[command(subcommand)]
     Group(GroupCommand),
     /// Exit 0 if the process on this machine is alive, 1 if not
+    ///
+    /// Example: gcache healthcheck --ready --host from-task-metadata
     Healthcheck(Healthcheck),
 }
 
@@ -103,9 +108,6 @@ pub(super) struct Node {
     #[command(flatten)]
     cluster: Cluster,
     /// This node's name, or from-hostname, or from-task-metadata: the id of its ECS task
-    ///
-    /// Example: gcache node --id from-task-metadata --host from-task-metadata --seeds nodes.gcache.local
-    /// --data-dir /data --origin postgres://db/app
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
     /// The port of gRPC
@@ -253,6 +255,13 @@ pub(super) struct Healthcheck {
     /// Ask whether it is ready to serve, not only whether it is alive
     #[arg(long)]
     pub(super) ready: bool,
+    /// What the process was given as --host, in place of --url: an address, or from-task-metadata
+    #[arg(long, value_name = "IP", conflicts_with = "url", value_parser = host)]
+    pub(super) host: Option<Host>,
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    read_host(text).map_err(|expects| format!("expected {expects}"))
 }
 
 /// Where an operator's command finds the cluster.

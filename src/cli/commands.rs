@@ -1,6 +1,7 @@
 //! The commands, one function each.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use http::{Method, StatusCode};
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use super::Failure;
 use super::args::{self, Url};
 use super::control;
+use super::identity::address;
 use super::setup::{faults, fixed, groups, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
@@ -18,6 +20,9 @@ use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
 use crate::shutdown::{Shutdown, Signals};
 use crate::{dev, frontend, node};
+
+/// The port of health where nobody chose another: then `--url` says so.
+const ADMIN_PORT: u16 = 2112;
 
 /// What `dev` uses where nothing was given.
 pub(super) const DEV_CONFIG: SourceFile<'_> = SourceFile {
@@ -254,7 +259,14 @@ fn told(answer: &Answer) -> String {
 
 pub(super) async fn healthcheck(args: args::Healthcheck) -> Result<(), Failure> {
     let path = if args.ready { "/readyz" } else { "/livez" };
-    let url = format!("{}{path}", args.url.trim_end_matches('/'));
+    let base = match args.host {
+        Some(host) => format!(
+            "http://{}",
+            SocketAddr::new(address(host).await?, ADMIN_PORT)
+        ),
+        None => args.url,
+    };
+    let url = format!("{}{path}", base.trim_end_matches('/'));
     let answer = ask(Method::GET, &url).await.map_err(anyhow::Error::from)?;
     if answer.status == StatusCode::OK {
         return Ok(());

@@ -1,5 +1,7 @@
 //! Who a process is, where its settings leave that to the metadata of its ECS task.
 
+use std::net::IpAddr;
+
 use super::Failure;
 use crate::config::{Config, DEFAULT_ZONE, Host, ProcessId, ProcessZone};
 use crate::identity::{self, IdentityError, VARIABLE};
@@ -30,12 +32,7 @@ pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
     let Some((setting, _)) = left.into_iter().find(|(_, is_left)| *is_left) else {
         return Ok(config);
     };
-    let endpoint = std::env::var(VARIABLE).map_err(|_| {
-        Failure::Usage(format!(
-            "{setting} is \"from-task-metadata\", and {VARIABLE} is not set: ECS sets it in a task's \
-             containers; elsewhere give a value"
-        ))
-    })?;
+    let endpoint = endpoint(setting)?;
     let task = identity::task(&endpoint).await?;
     if process.id == ProcessId::FromTaskMetadata {
         process.id = ProcessId::Literal(task.name.clone());
@@ -63,4 +60,22 @@ pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
         "task metadata read"
     );
     Ok(config)
+}
+
+/// The address that a process with this `--host` listens on.
+pub(super) async fn address(host: Host) -> Result<IpAddr, Failure> {
+    match host {
+        Host::Literal(address) => Ok(address),
+        Host::FromTaskMetadata => Ok(identity::address(&endpoint("--host")?).await?),
+    }
+}
+
+/// Where the metadata are that `setting` needs.
+fn endpoint(setting: &str) -> Result<String, Failure> {
+    std::env::var(VARIABLE).map_err(|_| {
+        Failure::Usage(format!(
+            "{setting} is \"from-task-metadata\", and {VARIABLE} is not set: ECS sets it in a task's \
+             containers; elsewhere give a value"
+        ))
+    })
 }

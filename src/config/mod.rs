@@ -31,7 +31,8 @@ pub use groups::read_groups;
 pub use layers::{Flag, Layers};
 pub use members::{StaticMember, read_members};
 pub use names::{
-    DEFAULT_ZONE, Host, LogFormat, OriginUrl, PostgresUrl, ProcessId, ProcessZone, Seed, read_seeds,
+    DEFAULT_ZONE, Host, LogFormat, OriginUrl, PostgresUrl, ProcessId, ProcessZone, Seed, read_host,
+    read_seeds,
 };
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};

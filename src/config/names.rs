@@ -149,6 +149,14 @@ pub(super) const HOST: Text<Host> = Text {
     },
 };
 
+/// The address in `text`, as `process.host` has it.
+///
+/// # Errors
+/// What would be right.
+pub fn read_host(text: &str) -> Result<Host, &'static str> {
+    (HOST.read)(text).ok_or(HOST.expects)
+}
+
 /// A process's zone or where to take it from.
 pub(super) const PROCESS_ZONE: Text<ProcessZone> = Text {
     expects: "\"from-task-metadata\", a name of 1 to 63 of a-z 0-9 . - with a letter or digit at both \

@@ -136,6 +136,14 @@ async fn a_node_takes_its_name_its_zone_and_its_address_from_its_task() {
             .join(format!("data/nodes/{TASK}"))
             .exists()
     );
+    let args = ["healthcheck", "--host", "from-task-metadata"];
+    let env = [(VARIABLE, tasked.endpoint.as_str())];
+    let ended = tasked.gcache("health", &env, &args).ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let args = ["healthcheck", "--host", "here"];
+    let ended = tasked.gcache("health", &env, &args).ended().await;
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("an IP address"), "{}", ended.stderr);
 }
 
 #[tokio::test]
