@@ -306,9 +306,10 @@ impl LeaseBook {
         Some(round)
     }
 
-    /// The read of `round` failed. Its members renew again by themselves.
-    pub fn failed(&mut self, round: Round) {
-        self.round.take_if(|(under_way, _)| *under_way == round);
+    /// The read of `round` failed: these renewals are not decided, and their members ask again.
+    pub fn failed(&mut self, round: Round) -> Vec<Renewal> {
+        let failed = self.round.take_if(|(under_way, _)| *under_way == round);
+        failed.map_or_else(Vec::new, |(_, renewals)| renewals.into_values().collect())
     }
 
     /// The read of `round` was confirmed, and `state` is what may be read: this node led after all

@@ -43,7 +43,6 @@ fn is_caught_from(first: u64, lapse: Lapse, promises: &[Promise]) {
     let Some(seed) = batch.broken else {
         panic!("{SEEDS} seeds do not find {lapse:?}");
     };
-    println!("{lapse:?} is found by seed {seed}");
     let violation = run::run(seed, flaw)
         .violation
         .expect("the seed broke a promise before");

@@ -266,7 +266,7 @@ impl World {
             if matches!(outcome, Outcome::Readable(_)) {
                 return self.confirmed(id, round);
             }
-            office.book.failed(round);
+            let _asked_again = office.book.failed(round);
             return Ok(());
         }
         if let Some((_, failing)) = office.proposed.take_if(|(asked, _)| *asked == request) {

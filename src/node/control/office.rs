@@ -139,10 +139,10 @@ impl Office {
         let mut standings = self.raft.standing();
         let (mut reading, mut stepping): (UnderWay<Round>, UnderWay<Step>) = (None, None);
         loop {
-            let mut is_time = false;
+            let (mut is_time, mut arrived) = (false, None);
             tokio::select! {
                 _ = ticks.tick() => is_time = true,
-                Some(asked) = self.asks.recv() => self.arrived(asked),
+                Some(asked) = self.asks.recv() => arrived = Some(asked),
                 (round, outcome) = ended(&mut reading) => self.round_ended(round, &outcome),
                 (step, outcome) = ended(&mut stepping) => {
                     self.step_ended(&step, &outcome);
@@ -155,6 +155,9 @@ impl Office {
             if self.attend(&standing) {
                 // What is under way is of another term, and what comes of it is nobody's.
                 (reading, stepping) = (None, None);
+            }
+            if let Some(asked) = arrived {
+                self.arrived(asked);
             }
             if reading.is_none() {
                 reading = self.begin_round();
@@ -221,7 +224,9 @@ impl Office {
             return;
         };
         if !matches!(outcome, Outcome::Readable(_)) {
-            term.book.failed(round);
+            for renewal in term.book.failed(round) {
+                term.tell(&renewal, &Answer::NotLeader);
+            }
             return;
         }
         // Nothing is read before an entry of the leader's own term is committed.
