@@ -10,6 +10,7 @@
 mod apply;
 mod election;
 pub mod mistake;
+mod open;
 mod quorum;
 mod ready;
 mod requests;
@@ -29,20 +30,13 @@ use super::disk::{Disk, DiskError};
 use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId, Role};
 use super::filter::{self, Facts};
-use super::log::{Ident, Log, OpenError};
-use super::snapshot;
-use crate::ids::{ClusterId, Incarnation, NodeId};
+use super::log::{Ident, Log};
+use crate::ids::{Incarnation, NodeId};
 use crate::topology::state::State;
 
 pub use self::settings::{
     CHECKPOINT_EVERY, ELECTION_TICKS, HEARTBEAT_TICKS, MAX_INFLIGHT_MESSAGES, Settings,
 };
-
-/// The index of the snapshot that founds a cluster. Not 0: a joiner that replays a log from its very
-/// beginning would never hear who the first voter is.
-const FOUNDING_INDEX: u64 = 1;
-/// The term of that snapshot.
-const FOUNDING_TERM: u64 = 1;
 
 /// Why a driver ended. It never turns again, and nothing more may be sent in its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,81 +93,6 @@ struct Heard {
 type Sink<'a> = &'a mut dyn FnMut(Effect);
 
 impl<D: Disk> Driver<D> {
-    /// Makes `disk` the directory of the first node of a cluster whose first state is `state`.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn found(
-        disk: &mut D,
-        cluster: ClusterId,
-        node: NodeId,
-        state: &State,
-    ) -> Result<(), OpenError> {
-        let ident = Ident {
-            cluster,
-            node,
-            incarnation: Incarnation(0),
-        };
-        let snapshot = snapshot::of(state, FOUNDING_INDEX, FOUNDING_TERM);
-        Log::found(disk, &ident, &snapshot)
-    }
-
-    /// Makes `disk` the directory of a node that was given the id `node` and knows nothing yet.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn join(disk: &mut D, cluster: ClusterId, node: NodeId) -> Result<(), OpenError> {
-        let ident = Ident {
-            cluster,
-            node,
-            incarnation: Incarnation(0),
-        };
-        Log::join(disk, &ident)
-    }
-
-    /// Starts the node whose directory `disk` is, as its next incarnation.
-    ///
-    /// # Errors
-    /// The disk cannot be read, is empty, or holds what no node of ours has written: then the node
-    /// must not start, since it may have forgotten what it promised.
-    pub fn open(disk: D, settings: Settings) -> Result<Self, OpenError> {
-        let log = Log::open(disk)?;
-        let ident = log.ident().clone();
-        let meta = log.snapshot_meta();
-        let (applied, applied_term) = (meta.index, meta.term);
-        let state = if applied == 0 {
-            State::unknown(ident.cluster)
-        } else {
-            snapshot::read(meta, log.snapshot_data())
-                .map_err(|error| OpenError::Corrupt(error.to_string()))?
-        };
-        let config = settings.raft_config(ident.node, applied);
-        let logger = settings.logger();
-        let raw = RawNode::new(&config, log, &logger)
-            .map_err(|error| OpenError::Corrupt(error.to_string()))?;
-        let mut driver = Self {
-            election: Election::new(settings.seed),
-            requests: Requests::new(ident.node, ident.incarnation, settings.pending_max),
-            raw,
-            settings,
-            ident,
-            state: Arc::new(state),
-            applied,
-            applied_term,
-            snapshot_index: applied,
-            role: Role::default(),
-            ticks: 0,
-            heard: BTreeMap::new(),
-            checkpoints: BTreeMap::new(),
-            compactions: Vec::new(),
-            lost: None,
-            ended: None,
-        };
-        driver.election.pin(&mut driver.raw.raft);
-        driver.offer_snapshot();
-        Ok(driver)
-    }
-
     /// Handles `events`, and then everything that follows from them.
     ///
     /// Effects come out while the turn runs: a message that must not leave before a write comes out
