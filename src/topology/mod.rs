@@ -16,9 +16,11 @@ pub mod member;
 pub mod partitions;
 pub mod placement;
 pub mod quorum;
+pub mod recover;
 pub mod refusal;
 pub mod rendezvous;
 pub mod rules;
+pub mod saved;
 pub mod state;
 pub mod view;
 
