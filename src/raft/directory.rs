@@ -20,6 +20,9 @@ const REASON_FILE: &str = "SET-ASIDE";
 /// Where the number is that a node joins with.
 const NONCE_FILE: &str = "NONCE";
 
+/// What the name of a draft begins with, before the node's. No node's name begins with a dot.
+pub(super) const DRAFT_PREFIX: &str = ".recovery~";
+
 /// A node's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -141,6 +144,34 @@ impl Directory {
     pub fn discard(&self) -> Result<(), DirectoryError> {
         let log = self.log();
         std::fs::remove_dir_all(&log).map_err(failed("delete", &log))
+    }
+
+    /// Where a log is made that is to take this one's place: a name that no node has and that is not one
+    /// of a directory that was set aside.
+    pub(super) fn draft(&self) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            name: format!("{DRAFT_PREFIX}{}", self.name),
+        }
+    }
+
+    /// Deletes all of it, if it is there: a draft of which nobody has heard.
+    pub(super) fn erase(&self) -> Result<(), DirectoryError> {
+        let path = self.path();
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("delete", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts `draft`, whose log is closed, in this place, where nothing is.
+    pub(super) fn adopt(&self, draft: &Self) -> Result<(), DirectoryError> {
+        let path = self.path();
+        std::fs::rename(draft.path(), &path)
+            .and_then(|()| sync(&self.nodes))
+            .map_err(failed("put a recovered log at", &path))
     }
 
     /// Renames it to `NAME~N`, the first that is free, and writes the reason into it. The log

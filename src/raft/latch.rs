@@ -1,6 +1,7 @@
 //! The latch: which cluster a data directory belongs to, decided once and for all nodes that share it.
 //!
-//! `ROOT/CLUSTER` names the cluster. It appears whole or not at all, and only once: a founder writes it
+//! `ROOT/CLUSTER` names the cluster. It appears whole or not at all, and only once, until an operator
+//! recovers the cluster under another id: a founder writes it
 //! under another name, syncs it, and links it into place (link(2) fails where a name is taken, also on
 //! NFS). `ROOT/ROOT` is a random number by which nodes know that they share a directory.
 
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::ids::ClusterId;
+
+/// Where the cluster's id is.
+const LATCH_FILE: &str = "CLUSTER";
 
 /// A data directory that says which cluster it belongs to.
 #[derive(Clone, Debug)]
@@ -68,6 +72,14 @@ impl Root {
         })
     }
 
+    /// The cluster that the data directory at `path` belongs to, if it is one and says so. Makes nothing.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn peek(path: &Path) -> Result<Option<ClusterId>, RootError> {
+        Ok(read_id(&path.join(LATCH_FILE))?.map(ClusterId))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -102,31 +114,47 @@ impl Root {
         }
     }
 
+    /// Says that it belongs to `cluster`, whichever it belonged to: for the recovery of a cluster that is
+    /// lost, and for whoever follows one. After a crash it says the one or the other, never neither.
+    ///
+    /// # Errors
+    /// [`RootError`]; then it is unknown whether it was said.
+    pub fn replace(&self, cluster: ClusterId) -> Result<(), RootError> {
+        let latch = self.latch();
+        let draft = draft(&self.path, Uuid::from_u128(cluster.0));
+        draft
+            .and_then(|draft| std::fs::rename(draft, &latch))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(failed("replace", &latch))
+    }
+
     fn latch(&self) -> PathBuf {
-        self.path.join("CLUSTER")
+        self.path.join(LATCH_FILE)
     }
 }
 
 /// Makes the file `path` of `id` in the directory `root`, unless it is there. Whole and synced.
 fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
-    let draft = root.join(format!(".draft-{}", Uuid::new_v4().simple()));
-    let written = File::options()
-        .write(true)
-        .create_new(true)
-        .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(format!("{}\n", id.hyphenated()).as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| match std::fs::hard_link(&draft, path) {
+    let written = draft(root, id).and_then(|draft| {
+        let linked = match std::fs::hard_link(&draft, path) {
             // An answer of NFS may be lost and the link made all the same: the file tells.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => File::open(root)?.sync_all(),
-        })
-        .map_err(failed("write", path));
-    // A draft that stays is harmless.
-    let _left = std::fs::remove_file(&draft);
-    written
+        };
+        // A draft that stays is harmless.
+        let _left = std::fs::remove_file(&draft);
+        linked
+    });
+    written.map_err(failed("write", path))
+}
+
+/// A file of `id` under a name that nobody else has, whole and synced.
+fn draft(root: &Path, id: Uuid) -> io::Result<PathBuf> {
+    let draft = root.join(format!(".draft-{}", Uuid::new_v4().simple()));
+    let mut file = File::options().write(true).create_new(true).open(&draft)?;
+    file.write_all(format!("{}\n", id.hyphenated()).as_bytes())?;
+    file.sync_all()?;
+    Ok(draft)
 }
 
 fn read_id(path: &Path) -> Result<Option<u128>, RootError> {
@@ -168,6 +196,20 @@ mod tests {
         assert_eq!(other.publish(ClusterId(6)).unwrap(), lost);
         assert_eq!(other.cluster().unwrap(), Some(ClusterId(5)));
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn only_a_recovery_makes_it_another_clusters() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        // Also where nobody had said anything: the latch may be what was lost.
+        for id in [5, 6, 6] {
+            root.replace(ClusterId(id)).unwrap();
+            assert_eq!(root.cluster().unwrap(), Some(ClusterId(id)));
+        }
+        let lost = Published::Lost(ClusterId(6));
+        assert_eq!(root.publish(ClusterId(5)).unwrap(), lost);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

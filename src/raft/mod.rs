@@ -7,6 +7,7 @@
 //!   log       raft's storage: in memory, over a disk
 //! disk      rows in atomic batches: RocksDB, or the simulator's
 //! transport gRPC streams between nodes
+//! recovery  offline: a new cluster from the logs of a lost one
 //! ```
 //!
 //! `raft`'s types and those of its old protobuf stay in here.
@@ -19,6 +20,7 @@ pub mod event;
 pub mod filter;
 pub mod latch;
 pub mod log;
+pub mod recovery;
 pub mod rocks;
 pub mod thread;
 pub mod transport;

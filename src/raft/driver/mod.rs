@@ -11,6 +11,7 @@ mod apply;
 mod election;
 pub mod mistake;
 mod open;
+pub mod orphan;
 mod quorum;
 mod ready;
 mod requests;

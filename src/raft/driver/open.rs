@@ -60,7 +60,11 @@ impl<D: Disk> Driver<D> {
     /// The disk cannot be read, is empty, or holds what no node of ours has written: then the node
     /// must not start, since it may have forgotten what it promised.
     pub fn open(disk: D, settings: Settings) -> Result<Self, OpenError> {
-        let log = Log::open(disk)?;
+        Self::of(Log::open(disk)?, settings)
+    }
+
+    /// The driver of `log`, whose start was counted or which will never be run.
+    pub(super) fn of(log: Log<D>, settings: Settings) -> Result<Self, OpenError> {
         let ident = log.ident().clone();
         let meta = log.snapshot_meta();
         let (applied, applied_term) = (meta.index, meta.term);

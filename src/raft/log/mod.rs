@@ -104,19 +104,30 @@ impl<D: Disk> Log<D> {
     /// [`OpenError::Empty`] where [`Log::found`] or [`Log::join`] has to come first; all others say why
     /// this log must not be used.
     pub fn open(disk: D) -> Result<Self, OpenError> {
+        let mut log = Self::read(disk)?;
+        let starts = log.ident.incarnation.0.checked_add(1);
+        let starts = starts.ok_or_else(|| OpenError::Corrupt("no more starts".to_owned()))?;
+        log.ident.incarnation = Incarnation(starts);
+        let mut batch = Batch::new();
+        rows::put_ident(&mut batch, &log.ident);
+        log.write(&batch, true)?;
+        Ok(log)
+    }
+
+    /// [`Log::open`] without counting a start, so that nothing is written: for whoever only looks. No
+    /// node may run on it.
+    ///
+    /// # Errors
+    /// As [`Log::open`]'s.
+    pub fn read(disk: D) -> Result<Self, OpenError> {
         let Loaded {
-            mut ident,
+            ident,
             hard,
             snapshot,
             truncated,
             entries,
         } = load::load(&disk)?;
-        let starts = ident.incarnation.0.checked_add(1);
-        let starts = starts.ok_or_else(|| OpenError::Corrupt("no more starts".to_owned()))?;
-        ident.incarnation = Incarnation(starts);
-        let mut batch = Batch::new();
-        rows::put_ident(&mut batch, &ident);
-        let mut log = Self {
+        Ok(Self {
             disk,
             ident,
             hard,
@@ -127,9 +138,13 @@ impl<D: Disk> Log<D> {
             failed: None,
             writes: 0,
             syncs: 0,
-        };
-        log.write(&batch, true)?;
-        Ok(log)
+        })
+    }
+
+    /// Where the log ends.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.last()
     }
 
     /// Whose log it is, and which start this is.

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod order;
+mod orphan;
 mod quorum;
 mod recovery;
 mod requests;

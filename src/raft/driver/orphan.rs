@@ -1,0 +1,81 @@
+//! A log whose cluster is lost: what it says in the end, for whoever founds another from it.
+//!
+//! Read by `raft::recovery` alone, while no node runs. Nothing is written, and no start is counted.
+
+use std::sync::Arc;
+
+use raft::{GetEntriesContext, Storage as _};
+
+use super::{Driver, Settings};
+use crate::raft::disk::Disk;
+use crate::raft::log::{Ident, Log, OpenError, Position};
+use crate::topology::state::State;
+
+/// A log of a node that will never run on it again, with all of its entries applied.
+pub struct Orphan<D: Disk> {
+    /// Kept for its disk, which nobody else may open meanwhile.
+    driver: Driver<D>,
+    end: Position,
+}
+
+impl<D: Disk> Orphan<D> {
+    /// Reads the log on `disk` and applies every entry, committed or not. What was acknowledged was
+    /// committed, and an entry may be committed without this node having heard of it: so all of them
+    /// count. One that was not committed in the end is a change whose outcome was told as unknown.
+    ///
+    /// # Errors
+    /// The disk cannot be read, is empty, or holds what no node of ours has written or what only a later
+    /// executable understands.
+    pub fn read(disk: D) -> Result<Self, OpenError> {
+        let log = Log::read(disk)?;
+        let end = log.end();
+        let mut driver = Driver::of(log, Settings::default())?;
+        let first = driver.applied() + 1;
+        if first <= end.index {
+            let context = GetEntriesContext::empty(false);
+            let entries = driver
+                .raw
+                .store()
+                .entries(first, end.index + 1, None, context)
+                .map_err(|error| OpenError::Corrupt(error.to_string()))?;
+            driver
+                .apply(entries, &mut |_| {})
+                .map_err(|error| OpenError::Corrupt(error.to_string()))?;
+        }
+        Ok(Self { driver, end })
+    }
+
+    /// Whose log it is, and how often it was opened.
+    #[must_use]
+    pub fn ident(&self) -> &Ident {
+        self.driver.ident()
+    }
+
+    /// The state after the last entry. It has no members if the node had joined and heard nothing yet.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        self.driver.state()
+    }
+
+    /// Where the log ends. Of two logs of one cluster, the one with the later term, or with the later
+    /// index in the same term, holds everything that was committed and is in the other.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// The last entry that the node knew to be committed.
+    #[must_use]
+    pub fn commit(&self) -> u64 {
+        self.driver.commit()
+    }
+}
+
+impl<D: Disk> std::fmt::Debug for Orphan<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orphan")
+            .field("ident", self.ident())
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

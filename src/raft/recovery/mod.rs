@@ -1,0 +1,427 @@
+//! A new cluster from the logs of one whose majority is gone for good: `gcache cluster recover`.
+//!
+//! Called by the command line, while no node of the data directory runs: a [`Survey`] opens every log
+//! and holds its lock, a [`Plan`] says what would be done, and `work` does it, so that a crash at any
+//! point leaves a directory on which the same command goes on.
+
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directory::{DRAFT_PREFIX, Directory, DirectoryError};
+use super::driver::orphan::Orphan;
+use super::latch::{Root, RootError};
+use super::log::{OpenError, Position};
+use super::rocks::{RocksDisk, RocksError};
+use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::topology::Refusal;
+use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::recover::Recovery;
+use crate::topology::state::State;
+
+/// No cluster can be recovered here, and what would help.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A node has its log open.
+    #[error("{node} runs, its log {} is in use: stop all nodes of this data directory first", .path.display())]
+    Running {
+        /// The node's name.
+        node: String,
+        /// Its log.
+        path: PathBuf,
+    },
+    /// There is no such directory, or no node ever wrote to it.
+    #[error("{} is no data directory: it holds no directory nodes; give --data-dir as the nodes have it", .path.display())]
+    NoDirectory {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// No log can be read.
+    #[error(
+        "no log here can be used ({told}): give --from with a file of `gcache cluster snapshot`"
+    )]
+    NoLog {
+        /// What each is unfit for.
+        told: String,
+    },
+    /// Logs of several clusters, and nothing says which is meant.
+    #[error(
+        "there are logs of the clusters {}, and no file CLUSTER says which is meant: move those of the others away",
+        list(.0)
+    )]
+    Several(Vec<ClusterId>),
+    /// The founder is not known.
+    #[error("the log knows no member {name:?}: give --id with one of {}", list(.known))]
+    NoMember {
+        /// Who was to found the cluster.
+        name: String,
+        /// Who could.
+        known: Vec<Arc<str>>,
+    },
+    /// Nobody was named to found the cluster, and there is no log to tell.
+    #[error("there is no log whose node would found the cluster: give --id with one of {}", list(.known))]
+    NoFounder {
+        /// Who could.
+        known: Vec<Arc<str>>,
+    },
+    /// An earlier recovery is half done.
+    #[error(
+        "a recovery with {founder} as the founder was begun and has to be finished first: give --id {founder} or none"
+    )]
+    Begun {
+        /// Its founder.
+        founder: String,
+    },
+    /// The founder cannot be a member.
+    #[error("the cluster cannot be recovered: {0}")]
+    Refused(#[from] Refusal),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// A node's directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The founder's new log cannot be opened.
+    #[error(transparent)]
+    Disk(#[from] RocksError),
+    /// The founder's new log cannot be written.
+    #[error("the new log cannot be written: {0}")]
+    Log(#[from] OpenError),
+    /// The file system refuses.
+    #[error("cannot read {}: {error}", .path.display())]
+    Failed {
+        /// What was tried to be read.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    items.join(", ")
+}
+
+/// A node's log that lies in the data directory.
+#[derive(Debug)]
+pub struct Found {
+    /// What its directory is called: the node's name, with `~N` behind it if it was set aside.
+    pub directory: String,
+    /// The log, or why it cannot be used.
+    pub log: Result<Orphan<RocksDisk>, String>,
+}
+
+impl Found {
+    /// The node whose log it is.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        let name = self.directory.split_once('~');
+        name.map_or(&self.directory, |(name, _)| name)
+    }
+
+    /// Whether it was set aside by its node.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.directory.contains('~')
+    }
+}
+
+/// Every log of a data directory. While it is there, no node can open one of them.
+#[derive(Debug)]
+pub struct Survey {
+    root: PathBuf,
+    latched: Option<ClusterId>,
+    found: Vec<Found>,
+    unfinished: Option<(String, Orphan<RocksDisk>)>,
+}
+
+/// What would be done. It has no effect by itself.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The state that is continued.
+    pub from: Arc<State>,
+    /// What it is continued as. The founder's nonce is drawn with its directory.
+    pub recovery: Recovery,
+    /// Which log the state is of, as its directory is called; none if it is that of a file.
+    pub log: Option<String>,
+}
+
+impl Survey {
+    /// Opens and reads every log below `root`. Blocks; writes nothing but what opening a log takes.
+    ///
+    /// `is_needed` is whether there must be logs: without it a directory that is not there is an empty
+    /// one.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Running`] if one is in use, [`RecoveryError::NoDirectory`], and what the file
+    /// system refuses. A log that is damaged is no error, but [told](Found::log).
+    pub fn take(root: &Path, is_needed: bool) -> Result<Self, RecoveryError> {
+        let latched = Root::peek(root)?;
+        let nodes = root.join("nodes");
+        let mut names = match std::fs::read_dir(&nodes) {
+            Ok(entries) => names(entries, &nodes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_needed => {
+                let path = root.to_owned();
+                return Err(RecoveryError::NoDirectory { path });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(RecoveryError::Failed { path: nodes, error }),
+        };
+        names.sort_unstable();
+        let mut survey = Self {
+            root: root.to_owned(),
+            latched,
+            found: Vec::new(),
+            unfinished: None,
+        };
+        let read = |name: &str| read(name, &nodes.join(name).join("log"));
+        let (aside, in_place): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|name| !name.starts_with(DRAFT_PREFIX) && name.contains('~'));
+        for directory in in_place {
+            let log = read(&directory)?;
+            match directory.strip_prefix(DRAFT_PREFIX) {
+                Some(founder) => survey.take_draft(founder, log),
+                None => survey.found.push(Found { directory, log }),
+            }
+        }
+        // Those were set aside for a reason: they are touched only where nothing else is left.
+        if !survey.has_own_log() {
+            for directory in aside {
+                let log = read(&directory)?;
+                survey.found.push(Found { directory, log });
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Whether a log of the directory's own cluster says anything.
+    fn has_own_log(&self) -> bool {
+        let mut logs = self
+            .found
+            .iter()
+            .filter_map(|found| found.log.as_ref().ok());
+        logs.any(|log| {
+            let cluster = log.ident().cluster;
+            log.end().index > 0 && self.latched.is_none_or(|latched| latched == cluster)
+        })
+    }
+
+    /// A draft counts from the moment that the latch names its cluster; before, nobody has heard of it.
+    fn take_draft(&mut self, founder: &str, log: Result<Orphan<RocksDisk>, String>) {
+        if let Ok(log) = log
+            && Some(log.ident().cluster) == self.latched
+        {
+            self.unfinished = Some((founder.to_owned(), log));
+        }
+    }
+
+    /// The cluster that the data directory belongs to, if it says so.
+    #[must_use]
+    pub fn latched(&self) -> Option<ClusterId> {
+        self.latched
+    }
+
+    /// Every log, in the order of the directories' names; those that were set aside last, and only if
+    /// no other is of the directory's own cluster.
+    #[must_use]
+    pub fn found(&self) -> &[Found] {
+        &self.found
+    }
+
+    /// The founder of a recovery that was begun and did not end, and what it founded.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<(&str, &State)> {
+        let (founder, log) = self.unfinished.as_ref()?;
+        Some((founder, log.state()))
+    }
+
+    /// What recovering would do: from the state `saved`, or from the most advanced log; with the member
+    /// called `id` as the founder, or the one whose log is the most advanced.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]: nothing to recover from, or nobody to found the cluster.
+    pub fn plan(&self, saved: Option<State>, id: Option<&str>) -> Result<Plan, RecoveryError> {
+        let best = self.best();
+        let node = best.as_ref().ok().map(|(found, _)| found.node().to_owned());
+        let (from, log) = match saved {
+            Some(state) => (Arc::new(state), None),
+            None => {
+                let (found, log) = best?;
+                (Arc::clone(log.state()), Some(found.directory.clone()))
+            }
+        };
+        let known = || known(&from);
+        let founder = match (id, node) {
+            (Some(id), _) => id.to_owned(),
+            (None, Some(node)) => node,
+            (None, None) => return Err(RecoveryError::NoFounder { known: known() }),
+        };
+        let founder = joiner(&from, &founder).ok_or_else(|| RecoveryError::NoMember {
+            name: founder,
+            known: known(),
+        })?;
+        let recovery = Recovery {
+            cluster: ClusterId(uuid::Uuid::new_v4().as_u128()),
+            latched: self.latched,
+            founder,
+        };
+        // Said now, before anything is done.
+        from.recover(recovery.clone())?;
+        Ok(Plan {
+            from,
+            recovery,
+            log,
+        })
+    }
+
+    /// The log that holds the most.
+    fn best(&self) -> Result<(&Found, &Orphan<RocksDisk>), RecoveryError> {
+        let logs: Vec<_> = self
+            .found
+            .iter()
+            .filter_map(|found| Some((found, found.log.as_ref().ok()?)))
+            .filter(|(_, log)| log.end().index > 0)
+            .collect();
+        let rated: Vec<_> = logs
+            .iter()
+            .map(|(found, log)| Rated {
+                cluster: log.ident().cluster,
+                end: log.end(),
+                is_aside: found.is_aside(),
+            })
+            .collect();
+        match choose(self.latched, &rated).map_err(RecoveryError::Several)? {
+            Some(best) => Ok(logs[best]),
+            None => Err(RecoveryError::NoLog { told: self.unfit() }),
+        }
+    }
+
+    /// Why no log can be used.
+    fn unfit(&self) -> String {
+        let told = self.found.iter().map(|found| match &found.log {
+            Ok(_) => format!("{}: its node had heard nothing yet", found.directory),
+            Err(why) => format!("{}: {why}", found.directory),
+        });
+        let told: Vec<_> = told.collect();
+        if told.is_empty() {
+            return "there is none".into();
+        }
+        told.join("; ")
+    }
+}
+
+/// What of a log decides whether it is taken.
+#[derive(Clone, Copy, Debug)]
+struct Rated {
+    cluster: ClusterId,
+    end: Position,
+    is_aside: bool,
+}
+
+/// The place of the log that holds the most: one in its place before one that was set aside, one of the
+/// cluster that the directory names before one of another.
+///
+/// Terms mean something within one cluster only: of several clusters it is nobody's to choose here.
+fn choose(latched: Option<ClusterId>, logs: &[Rated]) -> Result<Option<usize>, Vec<ClusterId>> {
+    let is_latched = |log: &Rated| latched.is_none_or(|latched| latched == log.cluster);
+    for class in [(true, false), (true, true), (false, false), (false, true)] {
+        let of_class = || {
+            let logs = logs.iter().enumerate();
+            logs.filter(move |(_, log)| (is_latched(log), log.is_aside) == class)
+        };
+        let mut clusters: Vec<_> = of_class().map(|(_, log)| log.cluster).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        if clusters.len() > 1 {
+            return Err(clusters);
+        }
+        let best =
+            of_class().max_by_key(|(place, log)| (log.end.term, log.end.index, Reverse(*place)));
+        if let Some((place, _)) = best {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// The member of this name as one that founds a cluster where it was; its next start says where it is.
+fn joiner(state: &State, name: &str) -> Option<Joiner> {
+    let members = || state.members().filter(|member| *member.name == *name);
+    let member = members()
+        .find(|member| member.replaced_by.is_none())
+        .or_else(|| members().next())?;
+    Some(Joiner {
+        name: member.name.clone(),
+        host: member.host.clone(),
+        raft_port: member.raft_port,
+        grpc_port: member.grpc_port,
+        admin_port: member.admin_port,
+        zone: member.zone.clone(),
+        weight: member.weight,
+        incarnation: Incarnation(0),
+        version: COMMAND_VERSION,
+        settings: Agreed::ours(),
+        nonce: 0,
+    })
+}
+
+fn known(state: &State) -> Vec<Arc<str>> {
+    let members = state.members();
+    let mut known: Vec<_> = members.map(|member| member.name.clone()).collect();
+    known.dedup();
+    known
+}
+
+/// The names of directories that are a node's, were one's, or are drafts.
+fn names(entries: std::fs::ReadDir, nodes: &Path) -> Result<Vec<String>, RecoveryError> {
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| RecoveryError::Failed {
+            path: nodes.to_owned(),
+            error,
+        })?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let own = name.strip_prefix(DRAFT_PREFIX).unwrap_or(&name);
+        let own = own.split_once('~').map_or(own, |(own, _)| own);
+        if Directory::new(nodes, own).is_ok() && entry.path().is_dir() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The log at `path`, or why it cannot be used.
+fn read(directory: &str, path: &Path) -> Result<Result<Orphan<RocksDisk>, String>, RecoveryError> {
+    // Opening would make one.
+    if !path.join("CURRENT").exists() {
+        return Ok(Err("there is no log in it".into()));
+    }
+    match RocksDisk::open_now(path) {
+        Ok(disk) => Ok(Orphan::read(disk).map_err(|error| error.to_string())),
+        Err(RocksError::Held { path, .. }) => Err(RecoveryError::Running {
+            node: directory.trim_start_matches(DRAFT_PREFIX).to_owned(),
+            path,
+        }),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The first state of the new cluster.
+    pub state: State,
+    /// The founder's id in it.
+    pub founder: NodeId,
+    /// Where the founder's earlier directory is now, if there was one.
+    pub aside: Option<PathBuf>,
+}

@@ -1,0 +1,331 @@
+//! Which log is taken, and what a crash between any two stages leads to.
+
+use tempfile::TempDir;
+
+use super::work::{STAGES, Work};
+use super::*;
+use crate::raft::driver::{Driver, Settings};
+use crate::raft::event::{Event, RequestId};
+use crate::raft::latch::Published;
+use crate::topology::command::{Command, GroupRef, SetGroups};
+use crate::topology::group::{GroupSpec, KeyType, Source};
+use crate::topology::member::Zone;
+use crate::topology::state::Founding;
+
+const OLD: ClusterId = ClusterId(1);
+
+fn member(name: &str) -> Joiner {
+    Joiner {
+        name: name.into(),
+        host: "127.0.0.1".into(),
+        raft_port: 7000,
+        grpc_port: 8001,
+        admin_port: 2112,
+        zone: Zone::new("a"),
+        weight: 1,
+        incarnation: Incarnation(1),
+        version: COMMAND_VERSION,
+        settings: Agreed::ours(),
+        nonce: 0,
+    }
+}
+
+/// The state of a cluster whose members are n1, n2 and n3.
+fn three() -> State {
+    let mut state = State::found(Founding {
+        cluster: OLD,
+        supersedes: Vec::new(),
+        settings: Agreed::ours(),
+        first: member("n1"),
+    });
+    for name in ["n2", "n3"] {
+        state.apply(&Command::Join(member(name))).unwrap();
+    }
+    state
+}
+
+fn groups() -> Command {
+    let spec = GroupSpec {
+        source: Source::Query {
+            statement: "SELECT k, v FROM rows WHERE k = ANY($1)".to_owned(),
+            key_type: KeyType::Text,
+        },
+        content_type: "text/plain".to_owned(),
+        ttl: std::time::Duration::from_secs(60),
+        ttl_jitter: 0.1,
+        stale: std::time::Duration::ZERO,
+        stale_if_error: std::time::Duration::ZERO,
+        negative_ttl: std::time::Duration::from_secs(5),
+        error_ttl: std::time::Duration::from_millis(500),
+        max_value_bytes: 1 << 20,
+    };
+    Command::SetGroups(SetGroups {
+        expected: 0,
+        upserts: vec![("scores".into(), spec)],
+        removed: Vec::new(),
+        at_unix_ms: 0,
+        note: String::new(),
+    })
+}
+
+fn disk(root: &TempDir, name: &str) -> RocksDisk {
+    let directory = Directory::new(root.path(), name).unwrap();
+    directory.create().unwrap();
+    RocksDisk::open_now(&directory.log()).unwrap()
+}
+
+/// A log of cluster `cluster` that ends where its founder began, and after `commands`.
+fn write(root: &TempDir, name: &str, cluster: ClusterId, commands: &[Command]) {
+    let mut disk = disk(root, name);
+    let state = State::found(Founding {
+        cluster,
+        supersedes: Vec::new(),
+        settings: Agreed::ours(),
+        first: member("n1"),
+    });
+    let state = if cluster == OLD { three() } else { state };
+    Driver::found(&mut disk, cluster, NodeId(1), &state).unwrap();
+    if commands.is_empty() {
+        return;
+    }
+    let mut driver = Driver::open(disk, Settings::default()).unwrap();
+    while !driver.role().is_leader {
+        let tick = &mut [Event::Tick].into_iter();
+        driver.turn(tick, &mut |_| {}).unwrap();
+    }
+    for (n, command) in commands.iter().enumerate() {
+        let propose = Event::Propose(RequestId(n as u64), command.encode());
+        driver
+            .turn(&mut [propose].into_iter(), &mut |_| {})
+            .unwrap();
+    }
+}
+
+/// A data directory of three nodes, of which n2 knows the most and n3 nothing yet.
+fn lost() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let reset = Command::ResetGroup(GroupRef::Name("scores".into()));
+    write(&root, "n1", OLD, &[groups()]);
+    write(&root, "n2", OLD, &[groups(), reset]);
+    Driver::join(&mut disk(&root, "n3"), OLD, NodeId(3)).unwrap();
+    Root::open(root.path()).unwrap().publish(OLD).unwrap();
+    root
+}
+
+fn survey(root: &TempDir) -> Survey {
+    Survey::take(root.path(), true).unwrap()
+}
+
+/// What the operator does again and again.
+fn recover(root: &TempDir) -> Recovered {
+    let survey = survey(root);
+    if survey.unfinished().is_some() {
+        return survey.finish(None).unwrap().unwrap();
+    }
+    let plan = survey.plan(None, None).unwrap();
+    survey.recover(plan).unwrap()
+}
+
+/// Asserts that the directory is the new cluster's and all that n2 knew is there.
+fn assert_recovered(root: &TempDir, claim: &str) {
+    let latched = Root::peek(root.path()).unwrap().unwrap();
+    assert_ne!(latched, OLD, "{claim}");
+    let survey = survey(root);
+    assert!(survey.unfinished().is_none(), "{claim}");
+    let log = survey.found()[1].log.as_ref().unwrap();
+    assert_eq!(survey.found()[1].directory, "n2", "{claim}");
+    assert_eq!(log.ident().cluster, latched, "{claim}");
+    let state = log.state();
+    assert_eq!(state.supersedes(), [OLD], "{claim}");
+    let generations: Vec<_> = state.groups().map(|group| group.generation.0).collect();
+    // The reset made it 2, the recovery 3.
+    assert_eq!(generations, [3], "{claim}");
+    let members: Vec<_> = state.members().map(|member| member.id).collect();
+    assert_eq!(members, [NodeId(4)], "{claim}");
+    let nonce = Directory::new(root.path(), "n2").unwrap().nonce().unwrap();
+    assert_eq!(state.member(NodeId(4)).unwrap().nonce, nonce, "{claim}");
+    drop(survey);
+    // The node starts on it, as the first start of its incarnations.
+    let driver = Driver::open(disk(root, "n2"), Settings::default()).unwrap();
+    assert_eq!(driver.incarnation(), Incarnation(1), "{claim}");
+}
+
+#[test]
+fn the_most_advanced_log_is_continued_and_kept_aside() {
+    let root = lost();
+    let plan = survey(&root).plan(None, None).unwrap();
+    assert_eq!(plan.log.as_deref(), Some("n2"));
+    let recovered = recover(&root);
+    assert!(recovered.aside.unwrap().ends_with("nodes/n2~1"));
+    assert_eq!(recovered.founder, NodeId(4));
+    assert_recovered(&root, "once");
+    // The others' logs lie where they were: their nodes set them aside.
+    let ours = Root::open(root.path()).unwrap();
+    let latched = ours.cluster().unwrap().unwrap();
+    assert_eq!(ours.publish(OLD).unwrap(), Published::Lost(latched));
+    assert!(root.path().join("nodes/n1/log").exists());
+}
+
+#[test]
+fn after_a_crash_at_any_point_the_same_command_goes_on() {
+    for done in 0..=STAGES.len() {
+        let root = lost();
+        let survey = survey(&root);
+        let plan = survey.plan(None, None).unwrap();
+        let cluster = plan.recovery.cluster;
+        let mut work = Work::begin(survey, plan).unwrap();
+        for stage in &STAGES[..done] {
+            stage(&mut work).unwrap();
+        }
+        drop(work);
+        let claim = format!("after {done} stages");
+        if done < STAGES.len() {
+            recover(&root);
+        }
+        assert_recovered(&root, &claim);
+        let latched = Root::peek(root.path()).unwrap();
+        assert_eq!(latched == Some(cluster), done > 2, "{claim}");
+        assert!(!root.path().join("nodes/.recovery~n2").exists(), "{claim}");
+    }
+}
+
+#[test]
+fn a_draft_that_was_not_written_whole_is_made_anew() {
+    let root = lost();
+    let draft = root.path().join("nodes/.recovery~n2/log");
+    std::fs::create_dir_all(&draft).unwrap();
+    std::fs::write(draft.join("CURRENT"), "MANIFEST-0000").unwrap();
+    recover(&root);
+    assert_recovered(&root, "half a draft");
+}
+
+#[test]
+fn nodes_that_started_too_early_do_no_harm() {
+    let root = lost();
+    let survey = survey(&root);
+    let plan = survey.plan(None, None).unwrap();
+    let mut work = Work::begin(survey, plan).unwrap();
+    for stage in &STAGES[..3] {
+        stage(&mut work).unwrap();
+    }
+    drop(work);
+    // Each finds that the latch is another cluster's, sets its log aside and waits on an empty one.
+    for name in ["n1", "n2", "n3"] {
+        let directory = Directory::new(root.path(), name).unwrap();
+        directory.set_aside("of another cluster").unwrap();
+        drop(disk(&root, name));
+    }
+    recover(&root);
+    assert_recovered(&root, "with nodes in between");
+}
+
+#[test]
+fn a_begun_recovery_has_one_founder() {
+    let root = lost();
+    let first = survey(&root);
+    let plan = first.plan(None, None).unwrap();
+    let mut work = Work::begin(first, plan).unwrap();
+    for stage in &STAGES[..4] {
+        stage(&mut work).unwrap();
+    }
+    drop(work);
+    let refused = survey(&root).finish(Some("n1")).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Begun { .. }));
+    let plan = survey(&root).plan(None, Some("n1")).unwrap();
+    let refused = survey(&root).recover(plan).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Begun { .. }));
+    assert!(survey(&root).finish(Some("n2")).unwrap().is_some());
+    assert_recovered(&root, "finished");
+    assert!(survey(&root).finish(None).unwrap().is_none());
+}
+
+#[test]
+fn a_log_in_use_refuses_the_whole() {
+    let root = lost();
+    let held = disk(&root, "n1");
+    let refused = Survey::take(root.path(), true).unwrap_err();
+    assert!(refused.to_string().starts_with("n1 runs"), "{refused}");
+    drop(held);
+    survey(&root);
+    let nowhere = root.path().join("nowhere");
+    let refused = Survey::take(&nowhere, true).unwrap_err();
+    assert!(matches!(refused, RecoveryError::NoDirectory { .. }));
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn a_damaged_log_is_told_and_what_was_set_aside_is_the_last_resort() {
+    let root = lost();
+    Directory::new(root.path(), "n2")
+        .unwrap()
+        .set_aside("suspect")
+        .unwrap();
+    let taken = survey(&root);
+    assert_eq!(taken.found().len(), 2);
+    let plan = taken.plan(None, None).unwrap();
+    assert_eq!(plan.log.as_deref(), Some("n1"));
+    drop(taken);
+    std::fs::write(root.path().join("nodes/n1/log/CURRENT"), "nonsense").unwrap();
+    let taken = survey(&root);
+    assert!(taken.found()[0].log.is_err());
+    let plan = taken.plan(None, None).unwrap();
+    assert_eq!(plan.log.as_deref(), Some("n2~1"));
+    assert_eq!(&*plan.recovery.founder.name, "n2");
+    drop(taken);
+    std::fs::remove_dir_all(root.path().join("nodes/n2~1")).unwrap();
+    let refused = survey(&root).plan(None, None).unwrap_err().to_string();
+    for words in ["n1: ", "n3: its node had heard nothing yet", "--from"] {
+        assert!(refused.contains(words), "{words} in {refused}");
+    }
+    // A file is enough, if it is said who founds.
+    let refused = survey(&root).plan(Some(three()), None).unwrap_err();
+    assert!(matches!(refused, RecoveryError::NoFounder { .. }));
+    let plan = survey(&root).plan(Some(three()), Some("n3")).unwrap();
+    let recovered = survey(&root).recover(plan).unwrap();
+    assert_eq!(recovered.state.supersedes(), [OLD]);
+}
+
+#[test]
+fn only_a_known_member_founds() {
+    let root = lost();
+    let refused = survey(&root).plan(None, Some("n9")).unwrap_err();
+    assert!(refused.to_string().contains("n1, n2, n3"), "{refused}");
+    let plan = survey(&root).plan(None, Some("n1")).unwrap();
+    let recovered = survey(&root).recover(plan).unwrap();
+    assert!(recovered.aside.unwrap().ends_with("nodes/n1~1"));
+    assert!(root.path().join("nodes/n2/log").exists());
+}
+
+fn rated(cluster: u128, term: u64, index: u64, is_aside: bool) -> Rated {
+    Rated {
+        cluster: ClusterId(cluster),
+        end: Position { index, term },
+        is_aside,
+    }
+}
+
+#[test]
+fn a_later_term_counts_more_than_a_longer_log() {
+    let latched = Some(ClusterId(1));
+    let logs = [
+        rated(1, 4, 90, false),
+        rated(1, 5, 40, false),
+        rated(1, 5, 40, false),
+        rated(1, 9, 99, true),
+        rated(2, 9, 99, false),
+    ];
+    assert_eq!(choose(latched, &logs), Ok(Some(1)));
+    assert_eq!(choose(latched, &logs[3..]), Ok(Some(0)));
+    assert_eq!(choose(latched, &logs[4..]), Ok(Some(0)));
+    assert_eq!(choose(latched, &[]), Ok(None));
+}
+
+#[test]
+fn between_clusters_nobody_chooses() {
+    let several = Err(vec![ClusterId(1), ClusterId(2)]);
+    let logs = [rated(2, 1, 1, false), rated(1, 5, 5, false)];
+    assert_eq!(choose(None, &logs), several);
+    assert_eq!(choose(Some(ClusterId(3)), &logs), several);
+    assert_eq!(choose(Some(ClusterId(2)), &logs), Ok(Some(0)));
+    assert_eq!(choose(None, &logs[1..]), Ok(Some(0)));
+}
