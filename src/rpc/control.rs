@@ -11,11 +11,13 @@ use super::connect::{Life, Target, connect};
 use super::control_proto::control_client::ControlClient;
 use super::control_proto::{
     CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, EnterReply, EnterRequest,
-    ReachReply, ReachRequest, RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply,
-    StatusRequest, Topology, TransferReply, TransferRequest, WatchRequest,
+    ReachReply, ReachRequest, RemoveReply, RemoveRequest, RenewReply, RenewRequest, SettleReply,
+    SettleRequest, StatusReply, StatusRequest, Topology, TransferReply, TransferRequest,
+    WatchRequest,
 };
 use crate::ids::{Epoch, NodeId};
 use crate::net::chain;
+use crate::topology::state::State;
 
 /// The largest message of the control service: a state whose groups and their history are as large as
 /// they may be, 1.5 MiB, and what else it holds.
@@ -127,6 +129,22 @@ pub async fn settle(
     .await
 }
 
+/// Asks the node at `target` to remove a member for ever, within `patience`.
+///
+/// # Errors
+/// It does not answer; then some of it may have been done, and asking again goes on from there.
+pub async fn remove(
+    target: &Target,
+    member: NodeId,
+    patience: Duration,
+) -> Result<RemoveReply, Unanswered> {
+    let request = RemoveRequest { node: member.0 };
+    within(target, patience, async move |mut client| {
+        client.remove(request).await
+    })
+    .await
+}
+
 /// Topologies as the node at `target` has them; connected and answered within `patience`.
 ///
 /// # Errors
@@ -233,6 +251,23 @@ impl Line {
         }
         Ok(answer?.into_inner())
     }
+}
+
+/// The state that the node at `target` shows by itself, however old, within `patience`.
+///
+/// # Errors
+/// It does not answer, or belongs to no cluster yet.
+pub async fn shown(target: &Target, patience: Duration) -> Result<State, Unanswered> {
+    let request = WatchRequest {
+        epoch: 0,
+        linearizable: false,
+    };
+    let mut topologies = watch(target, request, patience).await?;
+    let first = tokio::time::timeout(patience, topologies.message()).await;
+    let first = first.map_err(|_| Unanswered::new(target, "it sends nothing"))?;
+    let first = first.map_err(|status| Unanswered::new(target, status.message()))?;
+    let first = first.ok_or_else(|| Unanswered::new(target, "it ends the stream"))?;
+    State::decode(&first.state).map_err(|error| Unanswered::new(target, error.to_string()))
 }
 
 /// Refuses what is too large to send: sent all the same, it would break the connection, and that is all

@@ -38,6 +38,12 @@ pub(super) struct Facts<'a> {
     pub(super) progress: &'a [Progress],
     /// Ticks for which this node has led: who has not been heard of may have been silent for as long.
     pub(super) led_ticks: u64,
+    pub(super) leases: Leases<'a>,
+}
+
+/// What a leader knows of leases.
+#[derive(Clone, Copy)]
+pub(super) struct Leases<'a> {
     /// The last renewal of each member that was decided, and when.
     pub(super) heard: &'a Heard,
     /// No member that holds a lease has applied less.
@@ -51,6 +57,22 @@ pub(super) struct Facts<'a> {
 
 /// Renewals, and when each was decided.
 pub(super) type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
+
+/// The renewals of nobody.
+static NOBODY: Heard = Heard::new();
+
+impl Default for Leases<'_> {
+    /// Nothing is known.
+    fn default() -> Self {
+        Self {
+            heard: &NOBODY,
+            settled: Epoch(0),
+            now: Millis(0),
+            failed_over: None,
+            is_shared_out: false,
+        }
+    }
+}
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +135,7 @@ fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
 }
 
 /// The learner that would spread the voters best: of the zone with the fewest, then the lowest id.
-fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
+pub(super) fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
     let zone = |id: NodeId| facts.state.member(id).map(|member| &member.zone);
     let crowd = |id: NodeId| {
         let own = zone(id);
@@ -154,7 +176,7 @@ fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChan
 impl Facts<'_> {
     /// What gives everybody his share.
     fn share_out(&self) -> Option<Command> {
-        if self.is_shared_out || self.waits_to_share_out() {
+        if self.leases.is_shared_out || self.waits_to_share_out() {
             return None;
         }
         self.state.plan_assign()
@@ -163,17 +185,17 @@ impl Facts<'_> {
     /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and
     /// what is moved among the others meanwhile would be moved twice.
     pub(super) fn waits_to_share_out(&self) -> bool {
-        let is_recent = |at| self.now.since(at) < SHARE_OUT_AFTER_MS;
-        self.failed_over.is_some_and(is_recent)
+        let is_recent = |at| self.leases.now.since(at) < SHARE_OUT_AFTER_MS;
+        self.leases.failed_over.is_some_and(is_recent)
     }
 
     /// Whether a member that is down renews again, and knows what it missed.
     fn is_back(&self, member: &MemberRecord) -> bool {
-        let heard = self.heard.get(&member.id);
+        let heard = self.leases.heard.get(&member.id);
         let is_back = |(renewal, at): &(Renewal, Millis)| {
             renewal.incarnation == member.incarnation
-                && renewal.epoch >= self.settled
-                && self.now.since(*at) < HEARD_MS
+                && renewal.epoch >= self.leases.settled
+                && self.leases.now.since(*at) < HEARD_MS
         };
         member.replaced_by.is_none() && heard.is_some_and(is_back)
     }
@@ -256,23 +278,19 @@ mod tests {
     }
 
     /// What nobody was heard of leaves to be known.
-    fn facts<'a>(state: &'a State, progress: &'a [Progress], heard: &'a Heard) -> Facts<'a> {
+    fn facts<'a>(state: &'a State, progress: &'a [Progress]) -> Facts<'a> {
         Facts {
             me: NodeId(1),
             state,
             last_index: 100,
             progress,
             led_ticks: 1_000,
-            heard,
-            settled: Epoch(0),
-            now: Millis(100_000),
-            failed_over: None,
-            is_shared_out: false,
+            leases: Leases::default(),
         }
     }
 
     fn next(state: &State, progress: &[Progress]) -> Option<Step> {
-        decide(&facts(state, progress, &Heard::new()))
+        decide(&facts(state, progress))
     }
 
     /// Takes steps until there is none; as words.
@@ -374,7 +392,7 @@ mod tests {
         let led = |led_ticks| {
             decide(&Facts {
                 led_ticks,
-                ..facts(&four, &progress, &Heard::new())
+                ..facts(&four, &progress)
             })
         };
         assert_eq!(led(REPLACED_AFTER - 1), None);
@@ -410,7 +428,7 @@ mod tests {
         };
         let far = decide(&Facts {
             last_index: LAG_MAX + 1,
-            ..facts(&three, &progress, &Heard::new())
+            ..facts(&three, &progress)
         });
         assert_eq!(far, None);
     }

@@ -13,6 +13,7 @@ use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
 use super::carrier::{Carrier, follow, listings, reporter, show};
+use super::fate::Fate;
 use super::hand_over::hand_over;
 use super::office::Office;
 use super::renew::renew;
@@ -25,7 +26,7 @@ use crate::raft::driver::{Driver, Settings};
 use crate::raft::latch::{Published, Root};
 use crate::raft::log::OpenError;
 use crate::raft::rocks::{RocksDisk, RocksError};
-use crate::raft::thread;
+use crate::raft::thread::{self, Standing};
 use crate::raft::transport::book::Address;
 use crate::raft::transport::{self, Full, Transport};
 use crate::rpc::control::{enter, from_wire, to_wire};
@@ -58,8 +59,8 @@ pub(super) struct Life {
 enum Ended {
     /// The process is about to stop.
     Stopped,
-    /// The others removed this node: its directory is worth nothing any more.
-    Removed,
+    /// The others went on without this member: its log is worth nothing any more.
+    Sealed(Fate),
     /// Its Raft ended.
     Failed(Told),
 }
@@ -91,10 +92,9 @@ impl Life {
             match self.be_member(driver, own.map_err(told)?).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Failed(told) => return Err(told),
-                Ended::Removed => {
-                    directory
-                        .set_aside("the node was removed from the cluster")
-                        .map_err(told)?;
+                Ended::Sealed(fate) => {
+                    fate.follow(root)?;
+                    directory.set_aside(&fate.to_string()).map_err(told)?;
                 }
             }
         }
@@ -120,17 +120,19 @@ impl Life {
         let mut end = raft.end();
         let ended = tokio::select! {
             () = self.shutdown.begun() => Ended::Stopped,
-            true = renew(Arc::clone(shared), Arc::clone(&running)) => Ended::Removed,
+            true = renew(Arc::clone(shared), Arc::clone(&running)) => {
+                Ended::Sealed(Fate::Removed(ident.node))
+            }
             end = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
                 let end = end.ok().flatten();
                 Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
-            () = async { self.announce(&running, &transport).await; pending().await } => Ended::Stopped,
+            fate = self.announced(&running, &transport) => Ended::Sealed(fate),
         };
         match ended {
             Ended::Failed(_) => {}
             Ended::Stopped => hand_over(ident.node, raft).await,
-            Ended::Removed => shared.forget(),
+            Ended::Sealed(_) => shared.forget(),
         }
         raft.stop(STOP_PATIENCE).await;
         tasks.finish(STOP_PATIENCE).await;
@@ -160,7 +162,18 @@ impl Life {
                 ..self.settings.clone()
             };
             match Driver::open(disk, settings) {
-                Ok(driver) if self.is_ours(root, &driver)? => return Ok(Some(driver)),
+                Ok(driver) if self.is_ours(root, &driver)? => {
+                    let fate = tokio::select! {
+                        fate = self.fate(driver.ident().clone()) => fate,
+                        () = self.shutdown.begun() => return Ok(None),
+                    };
+                    let Some(fate) = fate else {
+                        return Ok(Some(driver));
+                    };
+                    drop(driver);
+                    fate.follow(root)?;
+                    directory.set_aside(&fate.to_string()).map_err(told)?;
+                }
                 Ok(driver) => {
                     let found = driver.ident().cluster;
                     drop(driver);
@@ -329,8 +342,17 @@ impl Life {
         Ok((running, office, transport))
     }
 
-    /// Says that this node has started again and where it is, until the state says so.
-    async fn announce(&self, running: &Running, transport: &Transport) {
+    /// Announces this start; ends only if this node learns that the others went on without it.
+    async fn announced(&self, running: &Running, transport: &Transport) -> Fate {
+        match self.announce(running, transport).await {
+            Some(fate) => fate,
+            None => pending().await,
+        }
+    }
+
+    /// Says that this node has started again and where it is, until the state says so. Ends early if
+    /// there is nobody any more who could say so.
+    async fn announce(&self, running: &Running, transport: &Transport) -> Option<Fate> {
         let ident = &running.ident;
         let own = Joiner {
             incarnation: ident.incarnation,
@@ -339,13 +361,16 @@ impl Life {
         loop {
             if running.raft.standing().borrow().role.leader.is_none() {
                 self.look_for_peers(running, transport).await;
+                if let Some(fate) = self.fate(ident.clone()).await {
+                    return Some(fate);
+                }
             }
             let state = running.raft.state().borrow().clone();
             // Who has joined a moment ago is not in its own state before its first snapshot, and may be
             // elsewhere by now than it said then.
             let known = state.member(ident.node);
             if known.is_some_and(|known| known.incarnation >= ident.incarnation) {
-                return;
+                return None;
             }
             // The nonce is its directory's, whatever this says.
             let resume = Command::Resume(Resume {
@@ -362,8 +387,17 @@ impl Life {
             };
             if let Err(why) = told {
                 tracing::warn!(why, "start not announced");
+                if let Some(fate) = self.fate(ident.clone()).await {
+                    return Some(fate);
+                }
             }
-            pause().await;
+            let mut standing = running.raft.standing();
+            let leader = standing.borrow_and_update().role.leader;
+            let is_other = |standing: &Standing| standing.role.leader != leader;
+            tokio::select! {
+                () = pause() => {}
+                _ = standing.wait_for(is_other) => {}
+            }
         }
     }
 }

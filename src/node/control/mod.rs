@@ -1,16 +1,20 @@
 //! A node's part in the control plane: from a data directory to a member, and what a leader does.
 //!
-//! `life` finds out who this node is, founds or joins a cluster, and runs its Raft; `renew` keeps its lease
-//! running; `office` is what a leader does about leases and members, and `decide` how it decides;
-//! `service` answers other nodes. The data plane goes on whatever becomes of all this.
+//! `life` finds out who this node is, founds or joins a cluster, and runs its Raft; `seeds` is whom it asks, and
+//! `fate` what it learns that was away meanwhile; `renew` keeps its lease running; `office` is what a
+//! leader does about leases and members, `decide` how it decides, and `remove` what it does when an operator
+//! wants a member gone; `service` answers other nodes. The data plane goes on whatever becomes of all this.
 
 mod carrier;
 mod decide;
+mod fate;
 mod followers;
 mod grant;
 mod hand_over;
 mod life;
 mod office;
+mod removal;
+mod remove;
 mod renew;
 mod seeds;
 mod service;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::decide::{Facts, Heard, Step, decide};
+use super::decide::{Facts, Heard, Leases, Step, decide};
 use crate::clock::{Clock, as_millis};
 use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::event::Outcome;
@@ -279,11 +279,13 @@ impl Office {
                     last_index: standing.commit,
                     progress: &standing.progress,
                     led_ticks: now.since(term.since) / as_millis(TICK),
-                    heard: &term.heard,
-                    settled: term.book.settled(now, &state),
-                    now,
-                    failed_over: term.failed_over,
-                    is_shared_out: term.shared_out == Some(state.epoch()),
+                    leases: Leases {
+                        heard: &term.heard,
+                        settled: term.book.settled(now, &state),
+                        now,
+                        failed_over: term.failed_over,
+                        is_shared_out: term.shared_out == Some(state.epoch()),
+                    },
                 };
                 let step = decide(&facts);
                 if step.is_none() && !state.quorum().is_joint() && !facts.waits_to_share_out() {

@@ -18,9 +18,9 @@ use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{
     CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, Committed, EnterReply,
-    EnterRequest, Entered, Member, ReachReply, ReachRequest, Redirect, RenewReply, RenewRequest,
-    SettleReply, SettleRequest, StatusReply, StatusRequest, TransferReply, TransferRequest,
-    WatchRequest,
+    EnterRequest, Entered, Member, ReachReply, ReachRequest, Redirect, RemoveReply, RemoveRequest,
+    RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest,
+    TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
@@ -215,7 +215,7 @@ impl Running {
 
     /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
     /// cannot.
-    async fn confirm(&self) -> Result<Option<Redirect>, Status> {
+    pub(super) async fn confirm(&self) -> Result<Option<Redirect>, Status> {
         match self.raft.read(PATIENCE).await {
             Outcome::Readable(_) => Ok(None),
             Outcome::NotLeader(leader) => Ok(Some(self.redirect(leader))),
@@ -376,5 +376,16 @@ impl Control for Service {
     ) -> Result<Response<CheckGroupsReply>, Status> {
         let checked = self.inspector.check(&request.get_ref().command).await?;
         Ok(Response::new(checked))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveRequest>,
+    ) -> Result<Response<RemoveReply>, Status> {
+        let id = NodeId(request.into_inner().node);
+        let outcome = self.running()?.remove(id).await;
+        Ok(Response::new(RemoveReply {
+            outcome: Some(outcome),
+        }))
     }
 }

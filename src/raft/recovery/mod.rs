@@ -375,6 +375,7 @@ fn joiner(state: &State, name: &str) -> Option<Joiner> {
 fn known(state: &State) -> Vec<Arc<str>> {
     let members = state.members();
     let mut known: Vec<_> = members.map(|member| member.name.clone()).collect();
+    known.sort_unstable();
     known.dedup();
     known
 }

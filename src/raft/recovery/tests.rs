@@ -58,6 +58,7 @@ fn groups() -> Command {
         negative_ttl: std::time::Duration::from_secs(5),
         error_ttl: std::time::Duration::from_millis(500),
         max_value_bytes: 1 << 20,
+        on_isolated: crate::topology::group::OnIsolated::Serve,
     };
     Command::SetGroups(SetGroups {
         expected: 0,
