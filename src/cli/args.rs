@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::members::Remove;
+use super::recover::Recover;
+use super::snapshot::Snapshot;
 use crate::config::{Flag, Host, OriginUrl, parse_duration, read_host};
 use crate::dev::MAX_NODES;
 use crate::loadgen::plan::{Arrivals, Distribution};
@@ -293,6 +296,28 @@ pub(super) enum ClusterCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Print all that is known of every member, and with --json of those that were removed
+    ///
+    /// Example: gcache cluster members --seeds 127.0.1.1
+    Members(Reach),
+    /// Remove a member for ever, whose node is gone
+    ///
+    /// What it owned goes to others, and its vote to a member that has caught up. A node that comes
+    /// back after that joins anew.
+    ///
+    /// Example: gcache cluster remove n4 --seeds 127.0.1.1
+    Remove(Remove),
+    /// Write the cluster's state to a new file, for recover
+    ///
+    /// Example: gcache cluster snapshot cluster.snapshot --seeds 127.0.1.1
+    Snapshot(Snapshot),
+    /// Found a new cluster from what is left of one whose majority is gone for good
+    ///
+    /// All nodes of the data directory are stopped. The groups are kept, under a new cluster that nodes
+    /// and frontends follow; what was acknowledged and is in none of the logs is lost.
+    ///
+    /// Example: gcache cluster recover --data-dir data --dry-run
+    Recover(Recover),
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,10 +11,13 @@ mod findings;
 mod groups;
 mod identity;
 mod loadgen;
+mod members;
 mod operate;
 mod print;
 mod reach;
+mod recover;
 mod setup;
+mod snapshot;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,10 @@ pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::Status { reach } => status(&reach).await,
         ClusterCommand::Transfer { name, reach } => transfer(&name, &reach).await,
+        ClusterCommand::Members(reach) => super::members::members(&reach).await,
+        ClusterCommand::Remove(args) => super::members::remove(&args).await,
+        ClusterCommand::Snapshot(args) => super::snapshot::snapshot(&args).await,
+        ClusterCommand::Recover(args) => super::recover::recover(&args),
     }
 }
 

@@ -12,7 +12,8 @@ use crate::config::read_seeds;
 use crate::ids::{Epoch, NodeId};
 use crate::rpc::control::{self, Unanswered};
 use crate::rpc::control_proto::commit_reply::Outcome;
-use crate::rpc::control_proto::{Committed, Redirect, StatusReply, WatchRequest};
+use crate::rpc::control_proto::remove_reply::Outcome as Removal;
+use crate::rpc::control_proto::{Committed, Redirect, Removed, StatusReply, WatchRequest};
 use crate::rpc::pipeline::Target;
 use crate::topology::command::Command;
 use crate::topology::member::MemberStatus;
@@ -23,6 +24,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long one node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a leader may take to remove a member: several steps, each of them committed.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(9);
+
+/// Members that are asked for their state beside the seeds.
+const ASKED_MAX: usize = 64;
 
 /// How long a node may take to say how it stands.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +49,7 @@ pub(super) struct Cluster {
 enum Said<T> {
     Done(T),
     Ask(Redirect),
-    /// Not yet, and why.
+    /// Not yet, and why: asking again goes on from there.
     Wait(String),
     Never(String),
     Unknown(String),
@@ -161,6 +168,37 @@ impl Cluster {
         })
     }
 
+    /// Removes `member` for ever.
+    pub(super) async fn remove(&self, member: NodeId) -> Result<Removed, Failure> {
+        // Whatever was done before is not done again.
+        self.ask(false, async |target| {
+            let reply = control::remove(target, member, REMOVE_PATIENCE).await?;
+            Ok(match reply.outcome {
+                Some(Removal::Removed(removed)) => Said::Done(removed),
+                Some(Removal::Redirect(redirect)) => Said::Ask(redirect),
+                Some(Removal::Refused(why)) => Said::Never(why),
+                Some(Removal::Unfinished(why)) => Said::Wait(why),
+                None => Said::Wait("the answer cannot be read".into()),
+            })
+        })
+        .await
+    }
+
+    /// The newest state that any node shows, with or without a quorum: first the seeds are asked, then
+    /// the members that they know.
+    pub(super) async fn newest(&self) -> Result<State, Failure> {
+        let mut states = shown(&self.seeds).await;
+        let members = states.iter().flat_map(State::members);
+        let members = members.map(|member| target(&member.host, member.grpc_port));
+        let mut others: Vec<Target> = members
+            .filter(|member| !self.seeds.contains(member))
+            .collect();
+        others.dedup();
+        others.truncate(ASKED_MAX);
+        states.extend(shown(&others).await);
+        newest(states).map_err(Failure::Failed)
+    }
+
     /// How the first node that answers stands.
     pub(super) async fn status(&self) -> Result<StatusReply, Failure> {
         let mut tried = Vec::new();
@@ -184,10 +222,11 @@ impl Cluster {
         ask: impl AsyncFn(&Target) -> Result<Said<T>, Unanswered>,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + DEADLINE;
-        let mut tried = Vec::new();
+        let (mut tried, mut is_led) = (Vec::new(), false);
         while Instant::now() < deadline {
             let mut targets = self.seeds.clone();
             tried.clear();
+            is_led = false;
             // Each may send us on once, in the worst case to somebody who sends us on.
             for _ in 0..3 * self.seeds.len() {
                 let Some(next) = targets.pop() else {
@@ -207,7 +246,10 @@ impl Cluster {
                 };
                 match said {
                     Said::Done(done) => return Ok(done),
-                    Said::Wait(why) => tried.push(format!("{next}: {why}")),
+                    Said::Wait(why) => {
+                        is_led = true;
+                        tried.push(format!("{next}: {why}"));
+                    }
                     Said::Never(why) => return Err(Failure::Failed(format!("refused: {why}"))),
                     Said::Unknown(why) => {
                         return Err(Failure::Failed(format!(
@@ -225,11 +267,43 @@ impl Cluster {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        let lacks = if is_led { "not done" } else { "no quorum" };
         Err(Failure::Failed(format!(
-            "no quorum within {DEADLINE:?}: {}",
+            "{lacks} within {DEADLINE:?}: {}",
             tried.join("; ")
         )))
     }
+}
+
+/// The states that nodes show by themselves, however old.
+async fn shown(targets: &[Target]) -> Vec<State> {
+    let asked = targets
+        .iter()
+        .map(|target| control::shown(target, STATUS_PATIENCE));
+    let shown = futures_util::future::join_all(asked).await;
+    shown.into_iter().flatten().collect()
+}
+
+/// The newest of states: of the cluster that supersedes all others that are shown.
+fn newest(states: Vec<State>) -> Result<State, String> {
+    let superseded = |state: &State| {
+        let mut others = states.iter();
+        others.any(|other| other.supersedes().contains(&state.cluster()))
+    };
+    let mut left: Vec<&State> = states.iter().filter(|state| !superseded(state)).collect();
+    left.sort_by_key(|state| (state.cluster(), state.epoch()));
+    let newest = left.last().ok_or("no node shows a state")?;
+    let other = left
+        .iter()
+        .find(|state| state.cluster() != newest.cluster());
+    if let Some(other) = other {
+        return Err(format!(
+            "the seeds are of the clusters {} and {}: give --seeds of one",
+            other.cluster(),
+            newest.cluster()
+        ));
+    }
+    Ok(State::clone(newest))
 }
 
 /// A node to be connected to from whatever address the kernel chooses.
@@ -245,4 +319,51 @@ pub(super) fn target(host: &str, port: u16) -> Target {
 pub(super) async fn applied(target: &Target) -> Option<u64> {
     let status = control::status(target, STATUS_PATIENCE).await.ok()?;
     Some(status.applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, Incarnation};
+    use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
+    use crate::topology::member::Zone;
+    use crate::topology::state::Founding;
+
+    fn state(cluster: u128, supersedes: &[u128], members: u64) -> State {
+        let joiner = |n: u64| Joiner {
+            name: format!("n{n}").into(),
+            host: "127.0.0.1".into(),
+            raft_port: 7000,
+            grpc_port: 8001,
+            admin_port: 2112,
+            zone: Zone::new("a"),
+            weight: 1,
+            incarnation: Incarnation(1),
+            version: COMMAND_VERSION,
+            settings: Agreed::ours(),
+            nonce: 0,
+        };
+        let mut state = State::found(Founding {
+            cluster: ClusterId(cluster),
+            supersedes: supersedes.iter().copied().map(ClusterId).collect(),
+            settings: Agreed::ours(),
+            first: joiner(1),
+        });
+        for n in 2..=members {
+            state.apply(&Command::Join(joiner(n))).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn the_newest_state_is_of_the_cluster_that_supersedes_the_others() {
+        let (old, newer) = (state(1, &[], 3), state(1, &[], 5));
+        let states = vec![old.clone(), newer.clone(), old.clone()];
+        assert_eq!(newest(states), Ok(newer.clone()));
+        let recovered = state(2, &[1], 1);
+        assert_eq!(newest(vec![newer, recovered.clone()]), Ok(recovered));
+        let told = newest(vec![old, state(3, &[], 1)]).unwrap_err();
+        assert!(told.contains("give --seeds of one"), "{told}");
+        assert!(newest(Vec::new()).is_err());
+    }
 }

@@ -33,6 +33,7 @@ mod leases;
 mod loadgen;
 mod lost_nodes;
 mod many_keys;
+mod operators;
 mod postgres_bad_groups;
 mod postgres_changes;
 mod postgres_failures;

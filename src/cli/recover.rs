@@ -1,0 +1,258 @@
+//! `cluster recover`: a new cluster from what is left of one whose majority is gone for good.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::commands::write;
+use super::print::{plain, print_json, table};
+use super::snapshot::{holds, read};
+use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};
+use crate::topology::state::State;
+
+/// What `cluster recover` is told.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Recover {
+    /// The data directory, none of whose nodes runs
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Continue the state in this file of `gcache cluster snapshot`, in place of the most advanced log
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// The member that founds the new cluster; by default the one whose log is the most advanced
+    #[arg(long, value_name = "NAME")]
+    id: Option<String>,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Founds the new cluster, or says what would be done.
+pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
+    let saved = args.from.as_deref().map(read).transpose()?;
+    let survey = Survey::take(&args.data_dir, saved.is_none()).map_err(told)?;
+    let id = args.id.as_deref();
+    if survey.unfinished().is_some() {
+        return finish(args, survey);
+    }
+    let warnings = saved
+        .as_ref()
+        .map_or_else(Vec::new, |saved| behind(saved, survey.found()));
+    let plan = survey.plan(saved, id).map_err(told)?;
+    let source = match (&args.from, &plan.log) {
+        (Some(file), _) => format!("the file {}", file.display()),
+        (None, log) => format!("the log of {}", log.as_deref().unwrap_or_default()),
+    };
+    let mut answer = json!({
+        "is_recovered": false,
+        "from": source,
+        "continues": holds(&plan.from),
+        "founder": &*plan.recovery.founder.name,
+        "logs": survey.found().iter().map(log).collect::<Vec<_>>(),
+        "uncommitted": uncommitted(&survey, &plan),
+        "removed": removed(&plan.from),
+        "warnings": warnings,
+    });
+    if !args.dry_run {
+        answer_with(&mut answer, &survey.recover(plan).map_err(told)?);
+    }
+    if args.json {
+        return print_json(&answer);
+    }
+    write(text(&answer).as_bytes(), false)
+}
+
+/// Finishes a recovery that was cut off after the new cluster was there.
+fn finish(args: &Recover, survey: Survey) -> Result<(), Failure> {
+    let begun = survey.unfinished();
+    let (founder, state) = begun.expect("the caller has looked");
+    let mut answer = json!({
+        "is_recovered": false,
+        "from": "the recovery that was begun here and did not end",
+        "continues": holds(state),
+        "founder": founder,
+        "logs": survey.found().iter().map(log).collect::<Vec<_>>(),
+        "uncommitted": 0,
+        "removed": [],
+        "warnings": [],
+    });
+    if !args.dry_run
+        && let Some(recovered) = survey.finish(args.id.as_deref()).map_err(told)?
+    {
+        answer_with(&mut answer, &recovered);
+    }
+    if args.json {
+        return print_json(&answer);
+    }
+    write(text(&answer).as_bytes(), false)
+}
+
+fn answer_with(answer: &mut Value, recovered: &Recovered) {
+    let Recovered {
+        state,
+        founder,
+        aside,
+    } = recovered;
+    let supersedes = state.supersedes().iter();
+    answer["is_recovered"] = json!(true);
+    answer["cluster_id"] = json!(state.cluster().to_string());
+    answer["supersedes"] = supersedes.map(|cluster| cluster.to_string()).collect();
+    answer["epoch"] = json!(state.epoch().0);
+    answer["founder_id"] = json!(founder.0);
+    answer["set_aside"] = json!(aside.as_ref().map(|aside| aside.display().to_string()));
+}
+
+/// A log as a row.
+fn log(found: &Found) -> Value {
+    match &found.log {
+        Ok(log) => json!({
+            "log": found.directory,
+            "cluster_id": log.ident().cluster.to_string(),
+            "term": log.end().term,
+            "last": log.end().index,
+            "committed": log.commit(),
+            "epoch": log.state().epoch().0,
+            "unusable": null,
+        }),
+        Err(why) => json!({ "log": found.directory, "unusable": why }),
+    }
+}
+
+/// Entries that are continued though the log's node did not know them to be committed.
+fn uncommitted(survey: &Survey, plan: &Plan) -> u64 {
+    let found = survey.found().iter();
+    let mut taken = found.filter(|found| Some(&found.directory) == plan.log.as_ref());
+    let log = taken.next().and_then(|found| found.log.as_ref().ok());
+    log.map_or(0, |log| log.end().index.saturating_sub(log.commit()))
+}
+
+fn removed(state: &State) -> Vec<Value> {
+    let members = state.members();
+    members
+        .map(|member| json!({ "id": member.id.0, "name": &*member.name }))
+        .collect()
+}
+
+/// Which logs hold more than the file that is continued.
+fn behind(saved: &State, found: &[Found]) -> Vec<String> {
+    let logs = found
+        .iter()
+        .filter_map(|found| Some((found, found.log.as_ref().ok()?)));
+    logs.filter(|(_, log)| {
+        let state = log.state();
+        state.cluster() == saved.cluster() && state.epoch() > saved.epoch()
+    })
+    .map(|(found, log)| {
+        format!(
+            "the file has epoch {}, the log of {} epoch {}: what came between is lost",
+            saved.epoch(),
+            found.directory,
+            log.state().epoch()
+        )
+    })
+    .collect()
+}
+
+/// The answer for people.
+fn text(answer: &Value) -> String {
+    let mut text = String::new();
+    let logs = list(&answer["logs"]);
+    if !logs.is_empty() {
+        let columns = [
+            "log",
+            "cluster_id",
+            "term",
+            "last",
+            "committed",
+            "epoch",
+            "unusable",
+        ];
+        text.push_str(&table(&columns, &logs));
+        text.push('\n');
+    }
+    for (name, told) in before(answer).into_iter().chain(after(answer)) {
+        let _infallible = writeln!(text, "{name:<9}  {told}");
+    }
+    text
+}
+
+/// What is continued, and what is not.
+fn before(answer: &Value) -> Vec<(&'static str, String)> {
+    let continues = &answer["continues"];
+    let from = format!(
+        "cluster {} at epoch {}, from {}",
+        plain(&continues["cluster_id"]),
+        continues["epoch"],
+        plain(&answer["from"])
+    );
+    let groups: Vec<_> = list(&continues["groups"]).iter().map(plain).collect();
+    let groups = match groups.is_empty() {
+        true => "none".to_owned(),
+        false => groups.join(", "),
+    };
+    let mut lines = vec![("continues", from), ("groups", groups)];
+    if answer["uncommitted"] != 0 {
+        let entries = &answer["uncommitted"];
+        let kept = format!("{entries} entries that its node did not know to be committed");
+        lines.push(("kept", kept));
+    }
+    let removed = list(&answer["removed"]);
+    let removed = removed
+        .iter()
+        .map(|member| format!("{} ({})", plain(&member["name"]), member["id"]));
+    let removed: Vec<_> = removed.collect();
+    if !removed.is_empty() {
+        let names = removed.join(", ");
+        lines.push((
+            "removed",
+            format!("{names}: each joins anew when it starts"),
+        ));
+    }
+    let lost = "what was acknowledged and is in none of these logs; every cached value";
+    lines.push(("lost", lost.to_owned()));
+    let warnings = list(&answer["warnings"]);
+    lines.extend(warnings.iter().map(|warning| ("warning", plain(warning))));
+    lines
+}
+
+/// What was done, or would be, and what comes next.
+fn after(answer: &Value) -> Vec<(&'static str, String)> {
+    let founder = plain(&answer["founder"]);
+    if answer["is_recovered"] != true {
+        let would = format!("{founder} would found a new cluster; nothing was done");
+        return vec![("dry run", would)];
+    }
+    let founded = format!(
+        "cluster {} at epoch {}, {founder} is member {}",
+        plain(&answer["cluster_id"]),
+        answer["epoch"],
+        answer["founder_id"]
+    );
+    let mut lines = vec![("founded", founded)];
+    if let Some(aside) = answer["set_aside"].as_str() {
+        lines.push(("set aside", aside.to_owned()));
+    }
+    lines.push(("next", format!("start {founder}, then the others")));
+    lines
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// What was wrongly asked is told apart from what could not be done.
+fn told(error: RecoveryError) -> Failure {
+    match error {
+        RecoveryError::NoDirectory { .. }
+        | RecoveryError::NoMember { .. }
+        | RecoveryError::NoFounder { .. }
+        | RecoveryError::Begun { .. } => Failure::Usage(error.to_string()),
+        _ => Failure::Failed(error.to_string()),
+    }
+}
