@@ -55,6 +55,14 @@ fn assert_refused(ended: &Ended, code: i32, words: &[&str]) {
     }
 }
 
+/// The status of a member, as the leader's state has it.
+async fn status(grown: &Grown, name: &str) -> Value {
+    let told = grown.json(&["cluster", "members"]).await;
+    let members = told["members"].as_array().expect("members");
+    let member = members.iter().find(|member| member["name"] == name);
+    member.map_or(Value::Null, |member| member["status"].clone())
+}
+
 #[tokio::test]
 async fn everything_is_told_of_every_member() {
     let grown = Grown::start(3, 0).await;
@@ -280,4 +288,33 @@ async fn who_joined_and_never_came_is_removed_for_ever() {
     }
     let text = grown.operate(&["cluster", "remove", "absent"]).await;
     assert_eq!(text.stdout, "absent is gone already\n", "{text:?}");
+}
+
+#[tokio::test]
+async fn a_member_that_joined_and_went_is_removed() {
+    let mut grown = Grown::start(4, 0).await;
+    let told = grown.json(&["cluster", "members"]).await;
+    let members = told["members"].as_array().expect("members");
+    let learner = members.iter().find(|member| member["role"] == "learner");
+    let name = learner.expect("three of four vote")["name"].as_str();
+    let name = name.expect("members have names").to_owned();
+    let node: usize = name[1..].parse().expect("nodes are numbered");
+    grown.kill(node - 1);
+    until("the member is down", async || {
+        match status(&grown, &name).await {
+            down if down == "down" => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    let removed = grown.json(&["cluster", "remove", &name]).await;
+    assert_eq!(removed["was_gone"], false);
+    grown.complete(3).await;
+    let again = grown.json(&["cluster", "remove", &name]).await;
+    assert_eq!(again["was_gone"], true);
+    let told = grown.json(&["cluster", "members"]).await;
+    assert_eq!(told["tombstones"][0]["name"], json!(name));
+    // Its node finds that it is no member any more, and joins anew.
+    grown.run(node - 1);
+    grown.complete(4).await;
 }

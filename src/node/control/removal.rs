@@ -14,6 +14,9 @@ use crate::topology::state::State;
 /// Ticks since a member was last heard of, for it to count as alive: 3 s.
 const ALIVE_TICKS: u64 = 30;
 
+/// The same for one that is down as the log says: it is about to come back. A second.
+const BACK_TICKS: u64 = 10;
+
 /// With so many voters none goes without another in its place: two tolerate less than one.
 const LEAST_VOTERS: usize = 3;
 
@@ -79,7 +82,11 @@ fn stand_in_the_way(facts: &Facts<'_>, record: &MemberRecord) -> Option<Step> {
     let peer = facts.progress.iter().find(|peer| peer.node == id);
     let silent_ticks = peer.and_then(|peer| peer.silent_ticks);
     // The process of one that was replaced may be alive for ever: it is removed to be shut out.
-    let is_heard = silent_ticks.is_some_and(|ticks| ticks <= ALIVE_TICKS);
+    let alive_ticks = match record.status {
+        MemberStatus::Down => BACK_TICKS,
+        MemberStatus::Up | MemberStatus::Joining | MemberStatus::Leaving => ALIVE_TICKS,
+    };
+    let is_heard = silent_ticks.is_some_and(|ticks| ticks <= alive_ticks);
     if is_heard && record.replaced_by.is_none() {
         return Some(Step::Refuse(format!(
             "{name} is alive: stop it first; it is down 3 s after it was last heard of"
