@@ -162,6 +162,7 @@ fn joiner(name: &str, incarnation: u64) -> Joiner {
         version: COMMAND_VERSION,
         settings: Agreed::ours(),
         nonce: 0,
+        leaves_on_term: false,
     }
 }
 

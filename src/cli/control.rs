@@ -124,6 +124,7 @@ fn parts(
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 0,
+            leaves_on_term: config.node.leave_on_term,
         },
         root,
         seeds,
@@ -134,6 +135,7 @@ fn parts(
             keep: config.raft.kept_entries,
             ..Settings::default()
         },
+        voters: config.raft.voters,
         listener,
     }))
 }

@@ -178,6 +178,7 @@ mod tests {
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 0,
+            leaves_on_term: false,
         }
     }
 

@@ -342,6 +342,7 @@ mod tests {
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 0,
+            leaves_on_term: false,
         };
         let mut state = State::found(Founding {
             cluster: ClusterId(cluster),

@@ -70,6 +70,29 @@ impl<T: Copy + TryFrom<i128> + PartialOrd + fmt::Display> Rule for Count<T> {
     }
 }
 
+/// One of two whole numbers.
+pub(super) struct Either(pub(super) usize, pub(super) usize);
+
+impl Rule for Either {
+    type Out = usize;
+
+    fn read(&self, given: &Given) -> Option<usize> {
+        let Given::Integer(number) = given.scalar() else {
+            return None;
+        };
+        let number = usize::try_from(number).ok()?;
+        (number == self.0 || number == self.1).then_some(number)
+    }
+
+    fn expects(&self) -> String {
+        format!("{} or {}", self.0, self.1)
+    }
+
+    fn show(&self, value: &usize) -> String {
+        value.to_string()
+    }
+}
+
 /// A number between two bounds, such as a share of something.
 pub(super) struct Share {
     pub(super) min: f64,
@@ -251,6 +274,13 @@ mod tests {
             (Given::Text("true".to_owned()), None),
         ] {
             assert_eq!(Switch.read(&given), expected, "{}", given.describe());
+        }
+    }
+
+    #[test]
+    fn one_of_two_numbers_is_neither_between_them_nor_a_word() {
+        for (text, expected) in [("3", Some(3)), ("5", Some(5)), ("4", None), ("three", None)] {
+            assert_eq!(Either(3, 5).read(&word(text)), expected, "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::names::{
     OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, PROCESS_ZONE, ProcessId, ProcessZone,
     SEEDS, Seed,
 };
-use super::rule::{AnyRule, Count, Share, Size, Span, Switch};
+use super::rule::{AnyRule, Count, Either, Share, Size, Span, Switch};
 use super::secret::{OptionalSecret, Secret};
 use super::settings::Settings;
 use super::value::ByteSize;
@@ -143,6 +143,10 @@ sections! {
         epoch_wait: Duration = span_ms(0, 5 * SECOND);
         /// The longest that a request may wait for a load, whatever its deadline.
         max_deadline: Duration = span_ms(10, 5 * MINUTE);
+        /// How long a node that is stopped waits for others to take what it owns.
+        leave_timeout: Duration = span_ms(0, 90 * SECOND);
+        /// Whether a node that is stopped is gone for good.
+        leave_on_term: bool = Switch;
     }
 
     /// Raft: the log that the nodes agree on.
@@ -151,6 +155,8 @@ sections! {
         snapshot_entries: u64 = Count { min: 1, max: 1_000_000 };
         /// Entries before a snapshot that are kept for nodes that lag.
         kept_entries: u64 = Count { min: 0, max: 1_000_000 };
+        /// How many members vote, as soon as there are so many.
+        voters: usize = Either(3, 5);
     }
 
     /// The origin: where rows come from, and how hard it may be asked.

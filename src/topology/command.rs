@@ -77,6 +77,8 @@ pub struct Joiner {
     /// Drawn at random once for a directory, so that a join that is sent twice, because the first
     /// answer was lost, is one join. 0 is none: every such join is another.
     pub nonce: u64,
+    /// Whether it goes for ever when it is stopped: another takes its place, under another name.
+    pub leaves_on_term: bool,
 }
 
 /// Settings that all processes of a cluster must have in common: they decide who owns a key.

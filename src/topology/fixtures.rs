@@ -23,6 +23,7 @@ pub(super) fn joiner(n: u64) -> Joiner {
         version: 1,
         settings: Agreed::ours(),
         nonce: 0x1000 + n,
+        leaves_on_term: false,
     }
 }
 

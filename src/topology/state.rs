@@ -389,6 +389,7 @@ impl Joiner {
             incarnation: self.incarnation,
             version: self.version,
             nonce: self.nonce,
+            leaves_on_term: self.leaves_on_term,
             status,
             replaced_by: None,
         }

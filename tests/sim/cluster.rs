@@ -31,6 +31,7 @@ pub(crate) fn joiner(number: u64) -> Joiner {
         version: COMMAND_VERSION,
         settings: Agreed::ours(),
         nonce: number,
+        leaves_on_term: false,
     }
 }
 

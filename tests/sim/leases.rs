@@ -440,6 +440,7 @@ fn resume(state: &State, renewal: &Renewal) -> Option<Command> {
         version: record.version,
         settings: state.settings().clone(),
         nonce: record.nonce,
+        leaves_on_term: record.leaves_on_term,
     };
     let id = renewal.member;
     Some(Command::Resume(Resume { id, node }))

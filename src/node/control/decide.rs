@@ -1,15 +1,19 @@
-//! What a leader does next about the members. Pure: the same facts give the same step.
+//! The autopilot: what a leader does next about the members. Pure: the same facts give the same step.
 //!
-//! One step at a time, and the next only after its effect is seen in the state.
+//! One step at a time, and the next only after its effect is seen in the state. Who votes is in `vote`, how
+//! a member goes in `removal`. What follows from what is written down in tests/data/autopilot, where anyone
+//! can add a case. The idea is that of HashiCorp's raft-autopilot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::removal;
+use super::vote::vote;
 use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::driver::Progress;
 use crate::topology::command::{Command, SetStatus};
 use crate::topology::lease::Renewal;
 use crate::topology::member::{MemberRecord, MemberStatus};
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::quorum::{Quorum, QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
 /// Entries that a member may lack and still count as caught up.
@@ -18,17 +22,14 @@ const LAG_MAX: u64 = 250;
 /// Ticks since a member was last heard of, for it to count as there: a second.
 const SILENT_MAX: u64 = 10;
 
-/// Ticks of silence after which a voter's place is given to another: 30 s. It stays a member.
-const REPLACED_AFTER: u64 = 300;
+/// Ticks of silence after which a member is removed that discovery does not know any more: 120 s.
+const REMOVED_AFTER: u64 = 1_200;
 
 /// How long a renewal shows that its member is there.
 const HEARD_MS: u64 = 1_000;
 
 /// How long after a fail-over the partitions stay as they are.
 const SHARE_OUT_AFTER_MS: u64 = 10_000;
-
-/// How many voters there are to be. An odd number: one more would tolerate no more failures.
-const VOTERS: usize = 3;
 
 /// What a leader knows.
 pub(super) struct Facts<'a> {
@@ -38,12 +39,18 @@ pub(super) struct Facts<'a> {
     pub(super) progress: &'a [Progress],
     /// Ticks for which this node has led: who has not been heard of may have been silent for as long.
     pub(super) led_ticks: u64,
-    pub(super) leases: Leases<'a>,
+    pub(super) noted: Noted<'a>,
 }
 
-/// What a leader knows of leases.
+/// What a leader has noted while it leads.
 #[derive(Clone, Copy)]
-pub(super) struct Leases<'a> {
+pub(super) struct Noted<'a> {
+    /// How many voters there are to be: an odd number, since one more would tolerate no more failures.
+    pub(super) voters: usize,
+    /// Since when members are caught up without a break.
+    pub(super) caught_up: &'a Since,
+    /// Members that discovery says are nowhere any more.
+    pub(super) unlisted: &'a BTreeSet<NodeId>,
     /// The last renewal of each member that was decided, and when.
     pub(super) heard: &'a Heard,
     /// No member that holds a lease has applied less.
@@ -58,14 +65,26 @@ pub(super) struct Leases<'a> {
 /// Renewals, and when each was decided.
 pub(super) type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
 
-/// The renewals of nobody.
-static NOBODY: Heard = Heard::new();
+/// Moments by member.
+pub(super) type Since = BTreeMap<NodeId, Millis>;
 
-impl Default for Leases<'_> {
+/// The renewals of nobody.
+static NOBODY_HEARD: Heard = Heard::new();
+
+/// The moments of nobody.
+static NOBODY_SINCE: Since = Since::new();
+
+/// Nobody.
+static NOBODY: BTreeSet<NodeId> = BTreeSet::new();
+
+impl Default for Noted<'_> {
     /// Nothing is known.
     fn default() -> Self {
         Self {
-            heard: &NOBODY,
+            voters: 3,
+            caught_up: &NOBODY_SINCE,
+            unlisted: &NOBODY,
+            heard: &NOBODY_HEARD,
             settled: Epoch(0),
             now: Millis(0),
             failed_over: None,
@@ -84,21 +103,26 @@ pub(super) enum Step {
 /// The next step, if there is one to take.
 ///
 /// A new member first listens; once it has caught up it is in the ring; and as soon as there are enough
-/// of those, they vote: from one voter to three in one change, since two tolerate less than one.
+/// of those, they vote: from one voter to three in one change, since two tolerate less than one. Who is gone
+/// for good goes from the quorum and from the list. No voters are chosen that could not decide at once, and while
+/// most members are silent all stays as it is.
 pub(super) fn decide(facts: &Facts<'_>) -> Option<Step> {
-    if facts.state.quorum().is_joint() {
-        // The driver leaves it.
+    // The driver leaves a joint configuration.
+    if facts.state.quorum().is_joint() || facts.is_frozen() {
         return None;
     }
     // All that can are in the ring before any of them is chosen to vote.
     let listen = || listen(facts).map(Step::ChangeQuorum);
     let enter_ring = || enter_ring(facts).map(Step::Propose);
     let vote = || vote(facts).map(Step::ChangeQuorum);
+    let leave = || facts.leave();
     let share_out = || facts.share_out().map(Step::Propose);
-    listen()
-        .or_else(enter_ring)
-        .or_else(vote)
-        .or_else(share_out)
+    let step = listen().or_else(enter_ring).or_else(vote);
+    let step = step.or_else(leave).or_else(share_out)?;
+    match step {
+        Step::ChangeQuorum(change) if !facts.can_decide_after(&change) => None,
+        step => Some(step),
+    }
 }
 
 /// Who is a member and hears nothing yet.
@@ -109,42 +133,6 @@ fn listen(facts: &Facts<'_>) -> Option<QuorumChange> {
         .members()
         .find(|member| member.status != MemberStatus::Down && !quorum.contains(member.id))?;
     Some(change([(deaf.id, QuorumRole::Learner)]))
-}
-
-/// Learners that are to vote: all that are wanting at once, or one in the place of a silent voter.
-fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
-    let quorum = facts.state.quorum();
-    let wanted = VOTERS.saturating_sub(quorum.voters.len());
-    let mut voters: Vec<NodeId> = quorum.voters.iter().copied().collect();
-    if wanted > 0 {
-        let mut changes = Vec::new();
-        for _ in 0..wanted {
-            let next = candidate(facts, &voters)?;
-            voters.push(next);
-            changes.push((next, QuorumRole::Voter));
-        }
-        return Some(change(changes));
-    }
-    let silent = facts.silent_voter()?;
-    voters.retain(|voter| *voter != silent);
-    let next = candidate(facts, &voters)?;
-    Some(change([
-        (next, QuorumRole::Voter),
-        (silent, QuorumRole::Learner),
-    ]))
-}
-
-/// The learner that would spread the voters best: of the zone with the fewest, then the lowest id.
-pub(super) fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
-    let zone = |id: NodeId| facts.state.member(id).map(|member| &member.zone);
-    let crowd = |id: NodeId| {
-        let own = zone(id);
-        voters.iter().filter(|voter| zone(**voter) == own).count()
-    };
-    let learners = facts.state.quorum().learners.iter().copied();
-    learners
-        .filter(|id| !voters.contains(id) && is_up(facts, *id) && facts.has_caught_up(*id))
-        .min_by_key(|id| (crowd(*id), *id))
 }
 
 /// Who has caught up and owns nothing yet: a member that joins, or one that was down and is heard again.
@@ -162,12 +150,7 @@ fn enter_ring(facts: &Facts<'_>) -> Option<Command> {
     }))
 }
 
-fn is_up(facts: &Facts<'_>, id: NodeId) -> bool {
-    let member = facts.state.member(id);
-    member.is_some_and(|member| member.status == MemberStatus::Up)
-}
-
-fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChange {
+pub(super) fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChange {
     QuorumChange {
         changes: changes.into_iter().collect(),
     }
@@ -176,7 +159,7 @@ fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChan
 impl Facts<'_> {
     /// What gives everybody his share.
     fn share_out(&self) -> Option<Command> {
-        if self.leases.is_shared_out || self.waits_to_share_out() {
+        if self.noted.is_shared_out || self.waits_to_share_out() {
             return None;
         }
         self.state.plan_assign()
@@ -185,38 +168,82 @@ impl Facts<'_> {
     /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and
     /// what is moved among the others meanwhile would be moved twice.
     pub(super) fn waits_to_share_out(&self) -> bool {
-        let is_recent = |at| self.leases.now.since(at) < SHARE_OUT_AFTER_MS;
-        self.leases.failed_over.is_some_and(is_recent)
+        let is_recent = |at| self.noted.now.since(at) < SHARE_OUT_AFTER_MS;
+        self.noted.failed_over.is_some_and(is_recent)
     }
 
     /// Whether a member that is down renews again, and knows what it missed.
     fn is_back(&self, member: &MemberRecord) -> bool {
-        let heard = self.leases.heard.get(&member.id);
+        let heard = self.noted.heard.get(&member.id);
         let is_back = |(renewal, at): &(Renewal, Millis)| {
             renewal.incarnation == member.incarnation
-                && renewal.epoch >= self.leases.settled
-                && self.leases.now.since(*at) < HEARD_MS
+                && renewal.epoch >= self.noted.settled
+                && self.noted.now.since(*at) < HEARD_MS
         };
         member.replaced_by.is_none() && heard.is_some_and(is_back)
     }
 
-    /// A voter that nobody has heard of for too long, unless so few are heard that this node may be the
-    /// one that is cut off.
-    fn silent_voter(&self) -> Option<NodeId> {
-        let voters = &self.state.quorum().voters;
-        let silence = |id: NodeId| {
-            let peer = self.progress.iter().find(|peer| peer.node == id);
-            peer.map_or(u64::MAX, |peer| peer.silent_ticks.unwrap_or(self.led_ticks))
+    /// The next step towards a cluster without a member that is gone for good: its name is another's, it
+    /// has left, or discovery does not know it any more.
+    fn leave(&self) -> Option<Step> {
+        let is_gone = |member: &&MemberRecord| {
+            let is_forgotten = self.noted.unlisted.contains(&member.id)
+                && self.silence(member.id) >= REMOVED_AFTER;
+            let is_gone = member.replaced_by.is_some() || member.leaves_on_term || is_forgotten;
+            member.status == MemberStatus::Down && !self.is_back(member) && is_gone
         };
-        let is_there = |id: &&NodeId| **id == self.me || silence(**id) <= SILENT_MAX;
-        let there = voters.iter().filter(is_there).count();
-        let silent = voters
-            .iter()
-            .filter(|id| **id != self.me && silence(**id) >= REPLACED_AFTER);
-        silent.min().copied().filter(|_| there * 2 > voters.len())
+        let gone = self.state.members().filter(is_gone);
+        let mut steps = gone.filter_map(|member| match removal::next(self, member.id) {
+            removal::Step::Propose(command, _) | removal::Step::Remove(command) => {
+                Some(Step::Propose(command))
+            }
+            removal::Step::ChangeQuorum(change, _) => Some(Step::ChangeQuorum(change)),
+            removal::Step::Gone | removal::Step::Refuse(_) | removal::Step::Wait(_) => None,
+        });
+        steps.next()
     }
 
-    fn has_caught_up(&self, id: NodeId) -> bool {
+    /// Whether most members are silent: then it may be this node that is cut off.
+    fn is_frozen(&self) -> bool {
+        let members = self.state.members();
+        let is_counted = |status| matches!(status, MemberStatus::Up | MemberStatus::Leaving);
+        let counted = members.filter(|member| is_counted(member.status));
+        let (mut all, mut silent) = (0, 0);
+        for member in counted {
+            all += 1;
+            silent += usize::from(!self.is_there(member.id));
+        }
+        silent * 2 > all
+    }
+
+    /// Whether those who are heard can decide by themselves, now and after `change`.
+    fn can_decide_after(&self, change: &QuorumChange) -> bool {
+        let quorum = self.state.quorum();
+        let after = Quorum {
+            voters: quorum.voters_after(change),
+            ..Quorum::default()
+        };
+        let is_there = |id| self.is_there(id);
+        quorum.is_quorum(is_there) && after.is_quorum(is_there)
+    }
+
+    /// Ticks since a member was last heard of.
+    pub(super) fn silence(&self, id: NodeId) -> u64 {
+        if id == self.me {
+            return 0;
+        }
+        let peer = self.progress.iter().find(|peer| peer.node == id);
+        // Who is in no quorum is no peer, and has been silent for as long as that.
+        peer.and_then(|peer| peer.silent_ticks)
+            .unwrap_or(self.led_ticks)
+    }
+
+    /// Whether a member was heard of a moment ago.
+    pub(super) fn is_there(&self, id: NodeId) -> bool {
+        self.silence(id) <= SILENT_MAX
+    }
+
+    pub(super) fn has_caught_up(&self, id: NodeId) -> bool {
         id == self.me
             || self.progress.iter().any(|peer| {
                 peer.node == id
@@ -228,208 +255,4 @@ impl Facts<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-    use crate::topology::member::Zone;
-    use crate::topology::state::Founding;
-
-    fn joiner(name: &str) -> Joiner {
-        Joiner {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
-            zone: Zone::new("a"),
-            weight: 1,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-        }
-    }
-
-    /// A cluster of this many members, of whom the first votes.
-    fn state(members: u64) -> State {
-        let mut state = State::found(Founding {
-            cluster: ClusterId(1),
-            supersedes: Vec::new(),
-            settings: Agreed::ours(),
-            first: joiner("n1"),
-        });
-        for n in 2..=members {
-            state
-                .apply(&Command::Join(joiner(&format!("n{n}"))))
-                .unwrap();
-        }
-        state
-    }
-
-    fn caught_up(ids: &[u64]) -> Vec<Progress> {
-        let peer = |id: &u64| Progress {
-            node: NodeId(*id),
-            matched: 100,
-            is_replicating: true,
-            silent_ticks: Some(1),
-        };
-        ids.iter().map(peer).collect()
-    }
-
-    /// What nobody was heard of leaves to be known.
-    fn facts<'a>(state: &'a State, progress: &'a [Progress]) -> Facts<'a> {
-        Facts {
-            me: NodeId(1),
-            state,
-            last_index: 100,
-            progress,
-            led_ticks: 1_000,
-            leases: Leases::default(),
-        }
-    }
-
-    fn next(state: &State, progress: &[Progress]) -> Option<Step> {
-        decide(&facts(state, progress))
-    }
-
-    /// Takes steps until there is none; as words.
-    fn steps(state: &mut State, progress: &[Progress]) -> Vec<String> {
-        let mut taken = Vec::new();
-        while let Some(step) = next(state, progress) {
-            assert!(taken.len() < 20, "{taken:?}");
-            match step {
-                Step::Propose(command) => {
-                    taken.push(match &command {
-                        Command::SetStatus(set) => format!("{} is {}", set.id, set.status),
-                        Command::Assign(_) => "assign".into(),
-                        other => format!("{other:?}"),
-                    });
-                    state.apply(&command).unwrap();
-                }
-                Step::ChangeQuorum(change) => {
-                    let mut quorum = state.quorum().clone();
-                    let mut told = Vec::new();
-                    for (id, role) in change.changes {
-                        told.push(format!("{id} {role:?}"));
-                        quorum.learners.remove(&id);
-                        match role {
-                            QuorumRole::Voter => quorum.voters.insert(id),
-                            QuorumRole::Learner => quorum.learners.insert(id),
-                            QuorumRole::Removed => quorum.voters.remove(&id),
-                        };
-                    }
-                    state.set_quorum(quorum);
-                    taken.push(told.join(", "));
-                }
-            }
-        }
-        taken
-    }
-
-    #[test]
-    fn a_lone_founder_stays_as_it_is() {
-        assert_eq!(steps(&mut state(1), &[]), Vec::<String>::new());
-    }
-
-    #[test]
-    fn three_become_voters_in_one_change() {
-        let mut three = state(3);
-        let wanted = [
-            "2 Learner",
-            "3 Learner",
-            "2 is up",
-            "3 is up",
-            "2 Voter, 3 Voter",
-            "assign",
-        ];
-        let mut taken = steps(&mut three, &caught_up(&[2, 3]));
-        taken.sort_by_key(|step| wanted.iter().position(|w| w == step));
-        assert_eq!(taken, wanted);
-        let owned = |id| three.table().owned_by(NodeId(id));
-        assert_eq!(owned(1) + owned(2) + owned(3), crate::hash::PARTITIONS);
-        assert!(owned(3).abs_diff(owned(1)) <= 1);
-    }
-
-    #[test]
-    fn two_members_keep_one_voter_and_a_fourth_listens() {
-        let mut two = state(2);
-        steps(&mut two, &caught_up(&[2]));
-        assert_eq!(two.quorum().voters.len(), 1);
-        let mut four = state(4);
-        steps(&mut four, &caught_up(&[2, 3, 4]));
-        assert_eq!(four.quorum().voters.len(), 3);
-        assert!(four.quorum().learners.contains(&NodeId(4)));
-    }
-
-    #[test]
-    fn a_silent_voter_gives_its_place_to_a_learner_and_stays_a_member() {
-        let mut four = state(4);
-        steps(&mut four, &caught_up(&[2, 3, 4]));
-        let mut progress = caught_up(&[2, 3, 4]);
-        progress[1].silent_ticks = Some(REPLACED_AFTER - 1);
-        assert_eq!(next(&four, &progress), None);
-        progress[1].silent_ticks = Some(REPLACED_AFTER);
-        let swap = change([
-            (NodeId(4), QuorumRole::Voter),
-            (NodeId(3), QuorumRole::Learner),
-        ]);
-        assert_eq!(next(&four, &progress), Some(Step::ChangeQuorum(swap)));
-        // Not for one that is silent itself, and not where this node may be the one that is cut off.
-        progress[2].silent_ticks = Some(SILENT_MAX + 1);
-        assert_eq!(next(&four, &progress), None);
-        progress[2].silent_ticks = Some(0);
-        progress[0].silent_ticks = Some(REPLACED_AFTER);
-        assert_eq!(next(&four, &progress), None);
-    }
-
-    #[test]
-    fn who_was_never_heard_of_is_silent_since_this_node_leads() {
-        let mut four = state(4);
-        steps(&mut four, &caught_up(&[2, 3, 4]));
-        let mut progress = caught_up(&[2, 3, 4]);
-        progress[1].silent_ticks = None;
-        let led = |led_ticks| {
-            decide(&Facts {
-                led_ticks,
-                ..facts(&four, &progress)
-            })
-        };
-        assert_eq!(led(REPLACED_AFTER - 1), None);
-        assert!(matches!(led(REPLACED_AFTER), Some(Step::ChangeQuorum(_))));
-    }
-
-    #[test]
-    fn voters_are_spread_over_zones() {
-        let mut state = state(2);
-        for (n, zone) in [(3, "a"), (4, "b"), (5, "b"), (6, "c")] {
-            let joiner = Joiner {
-                zone: Zone::new(zone),
-                ..joiner(&format!("n{n}"))
-            };
-            state.apply(&Command::Join(joiner)).unwrap();
-        }
-        steps(&mut state, &caught_up(&[2, 3, 4, 5, 6]));
-        let voters: Vec<u64> = state.quorum().voters.iter().map(|id| id.0).collect();
-        assert_eq!(voters, [1, 4, 6]);
-    }
-
-    #[test]
-    fn nobody_is_trusted_who_lags_is_silent_or_gets_snapshots() {
-        let mut three = state(3);
-        let mut progress = caught_up(&[2, 3]);
-        progress[0].silent_ticks = Some(SILENT_MAX + 1);
-        progress[1].is_replicating = false;
-        assert_eq!(steps(&mut three, &progress), ["2 Learner", "3 Learner"]);
-        progress[0].silent_ticks = None;
-        progress[1] = Progress {
-            matched: 0,
-            ..caught_up(&[3])[0]
-        };
-        let far = decide(&Facts {
-            last_index: LAG_MAX + 1,
-            ..facts(&three, &progress)
-        });
-        assert_eq!(far, None);
-    }
-}
+mod tests;

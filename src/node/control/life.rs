@@ -51,6 +51,7 @@ pub(super) struct Life {
     pub(super) path: PathBuf,
     pub(super) clock: Clock,
     pub(super) settings: Settings,
+    pub(super) voters: usize,
     pub(super) registry: Registry,
     pub(super) shutdown: Shutdown,
 }
@@ -333,7 +334,9 @@ impl Life {
         let transport = Transport::start(parts, &self.registry);
         transport.set_addresses(listings(&raft.state().borrow()));
         let _first = carrier.set(transport.clone());
-        let (office, asker) = Office::new(ident.node, raft.clone(), self.clock);
+        let discovery = self.shared.discovery.clone();
+        let means = (self.voters, discovery);
+        let (office, asker) = Office::new(ident.node, raft.clone(), self.clock, means);
         let running = Arc::new(Running {
             ident,
             raft,

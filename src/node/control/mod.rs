@@ -18,6 +18,7 @@ mod remove;
 mod renew;
 mod seeds;
 mod service;
+mod vote;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub from: IpAddr,
     /// When to take snapshots of the log.
     pub settings: Settings,
+    /// How many members are to vote.
+    pub voters: usize,
     /// The Raft port, bound by the caller.
     pub listener: TcpListener,
 }
@@ -178,6 +181,7 @@ pub(super) fn start(
         is_founder,
         from,
         settings,
+        voters,
         listener,
     } = parts;
     let shared = Arc::new(Shared {
@@ -200,6 +204,7 @@ pub(super) fn start(
         path: root,
         clock,
         settings,
+        voters,
         registry: registry.clone(),
         shutdown: shutdown.clone(),
     };

@@ -4,7 +4,7 @@
 //! The rules are in [`crate::topology::lease`] and in `decide`; here is how they meet the clock, the
 //! network and Raft. All that is known is of one term and gone with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,15 +12,17 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::decide::{Facts, Heard, Leases, Step, decide};
+use super::decide::{Facts, Heard, Noted, Since, Step, decide};
 use crate::clock::{Clock, as_millis};
+use crate::discovery::{Discovery, Listed};
 use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
 use crate::topology::command::Command;
 use crate::topology::lease::{Grant, LeaseBook, LeaseRefusal, Renewal, Round};
-use crate::topology::member::MAX_MEMBERS;
+use crate::topology::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
+use crate::topology::state::State;
 
 /// How often a leader looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -93,6 +95,9 @@ pub(super) struct Office {
     clock: Clock,
     asks: mpsc::Receiver<Asked>,
     settled: watch::Sender<Settled>,
+    /// How many voters there are to be.
+    voters: usize,
+    discovery: Discovery,
     term: Option<Term>,
 }
 
@@ -107,6 +112,8 @@ struct Term {
     failed_over: Option<Millis>,
     /// The epoch for which the partitions were found to be shared out well.
     shared_out: Option<Epoch>,
+    /// Since when members are caught up without a break.
+    caught_up: Since,
 }
 
 /// Something that is under way, with what it is for.
@@ -114,7 +121,12 @@ type UnderWay<T> = Option<Pin<Box<dyn Future<Output = (T, Outcome)> + Send>>>;
 
 impl Office {
     /// The office of member `me`, and how to reach it.
-    pub(super) fn new(me: NodeId, raft: Handle, clock: Clock) -> (Self, Asker) {
+    pub(super) fn new(
+        me: NodeId,
+        raft: Handle,
+        clock: Clock,
+        (voters, discovery): (usize, Discovery),
+    ) -> (Self, Asker) {
         let (sender, asks) = mpsc::channel(INBOX_MAX);
         let (settled, seen) = watch::channel(Settled::default());
         let office = Self {
@@ -123,6 +135,8 @@ impl Office {
             clock,
             asks,
             settled,
+            voters,
+            discovery,
             term: None,
         };
         let asker = Asker {
@@ -186,6 +200,7 @@ impl Office {
             heard: Heard::new(),
             failed_over: None,
             shared_out: None,
+            caught_up: Since::new(),
         });
         self.publish();
         true
@@ -273,13 +288,18 @@ impl Office {
         let step = match term.fail_over(now, &state) {
             Some(command) => Step::Propose(command),
             None => {
+                let unlisted = self.unlisted(&state);
+                let term = self.term.as_mut()?;
                 let facts = Facts {
                     me: self.me,
                     state: &state,
                     last_index: standing.commit,
                     progress: &standing.progress,
                     led_ticks: now.since(term.since) / as_millis(TICK),
-                    leases: Leases {
+                    noted: Noted {
+                        voters: self.voters,
+                        caught_up: &term.caught_up,
+                        unlisted: &unlisted,
                         heard: &term.heard,
                         settled: term.book.settled(now, &state),
                         now,
@@ -288,9 +308,13 @@ impl Office {
                     },
                 };
                 let step = decide(&facts);
+                let caught_up = state.members().map(|member| member.id);
+                let caught_up: BTreeSet<_> =
+                    caught_up.filter(|id| facts.has_caught_up(*id)).collect();
                 if step.is_none() && !state.quorum().is_joint() && !facts.waits_to_share_out() {
                     term.shared_out = Some(state.epoch());
                 }
+                term.note_caught_up(&caught_up, now);
                 step?
             }
         };
@@ -304,6 +328,17 @@ impl Office {
             };
             (step, outcome)
         }))
+    }
+
+    /// Members that discovery says are nowhere any more.
+    fn unlisted(&self, state: &State) -> BTreeSet<NodeId> {
+        let is_unlisted = |member: &&MemberRecord| {
+            self.discovery.lists(&member.host, member.grpc_port) == Listed::No
+        };
+        let down = state
+            .members()
+            .filter(|member| member.status == MemberStatus::Down);
+        down.filter(is_unlisted).map(|member| member.id).collect()
     }
 
     fn step_ended(&mut self, step: &Step, outcome: &Outcome) {
@@ -327,8 +362,15 @@ impl Office {
 }
 
 impl Term {
+    fn note_caught_up(&mut self, caught_up: &BTreeSet<NodeId>, now: Millis) {
+        self.caught_up.retain(|id, _| caught_up.contains(id));
+        for id in caught_up {
+            self.caught_up.entry(*id).or_insert(now);
+        }
+    }
+
     /// The command that takes its partitions from a member that is silent for too long.
-    fn fail_over(&mut self, now: Millis, state: &crate::topology::state::State) -> Option<Command> {
+    fn fail_over(&mut self, now: Millis, state: &State) -> Option<Command> {
         let down = self.book.down(now, state)?;
         let command = state.plan_fail_over(down)?;
         self.book.failing(down);

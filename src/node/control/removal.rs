@@ -4,7 +4,8 @@
 //! Every step is looked for in the state anew, so that another leader, or the same one when it is asked
 //! again, goes on where the last one stopped.
 
-use super::decide::{Facts, candidate};
+use super::decide::{Facts, change};
+use super::vote::candidate;
 use crate::ids::NodeId;
 use crate::topology::command::Command;
 use crate::topology::member::{MemberRecord, MemberStatus};
@@ -172,17 +173,11 @@ fn give_partitions(state: &State, record: &MemberRecord) -> Option<Step> {
     }
 }
 
-fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) -> QuorumChange {
-    QuorumChange {
-        changes: changes.into_iter().collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
-    use crate::node::control::decide::Leases;
+    use crate::node::control::decide::Noted;
     use crate::raft::driver::Progress;
     use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner, SetStatus};
     use crate::topology::member::Zone;
@@ -202,6 +197,7 @@ mod tests {
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 0,
+            leaves_on_term: false,
         }
     }
 
@@ -258,7 +254,7 @@ mod tests {
             last_index: 100,
             progress: &progress,
             led_ticks: 0,
-            leases: Leases::default(),
+            noted: Noted::default(),
         };
         next(&facts, NodeId(id))
     }
@@ -365,7 +361,7 @@ mod tests {
                 last_index: 100,
                 progress: &[],
                 led_ticks,
-                leases: Leases::default(),
+                noted: Noted::default(),
             };
             next(&facts, NodeId(4))
         };

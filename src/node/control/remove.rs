@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Running;
-use super::decide::{Facts, Leases};
+use super::decide::{Facts, Noted};
 use super::removal::{Step, next};
 use crate::clock::as_millis;
 use crate::ids::NodeId;
@@ -67,7 +67,7 @@ impl Running {
                 last_index: standing.commit,
                 progress: &standing.progress,
                 led_ticks: as_millis(began.elapsed()) / as_millis(TICK),
-                leases: Leases::default(),
+                noted: Noted::default(),
             };
             let (outcome, words) = match next(&facts, id) {
                 Step::Gone => return Err(self.removed(done, true)),

@@ -23,6 +23,7 @@ fn joiner() -> Joiner {
         version: 1,
         settings: Agreed::ours(),
         nonce: 0,
+        leaves_on_term: false,
     }
 }
 

@@ -369,6 +369,7 @@ fn joiner(state: &State, name: &str) -> Option<Joiner> {
         version: COMMAND_VERSION,
         settings: Agreed::ours(),
         nonce: 0,
+        leaves_on_term: false,
     })
 }
 

@@ -27,6 +27,7 @@ fn member(name: &str) -> Joiner {
         version: COMMAND_VERSION,
         settings: Agreed::ours(),
         nonce: 0,
+        leaves_on_term: false,
     }
 }
 

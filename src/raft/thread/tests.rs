@@ -93,6 +93,7 @@ async fn lone_within(stall_max: Duration) -> Lone {
             version: 1,
             settings: Agreed::ours(),
             nonce: 0,
+            leaves_on_term: false,
         },
     });
     let mut disk = Fragile::default();

@@ -52,6 +52,7 @@ pub(super) fn joiner_to_wire(joiner: &Joiner) -> pb::Joiner {
         version: joiner.version,
         settings: Some(agreed_to_wire(&joiner.settings)),
         nonce: joiner.nonce,
+        leaves_on_term: joiner.leaves_on_term,
     }
 }
 
@@ -68,6 +69,7 @@ pub(super) fn joiner(wire: pb::Joiner) -> Result<Joiner, DecodeError> {
         version: wire.version,
         settings: agreed(wire.settings)?,
         nonce: wire.nonce,
+        leaves_on_term: wire.leaves_on_term,
     })
 }
 
@@ -104,6 +106,7 @@ pub(super) fn record_to_wire(record: &MemberRecord) -> pb::Member {
         incarnation: record.incarnation.0,
         version: record.version,
         nonce: record.nonce,
+        leaves_on_term: record.leaves_on_term,
         status: status_to_wire(record.status),
         replaced_by: maybe_number(record.replaced_by),
     }
@@ -122,6 +125,7 @@ pub(super) fn record(wire: pb::Member) -> Result<MemberRecord, DecodeError> {
         incarnation: Incarnation(wire.incarnation),
         version: wire.version,
         nonce: wire.nonce,
+        leaves_on_term: wire.leaves_on_term,
         status: status(wire.status)?,
         replaced_by: maybe_id(wire.replaced_by),
     })

@@ -132,6 +132,7 @@ fn state() -> State {
     apply(status(4, MemberStatus::Down));
     apply(Command::Join(Joiner {
         nonce: 44,
+        leaves_on_term: true,
         ..joiner(4)
     }));
     apply(status(6, MemberStatus::Down));

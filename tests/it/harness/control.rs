@@ -424,6 +424,7 @@ impl Absent {
             version: COMMAND_VERSION,
             settings: Agreed::ours(),
             nonce: 7,
+            leaves_on_term: false,
         };
         let command = if self.id == 0 {
             Command::Join(node)

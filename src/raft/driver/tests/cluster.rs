@@ -91,6 +91,7 @@ pub(super) fn joiner(name: &str) -> Joiner {
         version: 1,
         settings: Agreed::ours(),
         nonce: 0,
+        leaves_on_term: false,
     }
 }
 

@@ -1,0 +1,132 @@
+//! Who is to vote: an odd number of members that have caught up, spread over zones. Pure.
+
+use super::decide::{Facts, change};
+use crate::ids::NodeId;
+use crate::topology::member::MemberStatus;
+use crate::topology::quorum::{QuorumChange, QuorumRole};
+
+/// With fewer voters than this the loss of one stops everything: whoever has caught up votes at once.
+const SAFE_VOTERS: usize = 3;
+
+/// How long a member has to be caught up before it votes where there are voters enough.
+const STABLE_MS: u64 = 10_000;
+
+/// Ticks of silence after which a voter's place is given to another: 30 s. It stays a member.
+const REPLACED_AFTER: u64 = 300;
+
+/// The change that brings the voters nearer to what they are to be.
+///
+/// In one joint change, so that their number stays odd: from one to three, from three to five, one in the
+/// place of another, two fewer. Without enough candidates everything stays as it is.
+pub(super) fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
+    let voters = &facts.state.quorum().voters;
+    more(facts)
+        .or_else(|| replace(facts))
+        .or_else(|| fewer(facts))
+        .filter(|change| !change.changes.is_empty() && !voters.is_empty())
+}
+
+/// Learners that are to vote too.
+fn more(facts: &Facts<'_>) -> Option<QuorumChange> {
+    let mut voters: Vec<NodeId> = facts.state.quorum().voters.iter().copied().collect();
+    let before = voters.len();
+    let mut changes = Vec::new();
+    while voters.len() < facts.noted.voters {
+        let Some(next) = stable_candidate(facts, &voters) else {
+            break;
+        };
+        voters.push(next);
+        changes.push((next, QuorumRole::Voter));
+    }
+    // The last one stays out if it would make their number even; two members have one voter.
+    if voters.len().is_multiple_of(2) && voters.len() > before {
+        changes.pop();
+    }
+    (!changes.is_empty()).then(|| change(changes))
+}
+
+/// A learner in the place of a voter that is silent for too long, or gone for good.
+fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
+    let voters = &facts.state.quorum().voters;
+    let is_lost = |id: &&NodeId| {
+        let record = facts.state.member(**id);
+        let is_gone = record.is_some_and(|record| {
+            let is_down = record.status == MemberStatus::Down;
+            is_down && (record.replaced_by.is_some() || record.leaves_on_term)
+        });
+        is_gone || facts.silence(**id) >= REPLACED_AFTER
+    };
+    let lost = *voters.iter().find(is_lost)?;
+    let stay: Vec<NodeId> = voters.iter().copied().filter(|id| *id != lost).collect();
+    let next = stable_candidate(facts, &stay)?;
+    Some(change([
+        (next, QuorumRole::Voter),
+        (lost, after_vote(facts, lost)),
+    ]))
+}
+
+/// What a voter is when it votes no more.
+fn after_vote(facts: &Facts<'_>, id: NodeId) -> QuorumRole {
+    let record = facts.state.member(id);
+    // One whose name is another's by now never comes back.
+    match record.is_some_and(|record| record.replaced_by.is_some()) {
+        true => QuorumRole::Removed,
+        false => QuorumRole::Learner,
+    }
+}
+
+/// Voters beyond what is wanted, two at a time: silent ones first, then of the zone with the most. Never
+/// the leader.
+fn fewer(facts: &Facts<'_>) -> Option<QuorumChange> {
+    let mut voters: Vec<NodeId> = facts.state.quorum().voters.iter().copied().collect();
+    let target = facts.noted.voters.max(SAFE_VOTERS);
+    if voters.len() < target + 2 {
+        return None;
+    }
+    let mut changes = Vec::new();
+    for _ in 0..2 {
+        let others = voters.iter().copied().filter(|id| *id != facts.me);
+        let order = |id: &NodeId| (facts.is_there(*id), usize::MAX - crowd(facts, &voters, *id));
+        // Of equals the one that came last.
+        let last = others.min_by_key(|id| (order(id), u64::MAX - id.0))?;
+        voters.retain(|id| *id != last);
+        changes.push((last, after_vote(facts, last)));
+    }
+    Some(change(changes))
+}
+
+/// How many of these are in the zone of `id`.
+fn crowd(facts: &Facts<'_>, voters: &[NodeId], id: NodeId) -> usize {
+    let zone = |id: NodeId| facts.state.member(id).map(|member| &member.zone);
+    let own = zone(id);
+    voters.iter().filter(|voter| zone(**voter) == own).count()
+}
+
+/// The learner that is to vote next: the [`candidate`] among those that are caught up for a while, or among
+/// all while there are too few voters.
+fn stable_candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
+    let is_urgent = facts.state.quorum().voters.len() < SAFE_VOTERS;
+    let is_stable = |id: NodeId| {
+        let since = facts.noted.caught_up.get(&id);
+        is_urgent || since.is_some_and(|since| facts.noted.now.since(*since) >= STABLE_MS)
+    };
+    best(facts, voters, is_stable)
+}
+
+/// The learner that would spread the voters best: of the zone with the fewest, then the lowest id. It is up
+/// and has caught up.
+pub(super) fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
+    best(facts, voters, |_| true)
+}
+
+fn best(facts: &Facts<'_>, voters: &[NodeId], is_right: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+    let is_up = |id: NodeId| {
+        let record = facts.state.member(id);
+        record.is_some_and(|record| record.status == MemberStatus::Up)
+    };
+    let learners = facts.state.quorum().learners.iter().copied();
+    learners
+        .filter(|id| !voters.contains(id) && is_up(*id) && facts.has_caught_up(*id))
+        .filter(|id| is_right(*id))
+        .min_by_key(|id| (crowd(facts, voters, *id), *id))
+}
