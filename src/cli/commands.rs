@@ -61,7 +61,7 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
     tracing::info!(node = %node.name, %address, origin = %origin.describe(), "node started");
     process.registry.describe_process("node", &node.zone);
     origin.register(&process.registry);
-    let ready = node::start(
+    let (ready, leaver) = node::start(
         &config,
         node::Parts {
             place,
@@ -72,7 +72,9 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
             shutdown: process.shutdown.clone(),
         },
     );
-    process.run(&config, ready).await
+    process
+        .run(&config, ready, leaver.leave(config.node.leave_timeout))
+        .await
 }
 
 pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
@@ -105,7 +107,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
             shutdown: process.shutdown.clone(),
         },
     );
-    process.run(&config, ready).await
+    process.run(&config, ready, async {}).await
 }
 
 /// What every long-running process has: metrics, the admin port, and an end.
@@ -134,8 +136,13 @@ impl Process {
         })
     }
 
-    /// Serves the admin port until a signal, then ends every task within the grace.
-    async fn run(self, config: &Config, ready: Probe) -> Result<(), Failure> {
+    /// Serves the admin port until a signal, then leaves and ends every task within the grace.
+    async fn run(
+        self,
+        config: &Config,
+        ready: Probe,
+        leave: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
         let Self {
             registry,
             admin,
@@ -143,16 +150,25 @@ impl Process {
             signals,
         } = self;
         shutdown.spawn(admin::run(admin, registry, ready, shutdown.clone()));
-        end(config, signals, &shutdown).await
+        end(config, signals, &shutdown, leave).await
     }
 }
 
-/// Waits for a signal, then for every task.
-async fn end(config: &Config, mut signals: Signals, shutdown: &Shutdown) -> Result<(), Failure> {
+/// Waits for a signal, then until the process has left what it is part of, then for every task.
+async fn end(
+    config: &Config,
+    mut signals: Signals,
+    shutdown: &Shutdown,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let signal = signals.first().await;
     tracing::info!(signal, "shutting down");
+    let stopped = async {
+        leave.await;
+        shutdown.finish(config.process.shutdown_grace).await
+    };
     let ended = tokio::select! {
-        ended = shutdown.finish(config.process.shutdown_grace) => ended,
+        ended = stopped => ended,
         again = signals.first() => {
             return Err(Failure::Failed(format!("stopped at once by a second {again}")));
         }
@@ -207,7 +223,7 @@ pub(super) async fn dev(nodes: u16, config: Config) -> Result<(), Failure> {
         dev::banner(nodes, &told, addresses, sample).as_bytes(),
         false,
     )?;
-    end(&config, signals, &shutdown).await
+    end(&config, signals, &shutdown, async {}).await
 }
 
 pub(super) async fn get(args: args::Get) -> Result<(), Failure> {

@@ -153,7 +153,7 @@ impl World<'_> {
             shutdown: self.shutdown.clone(),
         };
         // The frontend's readiness stands for the process: a node alone is always ready.
-        let _ready = node::start(self.config, parts);
+        let (_ready, _leaver) = node::start(self.config, parts);
     }
 
     fn frontend(&self, listener: TcpListener) -> Probe {

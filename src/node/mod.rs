@@ -136,12 +136,12 @@ impl From<NodeId> for Me {
     }
 }
 
-/// Starts a node's tasks and returns its readiness probe.
+/// Starts a node's tasks and returns its readiness probe, and what makes it leave before it is stopped.
 ///
 /// It is ready until shutdown begins: a group or an origin that fails is told, not hidden, and does not
 /// keep the others from being served.
 #[must_use]
-pub fn start(config: &Config, parts: Parts) -> Probe {
+pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
     let Parts {
         place,
         listener,
@@ -205,7 +205,9 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
     let unusable = Arc::clone(&checker.unusable);
     shutdown.spawn(checker.run(shutdown.clone()));
     shutdown.spawn(stages.end(server, shutdown.clone(), config.process.shutdown_grace));
-    probe(origin, unusable, control, shutdown)
+    let leaver = control.as_ref().map(control::Service::leaver);
+    let leaver = leaver.unwrap_or_else(control::Leaver::of_nobody);
+    (probe(origin, unusable, control, shutdown), leaver)
 }
 
 fn serve(

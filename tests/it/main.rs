@@ -30,6 +30,7 @@ mod identity;
 mod keys;
 mod killed_node;
 mod leases;
+mod leaving;
 mod loadgen;
 mod lost_nodes;
 mod many_keys;

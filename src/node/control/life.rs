@@ -129,6 +129,7 @@ impl Life {
                 Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
             fate = self.announced(&running, &transport) => Ended::Sealed(fate),
+            () = self.leave_when_asked(&running) => Ended::Stopped,
         };
         match ended {
             Ended::Failed(_) => {}
@@ -264,7 +265,7 @@ impl Life {
     ///
     /// # Errors
     /// Somebody refused, and nobody did it.
-    async fn enter(
+    pub(super) async fn enter(
         &self,
         cluster: Option<ClusterId>,
         command: &Command,

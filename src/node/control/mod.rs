@@ -11,6 +11,7 @@ mod fate;
 mod followers;
 mod grant;
 mod hand_over;
+mod leave;
 mod life;
 mod office;
 mod removal;
@@ -47,6 +48,8 @@ use crate::topology::state::State;
 use crate::topology::view::View;
 
 use self::followers::Followers;
+pub use self::leave::Leaver;
+use self::leave::Stage;
 pub(super) use self::renew::Renewer;
 pub(super) use self::service::Service;
 
@@ -89,6 +92,8 @@ struct Shared {
     renewer: Arc<Renewer>,
     /// Who follows the topology through this node.
     followers: Arc<Followers>,
+    /// Whether it is about to stop.
+    stage: watch::Sender<Stage>,
     shutdown: Shutdown,
     /// Why this node is in no cluster yet.
     waits: Mutex<Option<String>>,
@@ -195,6 +200,7 @@ pub(super) fn start(
         running: RwLock::new(None),
         renewer: Arc::new(Renewer::new(clock, registry)),
         followers: Arc::default(),
+        stage: leave::stage(),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),
         ended: Mutex::new(None),

@@ -98,6 +98,12 @@ impl Renewer {
         !self.held.is_valid(self.clock.now())
     }
 
+    /// The epoch that all who hold a lease have applied, as far as this node was told.
+    pub(super) fn settled(&self) -> Epoch {
+        let known = self.known.lock();
+        known.lease.as_ref().map_or(Epoch(0), Lease::settled)
+    }
+
     /// This node is a member from now on.
     fn begin(&self, member: NodeId, incarnation: Incarnation) {
         let mut known = self.known.lock();

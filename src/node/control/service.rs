@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::followers::{self, Topologies};
+use super::leave::{Leaver, Stage};
 use super::{Running, Shared};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
@@ -24,7 +25,7 @@ use crate::rpc::control_proto::{
 };
 use crate::rpc::pipeline::Target;
 use crate::topology::command::{Change, Command};
-use crate::topology::member::MemberRecord;
+use crate::topology::member::{MemberRecord, MemberStatus};
 use crate::topology::quorum::Quorum;
 use crate::topology::state::State;
 
@@ -53,6 +54,11 @@ impl Service {
         }
     }
 
+    /// What makes the node leave.
+    pub(in crate::node) fn leaver(&self) -> Leaver {
+        Leaver::new(Some(Arc::clone(&self.shared)))
+    }
+
     /// What the node's readiness says of it. It never makes a node unready: reads need no quorum.
     pub(in crate::node) fn tell(&self, readiness: &mut Readiness) {
         let told = if let Some(why) = &*self.shared.ended.lock() {
@@ -73,6 +79,13 @@ impl Service {
             "no cluster found yet".into()
         };
         readiness.check("raft", Ok(Some(told)));
+        readiness.check(
+            "ring",
+            match *self.shared.stage.borrow() {
+                Stage::Stays => Ok(None),
+                Stage::Leaves | Stage::HasLeft => Err("leaving".into()),
+            },
+        );
         let lease = match self.shared.renewer.is_isolated() {
             true => "none: isolated",
             false => "runs",
@@ -129,7 +142,8 @@ impl Service {
         let command = Command::decode(&request.command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let Some(own) = node_of(&command) else {
-            return Err(Status::invalid_argument("neither a join nor a resume"));
+            let told = "neither a join nor a resume, nor a leave";
+            return Err(Status::invalid_argument(told));
         };
         Ok(running.admit(&command, own).await)
     }
@@ -140,6 +154,7 @@ fn node_of(command: &Command) -> Option<NodeId> {
     match command {
         Command::Join(_) => Some(NodeId(0)),
         Command::Resume(resume) => Some(resume.id),
+        Command::SetStatus(set) if set.status == MemberStatus::Leaving => Some(set.id),
         _ => None,
     }
 }

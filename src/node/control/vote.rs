@@ -52,11 +52,13 @@ fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
         let record = facts.state.member(**id);
         let is_gone = record.is_some_and(|record| {
             let is_down = record.status == MemberStatus::Down;
-            is_down && (record.replaced_by.is_some() || record.leaves_on_term)
+            let is_leaving = record.status == MemberStatus::Leaving;
+            is_down && record.replaced_by.is_some()
+                || (is_down || is_leaving) && record.leaves_on_term
         });
         is_gone || facts.silence(**id) >= REPLACED_AFTER
     };
-    let lost = *voters.iter().find(is_lost)?;
+    let lost = *voters.iter().filter(|id| **id != facts.me).find(is_lost)?;
     let stay: Vec<NodeId> = voters.iter().copied().filter(|id| *id != lost).collect();
     let next = stable_candidate(facts, &stay)?;
     Some(change([

@@ -1,0 +1,160 @@
+//! A node that is about to stop gives away what it owns first, so that nobody has to stand in for it.
+//!
+//! It hands the leadership over if it leads, says that it is leaving, and waits until others own what it
+//! owned and everybody knows. It stays a member: when it starts again it gets its share back. Whether it
+//! is gone for good is for the autopilot (`leave_on_term`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::hand_over::hand_over;
+use super::life::Life;
+use super::{Running, Shared};
+use crate::ids::NodeId;
+use crate::topology::command::{Command, SetStatus};
+use crate::topology::member::MemberStatus;
+use crate::topology::state::State;
+
+/// Between two attempts to say that this node is leaving.
+const SAY_EVERY: Duration = Duration::from_millis(200);
+
+/// How long there may be no leader before a node that is leaving stops waiting for one: others may be
+/// stopping too.
+const LEADERLESS_MAX: Duration = Duration::from_secs(3);
+
+/// How far a node is with leaving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    #[default]
+    Stays,
+    Leaves,
+    HasLeft,
+}
+
+/// Makes a node leave. Clones are of the same node.
+#[derive(Clone)]
+pub struct Leaver {
+    shared: Option<Arc<Shared>>,
+}
+
+impl std::fmt::Debug for Leaver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Leaver")
+    }
+}
+
+impl Leaver {
+    pub(super) fn new(shared: Option<Arc<Shared>>) -> Self {
+        Self { shared }
+    }
+
+    /// That of a node which agrees on nothing with anybody.
+    pub(in crate::node) fn of_nobody() -> Self {
+        Self::new(None)
+    }
+
+    /// Leaves, and returns once others own what this node owned, or after `patience`. From the call on
+    /// the node is not ready. Cancel-safe: leaving goes on.
+    pub async fn leave(&self, patience: Duration) {
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        if shared.running().is_none() {
+            return;
+        }
+        let began = Instant::now();
+        shared.stage.send_replace(Stage::Leaves);
+        let mut stage = shared.stage.subscribe();
+        let left = stage.wait_for(|stage| *stage == Stage::HasLeft);
+        match timeout_at(began + patience, left).await {
+            Ok(_) => tracing::info!(took = ?began.elapsed(), "left the ring"),
+            Err(_) => tracing::warn!(?patience, "stopping with partitions that nobody took yet"),
+        }
+    }
+}
+
+impl Life {
+    /// Leaves when it is asked to. Never ends: how the node stops is for whoever asked.
+    pub(super) async fn leave_when_asked(&self, running: &Running) {
+        let stage = &self.shared.stage;
+        let asked = stage
+            .subscribe()
+            .wait_for(|stage| *stage != Stage::Stays)
+            .await
+            .is_ok();
+        if asked {
+            self.leave(running).await;
+            stage.send_replace(Stage::HasLeft);
+        }
+        std::future::pending().await
+    }
+
+    async fn leave(&self, running: &Running) {
+        let own = running.ident.node;
+        if !is_anybody_else_up(&running.raft.state().borrow(), own) {
+            return;
+        }
+        hand_over(own, &running.raft).await;
+        let command = Command::SetStatus(SetStatus {
+            id: own,
+            status: MemberStatus::Leaving,
+            incarnation: running.ident.incarnation,
+        });
+        let mut leaderless = Instant::now();
+        loop {
+            let state = running.raft.state().borrow().clone();
+            let is_said = state
+                .member(own)
+                .is_none_or(|member| member.status != MemberStatus::Up);
+            if is_said && self.is_relieved(running, &state) || !is_anybody_else_up(&state, own) {
+                return;
+            }
+            if running.raft.standing().borrow().role.leader.is_some() {
+                leaderless = Instant::now();
+            } else if leaderless.elapsed() > LEADERLESS_MAX {
+                tracing::warn!("nobody leads: stopping without leaving");
+                return;
+            }
+            if !is_said {
+                let targets = self.shared.everybody(&state);
+                let told = match running.raft.standing().borrow().role.is_leader {
+                    true => None,
+                    false => Some(targets),
+                };
+                match told {
+                    None => drop(running.admit(&command, own).await),
+                    Some(targets) => {
+                        let told = self
+                            .enter(Some(running.ident.cluster), &command, targets)
+                            .await;
+                        if let Err(why) = told {
+                            tracing::warn!(why, "leaving not announced");
+                        }
+                    }
+                }
+            }
+            let mut states = running.raft.state();
+            states.borrow_and_update();
+            let _either = tokio::time::timeout(SAY_EVERY, states.changed()).await;
+        }
+    }
+
+    /// Whether others own what this node owned, and all know.
+    fn is_relieved(&self, running: &Running, state: &State) -> bool {
+        let owned = state.table().owned_by(running.ident.node);
+        owned == 0 && self.shared.renewer.settled() >= state.epoch()
+    }
+}
+
+fn is_anybody_else_up(state: &State, own: NodeId) -> bool {
+    let mut others = state.members().filter(|member| member.id != own);
+    others.any(|member| member.status == MemberStatus::Up)
+}
+
+/// A node that stays.
+pub(super) fn stage() -> watch::Sender<Stage> {
+    watch::Sender::new(Stage::Stays)
+}

@@ -1,0 +1,82 @@
+//! Nodes that are stopped give away what they own before they go, and go for good if they are told to.
+
+use nix::sys::signal::Signal::SIGTERM;
+use serde_json::{Value, json};
+
+use crate::harness::grown::Grown;
+use crate::harness::process::Ended;
+use crate::harness::setup::group;
+use crate::harness::wait::until;
+
+async fn stop(grown: &mut Grown, node: usize) -> Ended {
+    let process = grown.nodes[node].take().expect("it runs");
+    process.signal(SIGTERM);
+    let ended = process.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+async fn members(grown: &Grown) -> Vec<Value> {
+    let told = grown.json(&["cluster", "members"]).await;
+    told["members"].as_array().cloned().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_owns_nothing_by_then_and_has_its_share_when_it_is_back() {
+    let mut grown = Grown::start(3, 1).await;
+    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    for node in [1, 0] {
+        let ended = stop(&mut grown, node).await;
+        assert!(ended.stderr.contains("left the ring"), "{}", ended.stderr);
+        let ring = grown.json(&["ring", "show"]).await;
+        let shares = ring["members"].as_array().cloned().unwrap_or_default();
+        let own = shares
+            .iter()
+            .find(|member| member["name"] == json!(format!("n{}", node + 1)));
+        assert_eq!(own.map(|own| &own["partitions"]), Some(&json!(0)), "{ring}");
+        for key in 0..64 {
+            let answer = grown.get(0, &format!("/v1/scores/key-{key}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        grown.run(node);
+        grown.complete(3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lone_node_stops_without_waiting_for_anybody() {
+    let mut grown = Grown::start(1, 0).await;
+    stop(&mut grown, 0).await;
+}
+
+#[tokio::test]
+async fn who_leaves_for_good_is_removed_and_its_vote_is_another_s() {
+    let mut grown = Grown::new(4);
+    for node in 0..4 {
+        grown.run_in("data", node, &["--set", "node.leave_on_term=true"]);
+    }
+    grown.complete(4).await;
+    let told = members(&grown).await;
+    let follower = told.iter().find(|member| member["role"] == "voter");
+    let name = follower.expect("two vote and follow")["name"].clone();
+    let number: usize = name.as_str().expect("a name")[1..]
+        .parse()
+        .expect("n1 and up");
+    stop(&mut grown, number - 1).await;
+    until(&format!("{name} is gone and three vote"), async || {
+        let members = members(&grown).await;
+        let voters = members.iter().filter(|member| member["role"] != "learner");
+        if members.len() == 3 && voters.count() == 3 {
+            Ok(())
+        } else {
+            Err(members)
+        }
+    })
+    .await;
+    let told = grown.json(&["cluster", "members"]).await;
+    assert_eq!(told["tombstones"][0]["name"], name);
+    // Its directory is worth nothing any more: it is another member of the same name.
+    grown.run_in("data", number - 1, &[]);
+    grown.complete(4).await;
+}
