@@ -49,6 +49,10 @@ bench-rivals *ARGS:
 bench-control *ARGS:
     cargo bench --bench control -- "$@"
 
+# Measure how fast a cluster forms, heals and tells, with real processes that are killed
+bench-faults *ARGS:
+    cargo bench --bench faults -- "$@"
+
 # Format the code
 fmt:
     cargo fmt --all
@@ -61,7 +65,7 @@ fmt-check:
 lint:
     cargo clippy --locked --all-targets --features simulation -- -D warnings
     @# Not among all targets: they are only run when named.
-    cargo clippy --locked --bench rivals --bench control -- -D warnings
+    cargo clippy --locked --bench rivals --bench control --bench faults -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error

@@ -129,7 +129,7 @@ impl Life {
                 Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
             fate = self.announced(&running, &transport) => Ended::Sealed(fate),
-            () = self.leave_when_asked(&running) => Ended::Stopped,
+            () = Box::pin(self.leave_when_asked(&running)) => Ended::Stopped,
         };
         match ended {
             Ended::Failed(_) => {}

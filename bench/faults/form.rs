@@ -1,0 +1,35 @@
+//! Three nodes that are started at the same moment, and a fourth.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::processes::Processes;
+use crate::row;
+
+/// How long it takes to become one cluster, and for a fourth to own its share.
+pub(crate) fn measure(
+    starts: usize,
+    folder: impl Fn() -> anyhow::Result<TempDir>,
+) -> anyhow::Result<String> {
+    let (mut formed, mut joined) = (Vec::<Duration>::new(), Vec::<Duration>::new());
+    for _ in 0..starts {
+        let folder = folder()?;
+        let mut processes = Processes::new(folder.path(), 4)?;
+        let began = Instant::now();
+        for node in 0..3 {
+            processes.start(node)?;
+        }
+        processes.complete(3)?;
+        formed.push(began.elapsed());
+        let began = Instant::now();
+        processes.start(3)?;
+        processes.complete(4)?;
+        joined.push(began.elapsed());
+    }
+    Ok(row(
+        "three nodes at once: one cluster, three voters, all shared out",
+        &formed,
+        "max ≤ 5",
+    ) + &row("a fourth owns its share", &joined, "max ≤ 10"))
+}
