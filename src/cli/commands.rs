@@ -161,10 +161,17 @@ async fn end(
     shutdown: &Shutdown,
     leave: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let signal = signals.first().await;
-    tracing::info!(signal, "shutting down");
+    let is_asked = tokio::select! {
+        signal = signals.first() => {
+            tracing::info!(signal, "shutting down");
+            true
+        }
+        () = shutdown.begun() => false,
+    };
     let stopped = async {
-        leave.await;
+        if is_asked {
+            leave.await;
+        }
         shutdown.finish(config.process.shutdown_grace).await
     };
     let ended = tokio::select! {
@@ -177,6 +184,12 @@ async fn end(
         tracing::info!("stopped");
     } else {
         tracing::warn!(grace = ?config.process.shutdown_grace, "stopped with work in progress");
+    }
+    if !is_asked {
+        let why = "it cannot go on, as its log says";
+        return Err(Failure::Failed(format!(
+            "the process has stopped itself: {why}"
+        )));
     }
     Ok(())
 }

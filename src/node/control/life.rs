@@ -76,6 +76,9 @@ impl Life {
         if let Err(told) = self.try_live(listener).await {
             tracing::error!(error = %told, "control plane ended");
             *self.shared.ended.lock() = Some(told);
+            if let Some(running) = self.shared.running() {
+                self.outlive(&running).await;
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod hand_over;
 mod leave;
 mod life;
 mod office;
+mod outlive;
 mod removal;
 mod remove;
 mod renew;
