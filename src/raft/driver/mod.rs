@@ -152,6 +152,10 @@ impl<D: Disk> Driver<D> {
         self.ticks += 1;
         self.raw.tick();
         self.election.ticked(&self.raw.raft);
+        if self.is_alone() && !self.leads() {
+            // Waiting is for who might hear of a leader; committed changes of the quorum come first.
+            let _too_early = self.raw.campaign();
+        }
         // Silence is news too, and makes no Ready on a node that does not vote. A new term is told of
         // after it is written.
         if self.term() == self.role.term && !self.leads() {
@@ -281,6 +285,12 @@ impl<D: Disk> Driver<D> {
 
     fn leads(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
+    }
+
+    /// Whether nobody else votes, as far as this node has applied: then nobody else can lead.
+    fn is_alone(&self) -> bool {
+        let quorum = self.state.quorum();
+        !quorum.is_joint() && quorum.voters.iter().eq([&self.ident.node])
     }
 
     /// Who leads, as far as this node has heard lately. `raft` remembers a leader for ever on a node

@@ -167,3 +167,21 @@ fn a_snapshot_that_could_not_be_written_is_not_said_to_be_taken() {
     assert!(matches!(ended, Err(Fatal::Disk(_))), "{ended:?}");
     assert!(!cluster.outcomes.contains_key(&request));
 }
+
+#[test]
+fn who_votes_alone_leads_at_its_first_tick_and_no_other_does() {
+    let mut alone = Cluster::founded();
+    let term = alone.driver(1).term();
+    alone.start(1);
+    assert!(!alone.driver(1).role().is_leader);
+    alone.tick(1);
+    assert!(alone.driver(1).role().is_leader);
+    assert_eq!(alone.driver(1).term(), term + 1);
+    let mut three = Cluster::of_three();
+    three.start(1);
+    three.tick(1);
+    three.settle();
+    assert!(!three.driver(1).role().is_leader);
+    // Who applies all of what it knows before it has heard of anybody is none the less one of three.
+    assert_eq!(three.driver(1).state().quorum().voters.len(), 3);
+}
