@@ -30,6 +30,8 @@ pub(super) enum Command {
     /// Run a frontend: HTTP in front of the nodes
     Frontend(Frontend),
     /// Run a whole cluster in one process, with sample rows unless told otherwise
+    ///
+    /// Example: gcache dev --origin postgres://localhost/app --groups groups.toml --data-dir data
     Dev(Dev),
     /// Print the value of a key
     Get(Get),
@@ -142,9 +144,13 @@ pub(super) struct Dev {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
     pub(super) nodes: u16,
+    /// The directory of the nodes' logs: the cluster in it goes on, and its groups are kept. Without it
+    /// everything is forgotten at the end
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
     /// The file that describes the cache groups, in place of the sample
     #[arg(long, value_name = "FILE")]
-    groups: Option<String>,
+    pub(super) groups: Option<PathBuf>,
     /// Where values are loaded from, in place of the sample rows
     #[arg(long, value_name = "URL")]
     origin: Option<String>,
@@ -484,7 +490,7 @@ impl Dev {
     /// The settings that flags stand for.
     pub(super) fn flags(&self) -> Vec<Flag> {
         let own = [
-            flag("--groups", "cluster.groups", &self.groups),
+            flag("--data-dir", "cluster.data_dir", &self.data_dir),
             flag("--origin", "origin.url", &self.origin),
             flag("--port", "frontend.port", &self.port),
         ];

@@ -1,8 +1,10 @@
 //! The commands, one function each.
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use http::{Method, StatusCode};
 use tokio::sync::watch;
@@ -10,14 +12,16 @@ use tokio::sync::watch;
 use super::Failure;
 use super::args::{self, Url};
 use super::control;
+use super::groups::unix_ms;
 use super::identity::address;
-use super::setup::{faults, fixed, groups, origin, require};
+use super::setup::{checked_groups, faults, fixed, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
 use crate::config::{Config, OriginUrl, SourceFile, read_groups};
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
+use crate::raft::latch::Root;
 use crate::shutdown::{Shutdown, Signals};
 use crate::{dev, frontend, node};
 
@@ -204,15 +208,25 @@ pub(super) fn bind(
         .map_err(|error| Failure::Failed(error.to_string()))
 }
 
-pub(super) async fn dev(nodes: u16, config: Config) -> Result<(), Failure> {
-    let (own_groups, own_origin) = (groups(&config)?, origin(&config)?);
-    if own_groups.is_none() && matches!(config.origin.url, Some(OriginUrl::Postgres(_))) {
-        let told = "cluster.groups is not set: give --groups FILE with groups of this database";
-        return Err(Failure::Usage(told.to_owned()));
-    }
+pub(super) async fn dev(
+    nodes: u16,
+    groups: Option<PathBuf>,
+    config: Config,
+) -> Result<(), Failure> {
+    let own_groups = groups.map(|path| checked_groups(&config, &path));
+    let (own_groups, own_origin) = (own_groups.transpose()?, origin(&config)?);
+    let kept = config.cluster.data_dir.clone();
     let is_sample = own_groups.is_none() && own_origin.is_none();
     let groups = match own_groups {
         Some(groups) => groups,
+        None if matches!(config.origin.url, Some(OriginUrl::Postgres(_))) => {
+            // Those of an earlier start are still there, and the sample is in no database.
+            let Some(true) = kept.as_deref().map(has_cluster).transpose()? else {
+                let told = "no group is known: give --groups FILE with groups of this database";
+                return Err(Failure::Usage(told.to_owned()));
+            };
+            Vec::new()
+        }
         None => read_groups(DEV_GROUPS)?,
     };
     let origin = match own_origin {
@@ -221,22 +235,80 @@ pub(super) async fn dev(nodes: u16, config: Config) -> Result<(), Failure> {
             .map_err(|error| Failure::Failed(error.to_string()))?,
     };
     raise_open_files();
-    let signals = Signals::catch().map_err(anyhow::Error::from)?;
+    let mut signals = Signals::catch().map_err(anyhow::Error::from)?;
     let shutdown = Shutdown::new();
     let told = origin.describe();
+    let folder = Folder::of(kept)?;
     let parts = dev::Parts {
         nodes,
         origin,
         groups,
+        data_dir: folder.path().to_owned(),
+        at_unix_ms: unix_ms(),
         shutdown: shutdown.clone(),
     };
-    let addresses = dev::start(&config, parts).await?;
+    let started = tokio::select! {
+        started = dev::start(&config, parts) => started.map(Some),
+        _ = signals.first() => Ok(None),
+    };
+    let Ok(Some(addresses)) = started else {
+        // The logs are closed before their directory goes.
+        shutdown.finish(config.process.shutdown_grace).await;
+        return Ok(started.map(drop)?);
+    };
     let sample = is_sample.then_some(DEV_SAMPLE);
-    write(
-        dev::banner(nodes, &told, addresses, sample).as_bytes(),
-        false,
-    )?;
+    let banner = dev::banner(&told, &addresses, sample, &folder.to_string());
+    write(banner.as_bytes(), false)?;
     end(&config, signals, &shutdown, async {}).await
+}
+
+/// Where the logs of a `dev` are.
+enum Folder {
+    Kept(PathBuf),
+    /// Removed when this is dropped.
+    Forgotten(tempfile::TempDir),
+}
+
+impl Folder {
+    fn of(kept: Option<PathBuf>) -> Result<Self, Failure> {
+        if let Some(kept) = kept {
+            return Ok(Self::Kept(kept));
+        }
+        let made = tempfile::Builder::new().prefix("gcache-dev-").tempdir();
+        made.map(Self::Forgotten).map_err(|error| {
+            let place = std::env::temp_dir();
+            let told = "cannot make a directory for the nodes' logs in";
+            Failure::Failed(format!(
+                "{told} {}: {error}; give --data-dir DIR",
+                place.display()
+            ))
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Forgotten(folder) => folder.path(),
+        }
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path().display();
+        match self {
+            Self::Kept(_) => write!(f, "{path}, kept"),
+            Self::Forgotten(_) => {
+                write!(f, "{path}, forgotten at the end: --data-dir DIR keeps it")
+            }
+        }
+    }
+}
+
+/// Whether a cluster was founded in a data directory.
+fn has_cluster(data_dir: &Path) -> Result<bool, Failure> {
+    let cluster = Root::peek(data_dir).map_err(anyhow::Error::from)?;
+    Ok(cluster.is_some())
 }
 
 pub(super) async fn get(args: args::Get) -> Result<(), Failure> {

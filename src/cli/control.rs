@@ -137,5 +137,6 @@ fn parts(
         },
         voters: config.raft.voters,
         listener,
+        hands_over: true,
     }))
 }

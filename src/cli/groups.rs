@@ -196,7 +196,7 @@ fn tell(difference: &Difference, now: (u64, u64), end: &str, reach: &Reach) -> R
     clippy::disallowed_methods,
     reason = "people want to know the date of a revision; nothing is computed with it"
 )]
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, crate::clock::as_millis)
 }

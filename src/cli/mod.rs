@@ -69,7 +69,7 @@ fn begin(command: Command) -> Result<(), Failure> {
         },
         Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
             Some(config) => run(config.process.workers, async {
-                commands::dev(args.nodes, complete(config).await?).await
+                commands::dev(args.nodes, args.groups, complete(config).await?).await
             }),
             None => Ok(()),
         },

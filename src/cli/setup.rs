@@ -69,12 +69,18 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// The groups of `cluster.groups`; none if it is not set.
 pub(super) fn groups(config: &Config) -> Result<Option<Vec<(String, GroupSpec)>>, Failure> {
-    let Some(path) = &config.cluster.groups else {
-        return Ok(None);
-    };
+    let path = config.cluster.groups.as_deref();
+    path.map(|path| checked_groups(config, path)).transpose()
+}
+
+/// The groups that a file describes, if a node of this configuration can hold their values.
+pub(super) fn checked_groups(
+    config: &Config,
+    path: &Path,
+) -> Result<Vec<(String, GroupSpec)>, Failure> {
     let groups = groups_of(path)?;
     check_sizes(config, &path.display().to_string(), &groups)?;
-    Ok(Some(groups))
+    Ok(groups)
 }
 
 /// The groups that a file describes.

@@ -1,8 +1,11 @@
 //! `gcache dev`: a whole cluster in one process, started with one command.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::address::is_free;
@@ -61,6 +64,95 @@ async fn what_the_banner_says_can_be_typed_and_stdout_holds_nothing_else() {
     assert_eq!(get(dev.admin, "/metrics").await.status, 200);
     let ended = interrupt(dev).await;
     assert_eq!(ended.stdout, banner, "nothing was added to stdout");
+}
+
+#[tokio::test]
+async fn its_nodes_are_three_voters_that_operators_commands_reach() {
+    let dev = Dev::start(&[]).await;
+    let status = dev.json(&["cluster", "status"]).await;
+    let members = status["members"].as_array().unwrap();
+    let zones: BTreeSet<_> = members
+        .iter()
+        .map(|member| member["zone"].as_str())
+        .collect();
+    assert_eq!((members.len(), zones.len()), (3, 3), "{status}");
+    assert_eq!(status["quorum"], true, "{status}");
+    for member in members {
+        assert_eq!(member["status"], "up", "{status}");
+        assert_ne!(member["role"], "learner", "{status}");
+        let owned = member["partitions"].as_u64().unwrap();
+        assert!((1365..=1366).contains(&owned), "{status}");
+    }
+    // Whoever was told that it is ready asks owners that may act.
+    for name in ["Tom", "Jack", "Sam", "Ada", "Grace", "Edsger"] {
+        let answer = get(dev.http, &format!("/v1/scores/{name}")).await;
+        assert!(!answer.cache_status().contains("detail="), "{answer:?}");
+    }
+    let reset = dev.json(&["group", "reset", "scores"]).await;
+    assert_eq!(reset["group"], "scores");
+    let again = get(dev.http, "/v1/scores/Tom").await;
+    assert!(again.cache_status().contains("fwd=miss"), "{again:?}");
+    // Every node has the metrics of its own Raft.
+    let metrics = get(dev.admin, "/metrics").await.text();
+    for node in 1..=3 {
+        let term = format!("gcache_raft_current_term{{node=\"node-{node}\"}}");
+        assert!(metrics.contains(&term), "{term} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_kept_holds_the_same_cluster_the_next_time() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("data").display().to_string();
+    let first = Dev::start(&["--data-dir", &path]).await;
+    let before = first.json(&["cluster", "status"]).await;
+    let more = "[groups.more]\ntable='dev'\nkey_column='name'\nvalue_column='score'\nttl='1m'\n";
+    std::fs::write(first.folder.path().join("more.toml"), more).unwrap();
+    first.json(&["group", "apply", "more.toml"]).await;
+    assert_eq!(interrupt(first).await.code, Some(0));
+    let second = Dev::start(&["--data-dir", &path]).await;
+    let after = second.json(&["cluster", "status"]).await;
+    assert_eq!(after["cluster"], before["cluster"], "{after}");
+    let names = |status: &Value| {
+        let members = status["members"].as_array().unwrap().iter();
+        let names = members.map(|member| (member["id"].clone(), member["name"].clone()));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&after), names(&before));
+    // Nothing was changed by starting it again, and what an operator applied is still there.
+    let groups = second.json(&["group", "list"]).await;
+    assert_eq!(groups["revision"], 2, "{groups}");
+    for group in ["scores", "more"] {
+        let answer = get(second.http, &format!("/v1/{group}/Tom")).await;
+        assert_eq!(answer.text(), "630", "{group}");
+    }
+    assert_eq!(interrupt(second).await.code, Some(0));
+    let folder = tempfile::tempdir().unwrap();
+    let fewer = spawn(&folder, &[], &["--data-dir", &path, "--nodes", "2"]);
+    let ended = fewer.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("has 3 nodes: give --nodes 3"),
+        "{}",
+        ended.stderr
+    );
+    let four = Dev::start(&["--data-dir", &path, "--nodes", "4"]).await;
+    let grown = four.json(&["cluster", "status"]).await;
+    assert_eq!(grown["cluster"], before["cluster"]);
+    assert_eq!(grown["members"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn without_a_data_directory_nothing_is_left() {
+    let dev = Dev::start(&[]).await;
+    let banner = dev.process.stdout();
+    let data = banner
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("data"));
+    let data = data.unwrap().trim().split(',').next().unwrap().to_owned();
+    assert!(Path::new(&data).join("nodes/node-1").is_dir(), "{data}");
+    assert_eq!(interrupt(dev).await.code, Some(0));
+    assert!(!Path::new(&data).exists(), "{data}");
 }
 
 #[tokio::test]

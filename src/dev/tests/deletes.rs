@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 
-use super::super::*;
+use super::*;
 use crate::cache::LoadError;
 use crate::client::{ask, key_url};
 use crate::config::{Layers, SourceFile, load, read_groups};
@@ -81,7 +81,7 @@ async fn start(origin: &Arc<Versions>, shutdown: &Shutdown) -> [SocketAddr; 2] {
     })
     .unwrap();
     let view = fixed_view(members.clone(), groups).unwrap();
-    let world = World {
+    let world = Told {
         config: &config,
         view: watch::channel(Arc::new(view)).1,
         origin: Arc::<Versions>::clone(origin),

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 
-use super::super::*;
+use super::*;
 use crate::client::{Answer, ask, key_url};
 use crate::config::{Layers, SourceFile, load, read_groups};
 use crate::hash::KeyHash;
@@ -57,7 +57,7 @@ async fn cluster() -> Cluster {
     let (frontend, frontend_view) = watch::channel(Arc::clone(&old));
     let rows: String = (0..100).map(|i| format!("key-{i},{i}\n")).collect();
     let (shutdown, registry) = (Shutdown::new(), Registry::new());
-    let world = |view| World {
+    let world = |view| Told {
         config: &config,
         view,
         origin: embedded("t", &format!("k,v\n{rows}"), Faults::default()).unwrap(),

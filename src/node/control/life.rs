@@ -52,6 +52,8 @@ pub(super) struct Life {
     pub(super) clock: Clock,
     pub(super) settings: Settings,
     pub(super) voters: usize,
+    /// Whether it hands over what it leads before it stops.
+    pub(super) hands_over: bool,
     pub(super) registry: Registry,
     pub(super) shutdown: Shutdown,
 }
@@ -111,8 +113,12 @@ impl Life {
         listener: TcpListener,
     ) -> Result<Ended, Told> {
         let shared = &self.shared;
-        // The network ends after the Raft thread, which has something to say to the end.
-        let (tasks, network) = (self.shutdown.child(), Shutdown::new());
+        // The network ends after the Raft thread, which has something to say to the end if anybody stays.
+        let network = match self.hands_over {
+            true => Shutdown::new(),
+            false => self.shutdown.child(),
+        };
+        let tasks = self.shutdown.child();
         let (running, office, transport) = self.run(driver, listener, &network)?;
         let (ident, raft) = (&running.ident, &running.raft);
         tracing::info!(node = %ident.node, cluster = %ident.cluster, "member of a cluster");
@@ -136,7 +142,8 @@ impl Life {
         };
         match ended {
             Ended::Failed(_) => {}
-            Ended::Stopped => hand_over(ident.node, raft).await,
+            Ended::Stopped if self.hands_over => hand_over(ident.node, raft).await,
+            Ended::Stopped => {}
             Ended::Sealed(_) => shared.forget(),
         }
         raft.stop(STOP_PATIENCE).await;

@@ -73,6 +73,8 @@ pub struct Parts {
     pub voters: usize,
     /// The Raft port, bound by the caller.
     pub listener: TcpListener,
+    /// Whether others go on when this node stops: then it hands over what it leads.
+    pub hands_over: bool,
 }
 
 /// What the tasks and the service of one node have in common.
@@ -189,6 +191,7 @@ pub(super) fn start(
         settings,
         voters,
         listener,
+        hands_over,
     } = parts;
     let shared = Arc::new(Shared {
         own,
@@ -212,6 +215,7 @@ pub(super) fn start(
         clock,
         settings,
         voters,
+        hands_over,
         registry: registry.clone(),
         shutdown: shutdown.clone(),
     };

@@ -51,8 +51,10 @@ impl Keeper {
         let mut is_reachable = true;
         loop {
             let ended = tokio::select! {
-                ended = self.converse(&mut is_reachable) => ended,
+                // First: where both ends stop at once, no peer is missed.
+                biased;
                 () = shutdown.begun() => break,
+                ended = self.converse(&mut is_reachable) => ended,
             };
             // The library holds on to a stream that was given up; this ends it.
             self.queue.end_reading();

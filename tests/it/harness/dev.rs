@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::metrics;
@@ -13,6 +14,8 @@ pub(crate) struct Dev {
     pub(crate) process: Process,
     pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where operators' commands find it, as its banner says.
+    pub(crate) seeds: String,
     pub(crate) folder: TempDir,
 }
 
@@ -51,12 +54,27 @@ impl Dev {
         .await;
         let banner = process.stdout();
         let (http, admin) = (address(&banner, "HTTP"), address(&banner, "metrics"));
+        let seeds = banner.split("--seeds ").nth(1);
+        let seeds = seeds.and_then(|rest| rest.split_whitespace().next());
         Self {
             process,
             http,
             admin,
+            seeds: seeds.expect("the banner names seeds").to_owned(),
             folder,
         }
+    }
+
+    /// Runs an operator's command that must succeed; what it prints as JSON.
+    pub(crate) async fn json(&self, args: &[&str]) -> Value {
+        let start = Start {
+            name: "command",
+            dir: self.folder.path(),
+            env: &[("GCACHE_SEEDS", &self.seeds)],
+        };
+        let ended = start.gcache(&[args, &["--json"]].concat()).ended().await;
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        serde_json::from_str(&ended.stdout).expect("it is JSON")
     }
 
     /// The sum of a metric; see [`metrics::sum`].
