@@ -69,7 +69,12 @@ fn begin(command: Command) -> Result<(), Failure> {
         },
         Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
             Some(config) => run(config.process.workers, async {
-                commands::dev(args.nodes, args.groups, complete(config).await?).await
+                Box::pin(commands::dev(
+                    args.nodes,
+                    args.groups,
+                    complete(config).await?,
+                ))
+                .await
             }),
             None => Ok(()),
         },

@@ -151,12 +151,12 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         world.shutdown.clone(),
     );
     world.shutdown.spawn(admin_task);
-    by(deadline, &forming, async {
+    let formed = Box::pin(async {
         forming.formed().await?;
         forming.apply(&parts.groups, parts.at_unix_ms).await?;
         forming.served(&ready).await
-    })
-    .await?;
+    });
+    by(deadline, &forming, formed).await?;
     Ok(addresses)
 }
 
