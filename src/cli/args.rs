@@ -1,13 +1,13 @@
 //! What may be typed. Flags that stand for a setting are overrides of the configuration, no more.
 
+mod operators;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use super::members::Remove;
-use super::recover::Recover;
-use super::snapshot::Snapshot;
+pub(super) use self::operators::{ClusterCommand, GroupCommand, GroupFile, Reach, RingCommand};
 use crate::config::{Flag, Host, OriginUrl, parse_duration, read_host};
 use crate::dev::MAX_NODES;
 use crate::loadgen::plan::{Arrivals, Distribution};
@@ -28,16 +28,24 @@ pub(super) enum Command {
     /// --data-dir /data --origin postgres://db/app
     Node(Node),
     /// Run a frontend: HTTP in front of the nodes
+    ///
+    /// Example: gcache frontend --seeds nodes.internal --port 9999
     Frontend(Frontend),
     /// Run a whole cluster in one process, with sample rows unless told otherwise
     ///
     /// Example: gcache dev --origin postgres://localhost/app --groups groups.toml --data-dir data
     Dev(Dev),
     /// Print the value of a key
+    ///
+    /// Example: gcache get scores Tom
     Get(Get),
     /// Delete a key's cached value: it is never served again
+    ///
+    /// Example: gcache del scores Tom
     Del(Del),
     /// Ask frontends for keys at a pace, and tell how that went
+    ///
+    /// Example: gcache loadgen --group accounts --keys 100000 --rate 2000 --duration 10s
     Loadgen(Box<Loadgen>),
     /// Look at the cluster: who its members are and who leads
     #[command(subcommand)]
@@ -273,153 +281,6 @@ fn host(text: &str) -> Result<Host, String> {
     read_host(text).map_err(|expects| format!("expected {expects}"))
 }
 
-/// Where an operator's command finds the cluster.
-#[derive(Debug, ClapArgs)]
-pub(super) struct Reach {
-    /// Where nodes may be found, one of which must answer; else from GCACHE_SEEDS
-    #[arg(long, value_name = "HOST[:PORT],…")]
-    pub(super) seeds: Option<String>,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ClusterCommand {
-    /// Print the members, who leads and whether there is a quorum
-    ///
-    /// Example: gcache cluster status --seeds 127.0.1.1
-    Status {
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Hand the leadership to another voter
-    ///
-    /// Example: gcache cluster transfer n2 --seeds 127.0.1.1
-    Transfer {
-        /// The voter
-        name: String,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Print all that is known of every member, and with --json of those that were removed
-    ///
-    /// Example: gcache cluster members --seeds 127.0.1.1
-    Members(Reach),
-    /// Remove a member for ever, whose node is gone
-    ///
-    /// What it owned goes to others, and its vote to a member that has caught up. A node that comes
-    /// back after that joins anew.
-    ///
-    /// Example: gcache cluster remove n4 --seeds 127.0.1.1
-    Remove(Remove),
-    /// Write the cluster's state to a new file, for recover
-    ///
-    /// Example: gcache cluster snapshot cluster.snapshot --seeds 127.0.1.1
-    Snapshot(Snapshot),
-    /// Found a new cluster from what is left of one whose majority is gone for good
-    ///
-    /// All nodes of the data directory are stopped. The groups are kept, under a new cluster that nodes
-    /// and frontends follow; what was acknowledged and is in none of the logs is lost.
-    ///
-    /// Example: gcache cluster recover --data-dir data --dry-run
-    Recover(Recover),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RingCommand {
-    /// Print what every member owns and stands by for, and how even that is
-    ///
-    /// Example: gcache ring show --seeds 127.0.1.1
-    Show {
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Print who answers for a key, and what its owner and its standby hold of it
-    ///
-    /// Nothing is loaded, and nothing that is cached is touched.
-    ///
-    /// Example: gcache ring explain accounts 1 --seeds 127.0.1.1
-    Explain {
-        /// The cache group
-        group: String,
-        /// The key, as it is in a URL after percent-decoding
-        key: std::ffi::OsString,
-        #[command(flatten)]
-        reach: Reach,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum GroupCommand {
-    /// Print what applying a groups file would change, and what the nodes' origin finds in it
-    ///
-    /// The exit code is 1 if the origin cannot load one of the groups.
-    ///
-    /// Example: gcache group plan groups.toml --seeds 127.0.1.1
-    Plan(GroupFile),
-    /// Make the groups what a file says, in one revision
-    ///
-    /// Groups that the file does not name stay, unless --prune is given. If the origin cannot load one
-    /// that is new or whose statement changed, nothing is applied, unless --unchecked is given.
-    ///
-    /// Example: gcache group apply groups.toml --seeds 127.0.1.1
-    Apply(GroupFile),
-    /// Print the groups
-    ///
-    /// Example: gcache group list --seeds 127.0.1.1
-    List {
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Print a group as it is
-    ///
-    /// Example: gcache group show accounts --seeds 127.0.1.1
-    Show {
-        /// The group
-        name: String,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Make the groups what they were in an earlier revision, as a new one
-    ///
-    /// Ids and generations never go back: what is cached by another statement is void.
-    ///
-    /// Example: gcache group rollback 3 --seeds 127.0.1.1
-    Rollback {
-        /// The revision
-        number: u64,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Void every cached value of a group
-    ///
-    /// Example: gcache group reset accounts --seeds 127.0.1.1
-    Reset {
-        /// The group
-        name: String,
-        #[command(flatten)]
-        reach: Reach,
-    },
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct GroupFile {
-    /// The groups file
-    pub(super) file: PathBuf,
-    /// Remove the groups that the file does not name
-    #[arg(long)]
-    pub(super) prune: bool,
-    /// What the revision is for
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(super) note: String,
-    /// Do not ask the nodes' origin whether it can load the groups
-    #[arg(long)]
-    pub(super) unchecked: bool,
-    #[command(flatten)]
-    pub(super) reach: Reach,
-}
-
 /// A flag that was given.
 fn flag(name: &'static str, setting: &'static str, value: &Option<String>) -> Option<Flag> {
     let value = value.clone()?;
@@ -510,5 +371,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        let mut commands = vec![Args::command()];
+        while let Some(command) = commands.pop() {
+            let is_leaf = command.get_subcommands().next().is_none();
+            let told = command.get_long_about().or(command.get_about());
+            let told = told.map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(!is_leaf || told.contains("Example: gcache "), "{name}");
+            commands.extend(command.get_subcommands().cloned());
+        }
     }
 }

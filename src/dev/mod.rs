@@ -80,6 +80,16 @@ struct Ports {
     raft: TcpListener,
 }
 
+impl Ports {
+    /// Free ones of `host`.
+    fn free(host: IpAddr) -> anyhow::Result<Self> {
+        Ok(Self {
+            grpc: listen((host, 0).into(), "gRPC", BACKLOG)?,
+            raft: listen((host, 0).into(), "Raft", BACKLOG)?,
+        })
+    }
+}
+
 /// Starts nodes on free ports, a frontend and one admin port. Returns once all members are up, own their
 /// share and may act for it, enough of them vote, the groups are there and the frontend serves them.
 ///
@@ -99,12 +109,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         BACKLOG,
     )?;
     let inside = inside(host);
-    let ports = (0..parts.nodes).map(|_| {
-        Ok(Ports {
-            grpc: listen((inside, 0).into(), "gRPC", BACKLOG)?,
-            raft: listen((inside, 0).into(), "Raft", BACKLOG)?,
-        })
-    });
+    let ports = (0..parts.nodes).map(|_| Ports::free(inside));
     let ports: Vec<Ports> = ports.collect::<anyhow::Result<_>>()?;
     let nodes = ports.iter().map(|ports| ports.grpc.local_addr());
     let addresses = Addresses {

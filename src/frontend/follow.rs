@@ -29,6 +29,10 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the leader may take to answer: a quorum round, and an election before it.
 const LEADER_PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long all of them may take to lead to the leader, before the newest that any node shows is good enough
+/// to begin with: an election is over by then, and nodes that say nothing must not hold everybody up.
+const PULL_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a stream may be silent: a node sends something every second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -76,7 +80,7 @@ impl Follower {
         let mut is_current = false;
         self.discovery.settled().await;
         loop {
-            is_current = is_current || self.pull().await;
+            is_current = is_current || timeout(PULL_PATIENCE, self.pull()).await == Ok(true);
             if !is_current && self.cluster.is_none() {
                 self.begin_with_newest().await;
             }

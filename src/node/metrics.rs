@@ -209,6 +209,15 @@ impl CacheMetrics {
     }
 }
 
+/// Shows whether the node holds a lease.
+pub(super) fn isolated(registry: &Registry) -> Gauge {
+    registry.gauge(
+        "gcache_node_isolated_info",
+        "1 while the node holds no lease, else 0.",
+        &[],
+    )
+}
+
 /// Answers that go to a frontend in one message.
 pub(super) fn sent_batches(registry: &Registry) -> Histogram {
     registry.histogram(

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::metrics::Gauge;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -33,6 +34,7 @@ use crate::origin::Origin;
 use crate::rpc::outbox::BatchLimits;
 use crate::rpc::server;
 use crate::shutdown::Shutdown;
+use crate::topology::group::Group;
 use crate::topology::view::View;
 
 /// Entries dropped at most by one sweep: a bound on how long it keeps a core.
@@ -173,6 +175,8 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         view: view.clone(),
         budget_bytes: config.node.memory.0,
         metrics: metrics::CacheMetrics::register(&registry),
+        held: held.clone(),
+        isolated: metrics::isolated(&registry),
     };
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
     shutdown.spawn(follow(known, cache.clone(), shutdown.clone()));
@@ -252,9 +256,9 @@ impl Stages {
     }
 }
 
-/// Closes the flights of partitions that a new view takes from this node, and reclaims the groups that
-/// it resets. The stamps have already made both void. Then, and not before, the node may say that it
-/// has applied the view: nobody joins a flight any more that the view ends.
+/// Closes the flights of partitions that a new view takes from this node. Then, and not before, the node
+/// may say that it has applied the view: nobody joins a flight any more that the view ends. (A flight of a
+/// group that the view resets is joined by nobody, by its stamp.) What is void is reclaimed after that.
 async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
     let Known {
         me,
@@ -273,28 +277,31 @@ async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
         cache.close_partitions(|partition| {
             before.is_owner(me, partition) && !view.is_owner(me, partition)
         });
-        for group in view.groups() {
-            if before
-                .group(group.id)
-                .is_some_and(|old| old.generation < group.generation)
-            {
-                cache.reset(group.id, group.generation);
-            }
-        }
         if let Some(renewer) = &renewer {
             renewer.applied(view.epoch(), view.latest_tenure(me));
+        }
+        let is_reset = |group: &&Arc<Group>| {
+            let old = before.group(group.id);
+            old.is_some_and(|old| old.generation < group.generation)
+        };
+        for group in view.groups().filter(is_reset) {
+            let (cache, id, generation) = (cache.clone(), group.id, group.generation);
+            // It looks at every entry: for seconds, where there are millions.
+            tokio::task::spawn_blocking(move || cache.reset(id, generation));
         }
         before = view;
     }
 }
 
-/// Drops what has expired and shows the cache's state.
+/// Drops what has expired, and shows the cache's state and whether the node holds a lease.
 struct Sweeper {
     cache: Cache,
     clock: Clock,
     view: watch::Receiver<Arc<View>>,
     budget_bytes: u64,
     metrics: metrics::CacheMetrics,
+    held: Held,
+    isolated: Gauge,
 }
 
 impl Sweeper {
@@ -308,6 +315,8 @@ impl Sweeper {
                 () = shutdown.begun() => return,
             }
             self.cache.sweep(self.clock.now(), SWEEP_ENTRIES);
+            let is_isolated = !self.held.is_valid(self.clock.now());
+            self.isolated.set(f64::from(u8::from(is_isolated)));
             let view = Arc::clone(&self.view.borrow());
             self.metrics
                 .show(&self.cache.stats(), self.budget_bytes, &view);

@@ -37,7 +37,7 @@ pub(super) fn founding() -> Founding {
 }
 
 /// A cluster of the members 1 to `count`, all up, who share the partitions evenly.
-pub(super) fn cluster(count: u64) -> State {
+pub(crate) fn cluster(count: u64) -> State {
     let mut state = State::found(founding());
     for n in 2..=count {
         assert_eq!(
@@ -53,7 +53,7 @@ pub(super) fn cluster(count: u64) -> State {
 }
 
 /// The command that member `id`, at its first start, is of `status`.
-pub(super) fn status(id: u64, status: MemberStatus) -> Command {
+pub(crate) fn status(id: u64, status: MemberStatus) -> Command {
     Command::SetStatus(SetStatus {
         id: NodeId(id),
         status,

@@ -118,9 +118,11 @@ pub struct MemberRecord {
     pub version: u32,
     /// Drawn with its directory; see [`Joiner::nonce`](super::command::Joiner::nonce).
     pub nonce: u64,
-    /// Whether it goes for ever when it is stopped. Such a member is removed once it is down, and its
-    /// vote given to another as soon as there is one.
+    /// Whether it goes for ever when it is stopped. Such a member is removed once it has left and is down,
+    /// and its vote given to another as soon as there is one.
     pub leaves_on_term: bool,
+    /// Whether it has been leaving since its latest start.
+    pub has_left: bool,
     /// Only a member that is up is given partitions.
     pub status: MemberStatus,
     /// The member that took its name while it was down. It stays down until it is removed.

@@ -27,7 +27,7 @@ pub mod view;
 mod apply;
 mod codec;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod quota;
 mod rounding;
 mod specs;

@@ -390,6 +390,7 @@ impl Joiner {
             version: self.version,
             nonce: self.nonce,
             leaves_on_term: self.leaves_on_term,
+            has_left: false,
             status,
             replaced_by: None,
         }

@@ -391,7 +391,7 @@ impl Office {
         };
         if let Some(down) = self.book.down(clock.plus(early), state) {
             if lapse != Some(Lapse::GrantWhileFailing) {
-                self.book.failing(down);
+                self.book.failing(down, state.epoch());
             }
             return state.plan_fail_over(down);
         }

@@ -106,32 +106,46 @@ pub(super) enum Step {
 /// of those, they vote: from one voter to three in one change, since two tolerate less than one. Who is gone
 /// for good goes from the quorum and from the list. No voters are chosen that could not decide at once, and while
 /// most members are silent all stays as it is.
-pub(super) fn decide(facts: &Facts<'_>) -> Option<Step> {
+pub(super) fn decide(facts: &Facts<'_>) -> Next {
     // The driver leaves a joint configuration.
     if facts.state.quorum().is_joint() || facts.is_frozen() {
-        return None;
+        return Next::Wait;
     }
     // All that can are in the ring before any of them is chosen to vote.
     let listen = || listen(facts).map(Step::ChangeQuorum);
     let enter_ring = || enter_ring(facts).map(Step::Propose);
     let vote = || vote(facts).map(Step::ChangeQuorum);
     let leave = || facts.leave();
-    let share_out = || facts.share_out().map(Step::Propose);
-    let step = listen().or_else(enter_ring).or_else(vote);
-    let step = step.or_else(leave).or_else(share_out)?;
-    match step {
-        Step::ChangeQuorum(change) if !facts.can_decide_after(&change) => None,
-        step => Some(step),
+    match listen().or_else(enter_ring).or_else(vote).or_else(leave) {
+        Some(Step::ChangeQuorum(change)) if !facts.can_decide_after(&change) => Next::Wait,
+        Some(step) => Next::Step(step),
+        None if facts.waits_to_share_out() => Next::Wait,
+        None => {
+            let command = facts.share_out();
+            command.map_or(Next::SharedOut, |command| {
+                Next::Step(Step::Propose(command))
+            })
+        }
     }
+}
+
+/// What is to be done now.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    Step(Step),
+    /// Nothing, and the partitions are shared out as they are to be.
+    SharedOut,
+    /// Nothing yet.
+    Wait,
 }
 
 /// Who is a member and hears nothing yet.
 fn listen(facts: &Facts<'_>) -> Option<QuorumChange> {
     let quorum = facts.state.quorum();
-    let deaf = facts
-        .state
-        .members()
-        .find(|member| member.status != MemberStatus::Down && !quorum.contains(member.id))?;
+    let may_hear =
+        |member: &&MemberRecord| member.status != MemberStatus::Down || facts.is_back(member);
+    let mut members = facts.state.members().filter(may_hear);
+    let deaf = members.find(|member| !quorum.contains(member.id))?;
     Some(change([(deaf.id, QuorumRole::Learner)]))
 }
 
@@ -159,7 +173,7 @@ pub(super) fn change(changes: impl IntoIterator<Item = (NodeId, QuorumRole)>) ->
 impl Facts<'_> {
     /// What gives everybody his share.
     fn share_out(&self) -> Option<Command> {
-        if self.noted.is_shared_out || self.waits_to_share_out() {
+        if self.noted.is_shared_out {
             return None;
         }
         self.state.plan_assign()
@@ -187,9 +201,11 @@ impl Facts<'_> {
     /// has left, or discovery does not know it any more.
     fn leave(&self) -> Option<Step> {
         let is_gone = |member: &&MemberRecord| {
-            let is_forgotten = self.noted.unlisted.contains(&member.id)
-                && self.silence(member.id) >= REMOVED_AFTER;
-            let is_gone = member.replaced_by.is_some() || member.leaves_on_term || is_forgotten;
+            // Names that are not used again never come back, whatever discovery says.
+            let is_nowhere = self.noted.unlisted.contains(&member.id) || member.leaves_on_term;
+            let is_forgotten = is_nowhere && self.silence(member.id) >= REMOVED_AFTER;
+            let has_left = member.leaves_on_term && member.has_left;
+            let is_gone = member.replaced_by.is_some() || has_left || is_forgotten;
             member.status == MemberStatus::Down && !self.is_back(member) && is_gone
         };
         let gone = self.state.members().filter(is_gone);

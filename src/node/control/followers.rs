@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::{Running, Shared};
-use crate::ids::{ClusterId, Epoch};
+use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::raft::thread::Handle;
 use crate::rpc::control::to_wire;
 use crate::rpc::control_proto::{ReachReply, Redirect, Topology, WatchRequest};
@@ -114,11 +114,13 @@ pub(super) fn topologies(
         shared: Arc::clone(shared),
         raft: running.raft.clone(),
         cluster: running.ident.cluster,
+        node: running.ident.node,
         known,
         is_first: true,
     };
     let told = futures_util::stream::unfold(watcher, async |mut watcher| {
-        Some((Ok(watcher.next().await), watcher))
+        let next = watcher.next().await?;
+        Some((Ok(next), watcher))
     });
     // Polled with the answers, and dropped with them: a watcher that is gone is no follower.
     let follower = shared.followers.add();
@@ -127,11 +129,25 @@ pub(super) fn topologies(
             // One who only wants to be told ends his direction.
             let request = requests.message().await.ok()??;
             follower.goes_by(Epoch(request.epoch));
-            Some((None, (requests, follower)))
+            Some((Item::Heard, (requests, follower)))
         });
-    let both = futures_util::stream::select(told.map(Some), heard).filter_map(async |told| told);
+    // It ends with what is told, however long the watcher has something to say.
+    let end = futures_util::stream::once(async { Item::End });
+    let both = futures_util::stream::select(told.map(Item::Told).chain(end), heard);
+    let both = both.take_while(|item| std::future::ready(!matches!(item, Item::End)));
+    let both = both.filter_map(async |item| match item {
+        Item::Told(told) => Some(told),
+        Item::Heard | Item::End => None,
+    });
     let stop = shared.shutdown.clone();
     Box::pin(both.take_until(async move { stop.begun().await }))
+}
+
+/// What happens on a watcher's stream.
+enum Item {
+    Told(Result<Topology, Status>),
+    Heard,
+    End,
 }
 
 /// What a watcher knows, and what it is told next.
@@ -139,13 +155,23 @@ struct Watcher {
     shared: Arc<Shared>,
     raft: Handle,
     cluster: ClusterId,
+    node: NodeId,
     known: Epoch,
     is_first: bool,
 }
 
 impl Watcher {
-    /// The next message: a newer topology, or after a while that there is none.
-    async fn next(&mut self) -> Topology {
+    /// Whether the node is still the member that this began with. Else whoever watches has to begin anew.
+    fn is_current(&self) -> bool {
+        let running = self.shared.running();
+        running.is_some_and(|running| {
+            running.ident.node == self.node && running.ident.cluster == self.cluster
+        })
+    }
+
+    /// The next message: a newer topology, or after a while that there is none; none at all if this node
+    /// is another member by now.
+    async fn next(&mut self) -> Option<Topology> {
         let mut states = self.raft.state();
         let known = self.known;
         let newer = states.wait_for(|state| state.epoch() > known);
@@ -161,6 +187,9 @@ impl Watcher {
             Ok(Err(_)) => {
                 // The Raft thread has ended, and nothing will be newer.
                 tokio::time::sleep(patience).await;
+                if !self.is_current() {
+                    return None;
+                }
                 None
             }
             Err(_) => None,
@@ -169,13 +198,13 @@ impl Watcher {
         if let Some(state) = &newer {
             self.known = state.epoch();
         }
-        Topology {
+        Some(Topology {
             cluster: to_wire(self.cluster.0),
             epoch: self.known.0,
             state: newer.map_or_else(Default::default, |state| state.encode()),
             is_isolated,
             redirect: None,
-        }
+        })
     }
 }
 

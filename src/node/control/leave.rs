@@ -62,14 +62,20 @@ impl Leaver {
         let Some(shared) = &self.shared else {
             return;
         };
-        if shared.running().is_none() {
+        // Without a part in the cluster there is nothing to leave, or no way to.
+        if shared.running().is_none() || shared.ended.lock().is_some() {
             return;
         }
         let began = Instant::now();
         shared.stage.send_replace(Stage::Leaves);
         let mut stage = shared.stage.subscribe();
         let left = stage.wait_for(|stage| *stage == Stage::HasLeft);
-        match timeout_at(began + patience, left).await {
+        let left = timeout_at(began + patience, left);
+        let left = tokio::select! {
+            left = left => left,
+            () = shared.shutdown.begun() => return,
+        };
+        match left {
             Ok(_) => tracing::info!(took = ?began.elapsed(), "left the ring"),
             Err(_) => tracing::warn!(?patience, "stopping with partitions that nobody took yet"),
         }

@@ -4,7 +4,6 @@
 //! the seeds to share this node's data directory, since the latch in it is what keeps two founders
 //! apart; then the cluster is founded completely in the own directory, and published with one link(2).
 
-use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -43,6 +42,9 @@ const ASK_PATIENCE: Duration = Duration::from_secs(4);
 /// Between two rounds of questions, at most; half of it at least.
 const ASK_EVERY: Duration = Duration::from_millis(400);
 
+/// How often a member that knows no leader asks whether its cluster was recovered without it.
+const FATE_EVERY: Duration = Duration::from_secs(10);
+
 /// How long the Raft thread may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -78,8 +80,10 @@ impl Life {
         if let Err(told) = self.try_live(listener).await {
             tracing::error!(error = %told, "control plane ended");
             *self.shared.ended.lock() = Some(told);
-            if let Some(running) = self.shared.running() {
-                self.outlive(&running).await;
+            match self.shared.running() {
+                Some(running) => self.outlive(&running).await,
+                // It is nobody's member and cannot become one: whoever runs it has to know.
+                None => self.shutdown.begin(),
             }
         }
     }
@@ -358,9 +362,16 @@ impl Life {
 
     /// Announces this start; ends only if this node learns that the others went on without it.
     async fn announced(&self, running: &Running, transport: &Transport) -> Fate {
-        match self.announce(running, transport).await {
-            Some(fate) => fate,
-            None => pending().await,
+        if let Some(fate) = self.announce(running, transport).await {
+            return fate;
+        }
+        // An operator may recover the cluster while this node waits for a quorum that is gone.
+        loop {
+            tokio::time::sleep(FATE_EVERY).await;
+            let is_led = running.raft.standing().borrow().role.leader.is_some();
+            if !is_led && let Some(fate) = self.fate(running.ident.clone()).await {
+                return fate;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::decide::{Facts, Heard, Noted, Since, Step, decide};
+use super::decide::{Facts, Heard, Next, Noted, Since, Step, decide};
 use crate::clock::{Clock, as_millis};
 use crate::discovery::{Discovery, Listed};
 use crate::ids::{Epoch, Millis, NodeId};
@@ -160,7 +160,8 @@ impl Office {
                 (round, outcome) = ended(&mut reading) => self.round_ended(round, &outcome),
                 (step, outcome) = ended(&mut stepping) => {
                     self.step_ended(&step, &outcome);
-                    is_time = true;
+                    // What was refused once would be refused again: the next look is soon enough.
+                    is_time = matches!(outcome, Outcome::Applied { result: Ok(_), .. });
                 }
                 changed = standings.changed() => if changed.is_err() { return },
                 () = shutdown.begun() => return,
@@ -307,15 +308,19 @@ impl Office {
                         is_shared_out: term.shared_out == Some(state.epoch()),
                     },
                 };
-                let step = decide(&facts);
+                let next = decide(&facts);
                 let caught_up = state.members().map(|member| member.id);
                 let caught_up: BTreeSet<_> =
                     caught_up.filter(|id| facts.has_caught_up(*id)).collect();
-                if step.is_none() && !state.quorum().is_joint() && !facts.waits_to_share_out() {
-                    term.shared_out = Some(state.epoch());
-                }
                 term.note_caught_up(&caught_up, now);
-                step?
+                match next {
+                    Next::Step(step) => step,
+                    Next::SharedOut => {
+                        term.shared_out = Some(state.epoch());
+                        return None;
+                    }
+                    Next::Wait => return None,
+                }
             }
         };
         let raft = self.raft.clone();
@@ -373,7 +378,7 @@ impl Term {
     fn fail_over(&mut self, now: Millis, state: &State) -> Option<Command> {
         let down = self.book.down(now, state)?;
         let command = state.plan_fail_over(down)?;
-        self.book.failing(down);
+        self.book.failing(down, state.epoch());
         Some(command)
     }
 

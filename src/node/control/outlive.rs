@@ -9,6 +9,7 @@ use super::life::Life;
 use super::{Running, Shared};
 use crate::ids::NodeId;
 use crate::rpc::control::shown;
+use crate::topology::member::MemberStatus;
 use crate::topology::state::State;
 
 /// Between two looks at what others know.
@@ -36,13 +37,54 @@ impl Life {
     }
 }
 
-/// Whether somebody shows a later topology, in which this node owns nothing.
+/// Whether somebody shows a topology that goes on without this node.
 async fn is_relieved(shared: &Shared, known: &State, own: NodeId) -> bool {
     let others = shared.everybody(known);
     let asked = others.iter().map(|other| shown(other, SHOWN_PATIENCE));
     let states = futures_util::future::join_all(asked).await;
-    let states = states.iter().flatten();
-    let ours = states.filter(|state| state.cluster() == known.cluster());
-    let newest = ours.max_by_key(|state| state.epoch());
-    newest.is_some_and(|state| state.epoch() > known.epoch() && state.table().owned_by(own) == 0)
+    states
+        .iter()
+        .flatten()
+        .any(|shown| goes_on_without(shown, known, own))
+}
+
+/// Whether `shown` gives member `own` nothing to do any more: it owns nothing there, as one that is down or
+/// was removed, or in a topology that is newer than what it has known; or its cluster was recovered.
+fn goes_on_without(shown: &State, known: &State, own: NodeId) -> bool {
+    let old = known.cluster();
+    if shown.cluster() != old {
+        return shown.supersedes().contains(&old);
+    }
+    let record = shown.member(own);
+    let is_down = record.is_none_or(|record| record.status == MemberStatus::Down);
+    let is_told = is_down && shown.epoch() >= known.epoch() || shown.epoch() > known.epoch();
+    is_told && shown.table().owned_by(own) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::fixtures::{cluster, status};
+
+    #[test]
+    fn a_node_is_relieved_by_a_topology_that_goes_on_without_it() {
+        let known = cluster(3);
+        let own = NodeId(3);
+        assert!(!goes_on_without(&known, &known, own), "it is up, and owns");
+        let mut other = known.clone();
+        other.apply(&status(2, MemberStatus::Leaving)).unwrap();
+        assert!(other.table().owned_by(own) == 0 || !goes_on_without(&other, &known, own));
+        let fail_over = known.plan_fail_over(own).unwrap();
+        let mut down = known.clone();
+        down.apply(&fail_over).unwrap();
+        assert!(goes_on_without(&down, &known, own));
+        assert!(
+            goes_on_without(&down, &down, own),
+            "it knew before its log failed"
+        );
+        assert!(
+            !goes_on_without(&known, &down, own),
+            "an older one says nothing"
+        );
+    }
 }

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge};
+use metrics::Counter;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::office::{Answer, Asker};
 use super::{Running, Shared};
@@ -45,7 +46,6 @@ struct Metrics {
     granted: Counter,
     refused: Counter,
     unanswered: Counter,
-    isolated: Gauge,
 }
 
 #[derive(Default)]
@@ -68,11 +68,6 @@ impl Metrics {
             granted: renewals("granted"),
             refused: renewals("refused"),
             unanswered: renewals("unanswered"),
-            isolated: registry.gauge(
-                "gcache_node_isolated_info",
-                "1 while the node holds no lease, else 0.",
-                &[],
-            ),
         }
     }
 }
@@ -166,21 +161,26 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let asking = Arc::new(Asking {
         line: Line::default(),
         hint: Mutex::default(),
-        under_way: Semaphore::new(UNDER_WAY_MAX),
         removed: Notify::new(),
         shared: Arc::clone(&shared),
         running,
     });
+    let mut under_way = JoinSet::new();
     let mut standing = asking.running.raft.standing();
     let mut leader = standing.borrow().role.leader;
     loop {
-        let (renewal, pause) = renewer.renew();
-        let isolated = f64::from(u8::from(renewer.is_isolated()));
-        renewer.metrics.isolated.set(isolated);
+        // A renewal counts as asked once it is made: so none is made that cannot be sent.
+        let has_room = under_way.len() < UNDER_WAY_MAX;
+        let (renewal, pause) = if has_room {
+            renewer.renew()
+        } else {
+            (None, PATIENCE)
+        };
         if let Some(renewal) = renewal {
-            tokio::spawn(Arc::clone(&asking).ask(renewal));
+            under_way.spawn(Arc::clone(&asking).ask(renewal));
         }
         tokio::select! {
+            Some(_) = under_way.join_next() => {}
             () = tokio::time::sleep(pause) => {}
             () = renewer.news.notified() => {}
             () = asking.removed.notified() => return true,
@@ -190,6 +190,8 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
                 }
                 let now = standing.borrow_and_update().role.leader;
                 if now != leader && now.is_some() {
+                    // Whoever led before will not answer.
+                    under_way.abort_all();
                     *asking.hint.lock() = None;
                     renewer.hurry();
                 }
@@ -206,15 +208,11 @@ struct Asking {
     line: Line,
     /// Who has answered, or who is said to lead.
     hint: Mutex<Option<Target>>,
-    under_way: Semaphore,
     removed: Notify,
 }
 
 impl Asking {
     async fn ask(self: Arc<Self>, renewal: Renewal) {
-        let Ok(_place) = self.under_way.try_acquire() else {
-            return;
-        };
         let asked = async {
             if self.running.raft.standing().borrow().role.is_leader {
                 self.ask_here(renewal).await

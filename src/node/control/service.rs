@@ -17,6 +17,7 @@ use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
+use crate::rpc::control_proto::remove_reply::Outcome as Removal;
 use crate::rpc::control_proto::{
     CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, Committed, EnterReply,
     EnterRequest, Entered, Member, ReachReply, ReachRequest, Redirect, RemoveReply, RemoveRequest,
@@ -356,7 +357,14 @@ impl Control for Service {
         request: Request<TransferRequest>,
     ) -> Result<Response<TransferReply>, Status> {
         let to = NodeId(request.into_inner().node);
-        Ok(Response::new(self.running()?.transfer(to).await))
+        let reply = match self.shared.running() {
+            Some(running) => running.transfer(to).await,
+            None => TransferReply {
+                redirect: Some(redirect(None)),
+                ..TransferReply::default()
+            },
+        };
+        Ok(Response::new(reply))
     }
 
     async fn commit(
@@ -368,7 +376,10 @@ impl Control for Service {
         if !is_for_operators(&command) {
             return Err(Status::invalid_argument("not a command of operators"));
         }
-        let outcome = self.running()?.commit(&command).await;
+        let outcome = match self.shared.running() {
+            Some(running) => running.commit(&command).await,
+            None => CommitOutcome::Redirect(redirect(None)),
+        };
         Ok(Response::new(CommitReply {
             outcome: Some(outcome),
         }))
@@ -398,7 +409,10 @@ impl Control for Service {
         request: Request<RemoveRequest>,
     ) -> Result<Response<RemoveReply>, Status> {
         let id = NodeId(request.into_inner().node);
-        let outcome = self.running()?.remove(id).await;
+        let outcome = match self.shared.running() {
+            Some(running) => running.remove(id).await,
+            None => Removal::Redirect(redirect(None)),
+        };
         Ok(Response::new(RemoveReply {
             outcome: Some(outcome),
         }))

@@ -54,7 +54,7 @@ fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
             let is_down = record.status == MemberStatus::Down;
             let is_leaving = record.status == MemberStatus::Leaving;
             is_down && record.replaced_by.is_some()
-                || (is_down || is_leaving) && record.leaves_on_term
+                || (is_down || is_leaving) && record.has_left && record.leaves_on_term
         });
         is_gone || facts.silence(**id) >= REPLACED_AFTER
     };
@@ -77,16 +77,19 @@ fn after_vote(facts: &Facts<'_>, id: NodeId) -> QuorumRole {
     }
 }
 
-/// Voters beyond what is wanted, two at a time: silent ones first, then of the zone with the most. Never
+/// Voters beyond what is wanted, two at a time, or one of an even number: silent ones first, then of the zone with the most. Never
 /// the leader.
 fn fewer(facts: &Facts<'_>) -> Option<QuorumChange> {
     let mut voters: Vec<NodeId> = facts.state.quorum().voters.iter().copied().collect();
     let target = facts.noted.voters.max(SAFE_VOTERS);
-    if voters.len() < target + 2 {
-        return None;
-    }
+    // An even number, after one was removed, bears no more than one fewer.
+    let wanted = match voters.len() {
+        even if even.is_multiple_of(2) && even > SAFE_VOTERS => 1,
+        many if many >= target + 2 => 2,
+        _ => return None,
+    };
     let mut changes = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..wanted {
         let others = voters.iter().copied().filter(|id| *id != facts.me);
         let order = |id: &NodeId| (facts.is_there(*id), usize::MAX - crowd(facts, &voters, *id));
         // Of equals the one that came last.

@@ -14,6 +14,9 @@ use crate::topology::command::Command;
 use crate::topology::quorum::QuorumChange;
 use crate::topology::state::State;
 
+/// Between two attempts to tell a thread to stop whose inbox is full.
+const STOP_EVERY: Duration = Duration::from_millis(10);
+
 /// What goes into the inbox.
 pub(super) enum Input {
     Event(Event),
@@ -186,7 +189,7 @@ impl Handle {
         let mut end = self.end.clone();
         let stopped = async {
             while self.inbox.try_send(Input::Stop).is_err() && end.borrow().is_none() {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(STOP_EVERY).await;
             }
             let _gone = end.wait_for(Option::is_some).await;
         };

@@ -194,7 +194,13 @@ pub(super) fn set_status(state: &mut State, set: &SetStatus) -> Result<Change, R
     if let Some(by) = record.replaced_by {
         return Err(Refusal::Replaced { id, by });
     }
-    state.record_mut(id).status = status;
+    let record = state.record_mut(id);
+    record.status = status;
+    match status {
+        MemberStatus::Leaving => record.has_left = true,
+        MemberStatus::Up => record.has_left = false,
+        MemberStatus::Joining | MemberStatus::Down => {}
+    }
     Ok(bump(state))
 }
 

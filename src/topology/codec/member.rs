@@ -107,6 +107,7 @@ pub(super) fn record_to_wire(record: &MemberRecord) -> pb::Member {
         version: record.version,
         nonce: record.nonce,
         leaves_on_term: record.leaves_on_term,
+        has_left: record.has_left,
         status: status_to_wire(record.status),
         replaced_by: maybe_number(record.replaced_by),
     }
@@ -126,6 +127,7 @@ pub(super) fn record(wire: pb::Member) -> Result<MemberRecord, DecodeError> {
         version: wire.version,
         nonce: wire.nonce,
         leaves_on_term: wire.leaves_on_term,
+        has_left: wire.has_left,
         status: status(wire.status)?,
         replaced_by: maybe_id(wire.replaced_by),
     })

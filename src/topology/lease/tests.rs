@@ -3,6 +3,8 @@
 use super::*;
 use crate::topology::command::Command;
 use crate::topology::fixtures::{cluster, status};
+use crate::topology::member::MemberStatus;
+use crate::topology::state::State;
 
 fn renewal(member: u64, sent_at: u64, epoch: Epoch) -> Renewal {
     Renewal {
@@ -128,7 +130,7 @@ fn who_may_not_have_a_lease_is_told_why() {
     let mut state = cluster(4);
     state.apply(&status(2, MemberStatus::Down)).unwrap();
     let mut book = book(&state, &[1, 3]);
-    book.failing(NodeId(3));
+    book.failing(NodeId(3), state.epoch());
     let epoch = state.epoch();
     let other = Renewal {
         incarnation: Incarnation(2),
@@ -181,7 +183,7 @@ fn a_member_is_down_after_three_silent_seconds() {
     for (now, down) in [(0, None), (2_999, None), (3_000, Some(3)), (3_500, Some(3))] {
         assert_eq!(book.down(Millis(now), &state), down.map(NodeId), "{now}");
     }
-    book.failing(NodeId(3));
+    book.failing(NodeId(3), state.epoch());
     assert_eq!(book.down(Millis(3_500), &state), None);
 }
 
@@ -323,7 +325,10 @@ fn a_member_that_is_down_or_was_removed_long_ago_is_not_waited_for() {
     let fail_over = state.plan_fail_over(NodeId(3)).unwrap();
     state.apply(&fail_over).unwrap();
     round(&mut book, 3_100, &state, &[1, 2]);
-    assert_eq!(book.settled(Millis(3_100), &state), state.epoch());
+    // Down, and its lease may still run: nobody is taken for down so soon, and it is waited for.
+    assert!(book.settled(Millis(3_100), &state) < state.epoch());
+    round(&mut book, 6_000, &state, &[1, 2]);
+    assert_eq!(book.settled(Millis(6_000), &state), state.epoch());
     // Removed: what it may still hold is waited for.
     let mut removed = cluster(4);
     removed.apply(&status(4, MemberStatus::Down)).unwrap();
@@ -350,4 +355,43 @@ fn a_new_leader_settles_nothing_while_grants_of_the_one_before_may_run() {
         LeaseBook::default().settled(Millis(9_000), &state),
         Epoch(0)
     );
+}
+
+#[test]
+fn a_fail_over_that_can_never_be_applied_is_forgotten() {
+    let mut state = cluster(3);
+    let mut book = book(&state, &[1, 2, 3]);
+    book.failing(NodeId(3), state.epoch());
+    assert_eq!(round(&mut book, 3_500, &state, &[1, 2, 3]), [1, 2]);
+    // Something else was committed first: what was planned for the epoch before does nothing any more.
+    state.apply(&status(2, MemberStatus::Leaving)).unwrap();
+    assert_eq!(round(&mut book, 3_600, &state, &[1, 2, 3]), [1, 2, 3]);
+}
+
+#[test]
+fn who_never_applies_anything_keeps_nothing_from_being_settled() {
+    let mut state = cluster(3);
+    let mut book = book(&state, &[1, 2]);
+    let joins = |now| Renewal {
+        epoch: Epoch(0),
+        ..renewal(3, now, Epoch(0))
+    };
+    state.apply(&status(3, MemberStatus::Down)).unwrap();
+    for now in [3_100, 3_200] {
+        round(&mut book, now, &state, &[1, 2]);
+    }
+    let joined = crate::topology::fixtures::joiner(4);
+    state.apply(&Command::Join(joined)).unwrap();
+    let member = state.members().last().unwrap().id;
+    for now in [4_000, 4_100] {
+        let renewal = Renewal {
+            member,
+            ..joins(now)
+        };
+        book.arrived(renewal, &state).unwrap();
+        round(&mut book, now, &state, &[1, 2]);
+    }
+    // It was granted a lease that counts once it has applied this epoch, and has one no earlier.
+    assert_eq!(book.settled(Millis(4_100), &state), state.epoch());
+    assert_eq!(book.behind(Millis(4_100), state.epoch()).count(), 0);
 }

@@ -6,7 +6,7 @@
 //! - `leader ID`, `voters 3|5` (wanted), `members COUNT` (all up, in one zone, learners, well),
 //!   `unassigned` (the founder owns everything still), `failed-over MS` (ago);
 //! - `member IDS WORD…` with any of `zone=Z`, `voter`, `none` (in no quorum), `joining`, `leaving`,
-//!   `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`, `lag=ENTRIES`, `heard=TICKS`, `never`
+//!   `left` (it was leaving before it was down), `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`, `lag=ENTRIES`, `heard=TICKS`, `never`
 //!   (heard of), `snapshot` (is sent one), `stable=MS` (caught up for so long; 60000 unless given).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,7 +154,7 @@ impl Case {
     }
 
     fn step(&self) -> Option<Step> {
-        decide(&Facts {
+        let next = decide(&Facts {
             me: self.leader,
             state: &self.state,
             last_index: LAST_INDEX,
@@ -170,7 +170,11 @@ impl Case {
                 failed_over: self.failed_over,
                 is_shared_out: false,
             },
-        })
+        });
+        match next {
+            Next::Step(step) => Some(step),
+            Next::SharedOut | Next::Wait => None,
+        }
     }
 
     /// Takes a step, as it is committed; in words.
@@ -273,7 +277,7 @@ fn state(members: &[Words], is_assigned: bool) -> State {
     }
     let mut quorum = Quorum::default();
     for (id, words) in (1..).map(NodeId).zip(members) {
-        if words.has("leaving") {
+        if words.has("leaving") || words.has("left") {
             apply(&mut state, status(id, MemberStatus::Leaving));
         }
         if words.has("down") {

@@ -1,0 +1,156 @@
+//! The flags and arguments of the operators' commands.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use crate::cli::members::Remove;
+use crate::cli::recover::Recover;
+use crate::cli::snapshot::Snapshot;
+
+/// Where an operator's command finds the cluster.
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct Reach {
+    /// Where nodes may be found, one of which must answer; else from GCACHE_SEEDS
+    #[arg(long, value_name = "HOST[:PORT],…")]
+    pub(in crate::cli) seeds: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ClusterCommand {
+    /// Print the members, who leads and whether there is a quorum
+    ///
+    /// Example: gcache cluster status --seeds 127.0.1.1
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Hand the leadership to another voter
+    ///
+    /// Example: gcache cluster transfer n2 --seeds 127.0.1.1
+    Transfer {
+        /// The voter
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print all that is known of every member, and with --json of those that were removed
+    ///
+    /// Example: gcache cluster members --seeds 127.0.1.1
+    Members(Reach),
+    /// Remove a member for ever, whose node is gone
+    ///
+    /// What it owned goes to others, and its vote to a member that has caught up. A node that comes
+    /// back after that joins anew.
+    ///
+    /// Example: gcache cluster remove n4 --seeds 127.0.1.1
+    Remove(Remove),
+    /// Write the cluster's state to a new file, for recover
+    ///
+    /// Example: gcache cluster snapshot cluster.snapshot --seeds 127.0.1.1
+    Snapshot(Snapshot),
+    /// Found a new cluster from what is left of one whose majority is gone for good
+    ///
+    /// All nodes of the data directory are stopped. The groups are kept, under a new cluster that nodes
+    /// and frontends follow; what was acknowledged and is in none of the logs is lost.
+    ///
+    /// Example: gcache cluster recover --data-dir data --dry-run
+    Recover(Recover),
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum RingCommand {
+    /// Print what every member owns and stands by for, and how even that is
+    ///
+    /// Example: gcache ring show --seeds 127.0.1.1
+    Show {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print who answers for a key, and what its owner and its standby hold of it
+    ///
+    /// Nothing is loaded, and nothing that is cached is touched.
+    ///
+    /// Example: gcache ring explain accounts 1 --seeds 127.0.1.1
+    Explain {
+        /// The cache group
+        group: String,
+        /// The key, as it is in a URL after percent-decoding
+        key: std::ffi::OsString,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum GroupCommand {
+    /// Print what applying a groups file would change, and what the nodes' origin finds in it
+    ///
+    /// The exit code is 1 if the origin cannot load one of the groups.
+    ///
+    /// Example: gcache group plan groups.toml --seeds 127.0.1.1
+    Plan(GroupFile),
+    /// Make the groups what a file says, in one revision
+    ///
+    /// Groups that the file does not name stay, unless --prune is given. If the origin cannot load one
+    /// that is new or whose statement changed, nothing is applied, unless --unchecked is given.
+    ///
+    /// Example: gcache group apply groups.toml --seeds 127.0.1.1
+    Apply(GroupFile),
+    /// Print the groups
+    ///
+    /// Example: gcache group list --seeds 127.0.1.1
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print a group as it is
+    ///
+    /// Example: gcache group show accounts --seeds 127.0.1.1
+    Show {
+        /// The group
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Make the groups what they were in an earlier revision, as a new one
+    ///
+    /// Ids and generations never go back: what is cached by another statement is void.
+    ///
+    /// Example: gcache group rollback 3 --seeds 127.0.1.1
+    Rollback {
+        /// The revision
+        number: u64,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Void every cached value of a group
+    ///
+    /// Example: gcache group reset accounts --seeds 127.0.1.1
+    Reset {
+        /// The group
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct GroupFile {
+    /// The groups file
+    pub(in crate::cli) file: PathBuf,
+    /// Remove the groups that the file does not name
+    #[arg(long)]
+    pub(in crate::cli) prune: bool,
+    /// What the revision is for
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(in crate::cli) note: String,
+    /// Do not ask the nodes' origin whether it can load the groups
+    #[arg(long)]
+    pub(in crate::cli) unchecked: bool,
+    #[command(flatten)]
+    pub(in crate::cli) reach: Reach,
+}
