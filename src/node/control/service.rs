@@ -376,6 +376,7 @@ impl Control for Service {
         if !is_for_operators(&command) {
             return Err(Status::invalid_argument("not a command of operators"));
         }
+        // An error would leave it unknown whether this node has done anything.
         let outcome = match self.shared.running() {
             Some(running) => running.commit(&command).await,
             None => CommitOutcome::Redirect(redirect(None)),
