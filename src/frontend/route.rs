@@ -1,6 +1,6 @@
 //! Who is asked for a key, in what role, and what happens when he does not answer.
 //!
-//! The owner; in place of an owner found unreachable its standby; in place of both the reachable member
+//! The owner; in place of an owner found unreachable, or behind, its standby; in place of both the reachable member
 //! that ranks first for the key. A request tries each once and then fails honestly.
 //!
 //! A member known to be unreachable is passed over at no cost, and so is an owner that is lost while the
@@ -132,6 +132,7 @@ impl Router {
         let mut routing = self.routing();
         let mut tried = Vec::new();
         let mut refreshed = false;
+        let mut none = NoAnswer::Unreachable;
         while let Some((member, role)) = next(&routing, hash, &tried) {
             if tried.iter().any(|(_, role)| *role != Role::Owner) && !self.spend() {
                 return Err(NoAnswer::Unreachable);
@@ -149,6 +150,11 @@ impl Router {
                 Ok(Ok(reply)) if reply.answer.status() != Status::NotOwner => {
                     return Ok(Routed { reply, role });
                 }
+                // It has waited for the epoch that it was asked by, and does not know it: a node that has
+                // just started may know nothing for a second. It is as good as unreachable.
+                Ok(Ok(reply)) if Epoch(reply.answer.epoch) < routing.view.epoch() => {
+                    none = NoAnswer::Unsettled;
+                }
                 Ok(Ok(reply)) => {
                     if std::mem::replace(&mut refreshed, true) {
                         return Err(NoAnswer::Unsettled);
@@ -161,7 +167,7 @@ impl Router {
                 }
             }
         }
-        Err(NoAnswer::Unreachable)
+        Err(none)
     }
 
     /// Deletes or expires a key at its owner, by `until` at the latest. Nobody stands in.

@@ -46,6 +46,17 @@ fn views(members: &[Member]) -> (Arc<View>, Arc<View>) {
 }
 
 async fn cluster() -> Cluster {
+    cluster_of([NEW, NEW], OLD).await
+}
+
+/// A choice of one of the two views.
+type Choose = fn(&Arc<View>, &Arc<View>) -> Arc<View>;
+
+const OLD: Choose = |old, _| Arc::clone(old);
+const NEW: Choose = |_, new| Arc::clone(new);
+
+/// A cluster whose nodes, and whose frontend, begin with one of the two views.
+async fn cluster_of(nodes: [Choose; 2], frontends: Choose) -> Cluster {
     let config = load(&Layers::default()).unwrap().config;
     let host = IpAddr::from([127, 0, 0, 1]);
     let listeners = [(); 2].map(|()| listen((host, 0).into(), "gRPC", BACKLOG).unwrap());
@@ -54,7 +65,7 @@ async fn cluster() -> Cluster {
         .map(|(number, listener)| member(number, host, listener.local_addr().unwrap()))
         .collect();
     let (old, new) = views(&members);
-    let (frontend, frontend_view) = watch::channel(Arc::clone(&old));
+    let (frontend, frontend_view) = watch::channel(frontends(&old, &new));
     let rows: String = (0..100).map(|i| format!("key-{i},{i}\n")).collect();
     let (shutdown, registry) = (Shutdown::new(), Registry::new());
     let world = |view| Told {
@@ -65,9 +76,8 @@ async fn cluster() -> Cluster {
         clock: Clock::start(),
         shutdown: shutdown.clone(),
     };
-    let nodes_world = world(watch::channel(Arc::clone(&new)).1);
-    for (member, listener) in members.iter().zip(listeners) {
-        nodes_world.node(member, listener);
+    for ((member, listener), node) in members.iter().zip(listeners).zip(nodes) {
+        world(watch::channel(node(&old, &new)).1).node(member, listener);
     }
     let listener = listen((host, 0).into(), "HTTP", BACKLOG).unwrap();
     let http = listener.local_addr().unwrap();
@@ -141,5 +151,19 @@ async fn a_frontend_that_stays_behind_gives_up_honestly() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let body = String::from_utf8_lossy(&answer.body);
     assert!(body.contains("ownership-unsettled"), "{body}");
+    assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn an_owner_that_does_not_know_yet_that_it_is_one_is_stood_in_for() {
+    let cluster = cluster_of([NEW, OLD], NEW).await;
+    let (key, value) = cluster.moved();
+    let answer = cluster.get(&key).await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (StatusCode::OK, value.as_bytes())
+    );
+    let counted = "gcache_frontend_failovers_total{node=\"frontend\",to=\"standby\"} 1";
+    assert!(cluster.registry.render().contains(counted));
     assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
 }
