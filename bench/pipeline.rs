@@ -63,7 +63,6 @@ async fn start(shutdown: &Shutdown) -> Bench {
         place: node::Place::Fixed {
             me: NodeId(1),
             view: watch::channel(Arc::new(view)).1,
-            control: None,
         },
         listener,
         origin: origin::embedded("rows", &format!("k,v\n{rows}"), Faults::default())

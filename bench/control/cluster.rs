@@ -47,14 +47,6 @@ pub(crate) fn target(node: usize) -> Target {
 impl Cluster {
     /// Starts them on a data directory in `folder`, and returns once they are a cluster at rest.
     pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let members = (0..NODES).map(|node| {
-            let (number, host) = (node + 1, host(node));
-            format!("[[members]]\nname = 'n{number}'\nhost = '{host}'\n")
-        });
-        std::fs::write(folder.join("members.toml"), members.collect::<String>())?;
-        let group =
-            "[groups.bench]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '60s'\n";
-        std::fs::write(folder.join("groups.toml"), group)?;
         std::fs::write(folder.join("rows.jsonl"), "{\"k\":\"a\",\"v\":\"b\"}\n")?;
         let mut cluster = Self { nodes: Vec::new() };
         for node in 0..NODES {
@@ -88,11 +80,10 @@ fn spawn(folder: &Path, node: usize) -> anyhow::Result<Child> {
     let (name, host) = (format!("n{}", node + 1), host(node));
     let log = File::create(folder.join(format!("{name}.log")))?;
     let args = ["node", "--id", &name, "--host", &host, "--data-dir", "data"];
-    let files = ["--members", "members.toml", "--groups", "groups.toml"];
+    let seeds = (0..NODES).map(host).collect::<Vec<_>>().join(",");
     Command::new(env!("CARGO_BIN_EXE_gcache"))
         .args(args)
-        .args(files)
-        .args(["--origin", "memory:rows.jsonl"])
+        .args(["--seeds", &seeds, "--origin", "memory:rows.jsonl"])
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -119,25 +119,19 @@ async fn postgres(place: &Place) -> anyhow::Result<(Process, String)> {
 async fn ask(place: &Place, url: &str, set: &[&str], seconds: u64) -> anyhow::Result<Sample> {
     let address = place.address(11, 1, 8001);
     let (host, admin) = (address.ip().to_string(), place.address(11, 1, 2112));
-    let members = format!("[[members]]\nname = 'node-1'\nhost = '{host}'\n");
-    let members = place
-        .write("misses-members.toml", &members)?
-        .display()
-        .to_string();
-    let groups = place
-        .write("misses-groups.toml", GROUPS)?
-        .display()
-        .to_string();
+    let groups = place.write("misses-groups.toml", GROUPS)?;
+    let data = tempfile::tempdir_in(place.folder())?.keep();
+    let data = data.display().to_string();
     let mut args = vec![
         "node",
         "--id",
         "node-1",
         "--host",
         &host,
-        "--members",
-        &members,
-        "--groups",
-        &groups,
+        "--seeds",
+        &host,
+        "--data-dir",
+        &data,
         "--origin",
         url,
         "--memory",
@@ -147,6 +141,7 @@ async fn ask(place: &Place, url: &str, set: &[&str], seconds: u64) -> anyhow::Re
     let mut process = Process::start(place, "gcache node", env!("CARGO_BIN_EXE_gcache"), &args)?;
     process.listens(address).await?;
     process.listens(admin).await?;
+    crate::servers::apply(&host, &groups)?;
     let shutdown = Shutdown::new();
     let pipeline = node::connect(address, place.client(), &shutdown).await?;
     // The first statements find the plan and open the connections; they are not counted.

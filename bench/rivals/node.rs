@@ -83,7 +83,6 @@ pub(crate) async fn serve(address: SocketAddr) -> anyhow::Result<()> {
             place: node::Place::Fixed {
                 me: NodeId(1),
                 view: watch::channel(Arc::new(fixed_view(vec![member], groups)?)).1,
-                control: None,
             },
             listener: listen(address, "gRPC", BACKLOG)?,
             origin: Arc::new(MadeUp),

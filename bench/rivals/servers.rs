@@ -55,19 +55,28 @@ fn is_root() -> bool {
 pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::Result<Server> {
     let gcache = env!("CARGO_BIN_EXE_gcache");
     let (node_host, frontend_host) = (place.host(kind::NODE, 1), place.host(kind::FRONTEND, 1));
-    let members = format!("[[members]]\nname = 'node-1'\nhost = '{node_host}'\n");
-    let members = place.write("members.toml", &members)?;
     let groups = place.write("groups.toml", GROUPS)?;
-    let (members, groups) = (members.display().to_string(), groups.display().to_string());
-    let mut common = vec!["--members", &members, "--groups", &groups];
+    let host = node_host.to_string();
+    let mut common = vec!["--seeds", &host];
     common.extend(set.iter().flat_map(|set| ["--set", set]));
     let origin = format!("memory:{}", rows.display());
-    let host = node_host.to_string();
+    // A new cluster each time, so that nothing waits for leases of an earlier one.
+    let data = tempfile::tempdir_in(place.folder())?.keep();
+    let data = data.display().to_string();
     let own = [
-        "node", "--id", "node-1", "--host", &host, "--origin", &origin,
+        "node",
+        "--id",
+        "node-1",
+        "--host",
+        &host,
+        "--origin",
+        &origin,
+        "--data-dir",
+        &data,
     ];
     let mut node = Process::start(place, "gcache node", gcache, &[&own[..], &common].concat())?;
     node.listens(place.address(kind::NODE, 1, GRPC)).await?;
+    apply(&host, &groups)?;
     let host = frontend_host.to_string();
     let own = ["frontend", "--host", &host];
     let mut frontend = Process::start(
@@ -82,6 +91,18 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
         address,
         processes: vec![frontend, node],
     })
+}
+
+/// Makes the groups of a cluster with a node at `host` what `file` says, once it has a leader.
+pub(crate) fn apply(host: &str, file: &Path) -> anyhow::Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_gcache"))
+        .args(["group", "apply", "--seeds", host])
+        .arg(file)
+        .output()
+        .context("gcache runs")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "gcache group apply: {said}");
+    Ok(())
 }
 
 /// Waits until the frontend of [`gcache`] has reached the node, a moment after it listens.

@@ -96,12 +96,6 @@ pub(super) struct Cluster {
     /// Where nodes may be found: the addresses of a few of them, or a DNS name that has them
     #[arg(long, value_name = "HOST[:PORT],…")]
     seeds: Option<String>,
-    /// The file that lists the cluster's nodes
-    #[arg(long, value_name = "FILE")]
-    members: Option<String>,
-    /// The file that describes the cache groups
-    #[arg(long, value_name = "FILE")]
-    groups: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -306,13 +300,7 @@ impl Common {
 
 impl Cluster {
     fn flags(&self) -> impl Iterator<Item = Flag> {
-        [
-            flag("--seeds", "cluster.seeds", &self.seeds),
-            flag("--members", "cluster.members", &self.members),
-            flag("--groups", "cluster.groups", &self.groups),
-        ]
-        .into_iter()
-        .flatten()
+        flag("--seeds", "cluster.seeds", &self.seeds).into_iter()
     }
 }
 

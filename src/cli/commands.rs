@@ -7,14 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use http::{Method, StatusCode};
-use tokio::sync::watch;
 
 use super::Failure;
 use super::args::{self, Url};
 use super::control;
 use super::groups::unix_ms;
 use super::identity::address;
-use super::setup::{checked_groups, faults, fixed, origin, require};
+use super::setup::{checked_groups, faults, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::Clock;
@@ -45,11 +44,8 @@ const DEV_SAMPLE: &str = "scores/Tom";
 
 pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure> {
     require(&config, true)?;
+    control::check(&config)?;
     let origin = origin(&config)?.expect("required above");
-    let listed = match config.cluster.seeds.is_empty() {
-        true => Some(control::listed(&config, is_founder)?),
-        false => None,
-    };
     let listener = bind(
         &config,
         config.node.grpc_port,
@@ -57,18 +53,16 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
         BACKLOG,
     )?;
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
-    let (node, place) = match listed {
-        Some(listed) => listed,
-        None => control::agreed(&config, address.port(), is_founder)?,
-    };
+    let control = control::parts(&config, address.port(), is_founder)?;
+    let (name, zone) = (control.own.name.clone(), control.own.zone.clone());
     let process = Process::begin(&config)?;
-    tracing::info!(node = %node.name, %address, origin = %origin.describe(), "node started");
-    process.registry.describe_process("node", &node.zone);
+    tracing::info!(node = %name, %address, origin = %origin.describe(), "node started");
+    process.registry.describe_process("node", zone.as_str());
     origin.register(&process.registry);
     let (ready, leaver) = node::start(
         &config,
         node::Parts {
-            place,
+            place: node::Place::Agreed(Box::new(control)),
             listener,
             origin,
             registry: process.registry.clone(),
@@ -83,12 +77,6 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
 
 pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
     require(&config, false)?;
-    let views = if config.cluster.seeds.is_empty() {
-        let (view, _) = fixed(&config)?;
-        frontend::Views::Given(watch::channel(view).1)
-    } else {
-        frontend::Views::Followed(config.cluster.seeds.clone())
-    };
     let listener = bind(
         &config,
         config.frontend.port,
@@ -105,7 +93,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
         &config,
         frontend::Parts {
             listener,
-            views,
+            views: frontend::Views::Followed(config.cluster.seeds.clone()),
             registry: process.registry.clone(),
             clock: Clock::start(),
             shutdown: process.shutdown.clone(),

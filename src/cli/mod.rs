@@ -69,12 +69,8 @@ fn begin(command: Command) -> Result<(), Failure> {
         },
         Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
             Some(config) => run(config.process.workers, async {
-                Box::pin(commands::dev(
-                    args.nodes,
-                    args.groups,
-                    complete(config).await?,
-                ))
-                .await
+                let config = complete(config).await?;
+                Box::pin(commands::dev(args.nodes, args.groups, config)).await
             }),
             None => Ok(()),
         },

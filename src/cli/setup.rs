@@ -7,14 +7,11 @@ use super::Failure;
 use super::args::Common;
 use crate::config::{
     self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
-    StaticMember, load, read_groups, read_members,
+    load, read_groups,
 };
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
-use crate::topology::fixed::fixed_view;
 use crate::topology::group::GroupSpec;
-use crate::topology::member::{Member, MemberStatus, Zone};
-use crate::topology::view::View;
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -67,12 +64,6 @@ fn read(path: &Path) -> Result<String, Failure> {
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
 }
 
-/// The groups of `cluster.groups`; none if it is not set.
-pub(super) fn groups(config: &Config) -> Result<Option<Vec<(String, GroupSpec)>>, Failure> {
-    let path = config.cluster.groups.as_deref();
-    path.map(|path| checked_groups(config, path)).transpose()
-}
-
 /// The groups that a file describes, if a node of this configuration can hold their values.
 pub(super) fn checked_groups(
     config: &Config,
@@ -116,59 +107,16 @@ fn check_sizes(config: &Config, file: &str, groups: &[(String, GroupSpec)]) -> R
     }
 }
 
-/// The view that `cluster.members` and `cluster.groups` describe, with the members as listed.
-pub(super) fn fixed(config: &Config) -> Result<(Arc<View>, Vec<StaticMember>), Failure> {
-    let (groups, members) = match (groups(config), members(config)) {
-        (Ok(groups), Ok(members)) => (groups, members),
-        (Err(Failure::Usage(one)), Err(Failure::Usage(other))) => {
-            return Err(Failure::Usage(format!("{one}\n{other}")));
-        }
-        (Err(failure), _) | (_, Err(failure)) => return Err(failure),
-    };
-    let view = fixed_view(
-        members.iter().map(member).collect(),
-        groups.unwrap_or_default(),
-    )
-    .map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok((Arc::new(view), members))
-}
-
-/// The members of `cluster.members`; none if it is not set.
-fn members(config: &Config) -> Result<Vec<StaticMember>, Failure> {
-    let Some(path) = &config.cluster.members else {
-        return Ok(Vec::new());
-    };
-    let (name, text) = (path.display().to_string(), read(path)?);
-    Ok(read_members(SourceFile {
-        name: &name,
-        text: &text,
-    })?)
-}
-
-/// Fails with all that a role needs and was not told, or was told and cannot use: of the seeds or the
-/// member list, the groups, the data directory and the origin.
+/// Fails with all that a role needs and was not told: of the seeds, the data directory and the origin.
 pub(super) fn require(config: &Config, is_node: bool) -> Result<(), Failure> {
     let cluster = &config.cluster;
-    let has_seeds = !cluster.seeds.is_empty();
     let needs = [
         (
-            !has_seeds && cluster.members.is_none(),
-            "cluster.members is not set: give --members FILE with the cluster's nodes, or --seeds with addresses of some",
+            cluster.seeds.is_empty(),
+            "cluster.seeds is not set: give --seeds with addresses of some nodes, or a DNS name that has them",
         ),
         (
-            !has_seeds && cluster.groups.is_none(),
-            "cluster.groups is not set: give --groups FILE with the cache groups",
-        ),
-        (
-            has_seeds && cluster.members.is_some(),
-            "cluster.members is set, and so is cluster.seeds: nodes that agree on who they are need no list",
-        ),
-        (
-            has_seeds && cluster.groups.is_some(),
-            "cluster.groups is set, and so is cluster.seeds: use gcache group apply FILE",
-        ),
-        (
-            has_seeds && is_node && cluster.data_dir.is_none(),
+            is_node && cluster.data_dir.is_none(),
             "cluster.data_dir is not set: give --data-dir DIR for the node's log",
         ),
         (
@@ -187,18 +135,6 @@ pub(super) fn require(config: &Config, is_node: bool) -> Result<(), Failure> {
     }
 }
 
-fn member(listed: &StaticMember) -> Member {
-    Member {
-        id: listed.id,
-        name: listed.name.as_str().into(),
-        host: listed.host.to_string().into(),
-        grpc_port: listed.grpc_port,
-        zone: Zone::new(listed.zone.as_str()),
-        weight: listed.weight,
-        status: MemberStatus::Up,
-    }
-}
-
 /// What this process is called.
 pub(super) fn name(config: &Config) -> String {
     match &config.process.id {
@@ -206,33 +142,6 @@ pub(super) fn name(config: &Config) -> String {
         ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
         ProcessId::FromTaskMetadata => panic!("the metadata were not read"),
     }
-}
-
-/// Which of the listed members this process is.
-pub(super) fn identify<'a>(
-    config: &Config,
-    members: &'a [StaticMember],
-) -> Result<&'a StaticMember, Failure> {
-    let name = name(config);
-    let me = members
-        .iter()
-        .find(|member| member.name == name)
-        .ok_or_else(|| {
-            let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
-            Failure::Usage(format!(
-                "the member list has no node {name:?}: give --id with one of {}",
-                names.join(", ")
-            ))
-        })?;
-    let own = (config.process.address(), config.node.grpc_port);
-    if (me.host, me.grpc_port) != own {
-        return Err(Failure::Usage(format!(
-            "{name} is listed at {}:{}, and this process would listen at {}:{}: \
-             give the listed --host and --grpc-port",
-            me.host, me.grpc_port, own.0, own.1
-        )));
-    }
-    Ok(me)
 }
 
 /// The origin that `origin.url` names; none if it is not set.

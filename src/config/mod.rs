@@ -3,7 +3,7 @@
 //! Compiled-in `config/default.toml` < `--config FILE` < `GCACHE__SECTION__KEY` < `--set` < flags.
 //! One schema serves all roles: a section that another role uses is accepted and checked. Pure:
 //! `cli` reads the file and the environment and passes their text; consumers get finished types
-//! and never parse again. The groups file and the static member list are read here too.
+//! and never parse again. The groups file is read here too.
 //!
 //! To add a setting: a line in `sections`, and its default with an explanation in `default.toml`.
 
@@ -11,7 +11,6 @@ mod checks;
 mod document;
 mod groups;
 mod layers;
-mod members;
 mod names;
 mod place;
 mod print;
@@ -29,7 +28,6 @@ mod tests;
 
 pub use groups::read_groups;
 pub use layers::{Flag, Layers};
-pub use members::{StaticMember, read_members};
 pub use names::{
     DEFAULT_ZONE, Host, LogFormat, OriginUrl, PostgresUrl, ProcessId, ProcessZone, Seed, read_host,
     read_seeds,

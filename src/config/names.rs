@@ -112,13 +112,6 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// A name as it is, for members and zones.
-pub(super) const NAME: Text<String> = Text {
-    expects: "a name of 1 to 63 of a-z 0-9 . - with a letter or digit at both ends",
-    read: |text| is_name(text).then(|| text.to_owned()),
-    write: String::clone,
-};
-
 /// A process's name or where to take it from.
 pub(super) const PROCESS_ID: Text<ProcessId> = Text {
     expects: "\"from-hostname\", \"from-task-metadata\", or a name of 1 to 63 of a-z 0-9 . - with a \

@@ -31,7 +31,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong with a configuration, a groups file or a member list.
+/// Everything that is wrong with a configuration or a groups file.
 ///
 /// The operator's fault: nothing was started and nothing is worth retrying.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Rules: what a setting accepts, how it is read into its type, how it is named in messages and
 //! how it is shown. One small type per kind of value.
 //!
-//! Pure. A rule stands once per setting, in `sections`, `groups` or `members`.
+//! Pure. A rule stands once per setting, in `sections` or `groups`.
 
 use std::fmt;
 use std::time::Duration;

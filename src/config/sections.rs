@@ -111,14 +111,10 @@ sections! {
 
     /// What the cluster is made of.
     Cluster("cluster") {
-        /// The directory of the nodes' logs; without one a node takes no part in the control plane.
+        /// The directory of the nodes' logs, which nodes may share.
         data_dir: Option<PathBuf> = OPTIONAL_DIRECTORY;
         /// Where nodes may be found: hints, of which one that answers is enough.
         seeds: Vec<Seed> = SEEDS;
-        /// The static member list, see [`read_members`](super::read_members).
-        members: Option<PathBuf> = OPTIONAL_FILE;
-        /// The cache groups, see [`read_groups`](super::read_groups).
-        groups: Option<PathBuf> = OPTIONAL_FILE;
     }
 
     /// The node: the cache and its limits.

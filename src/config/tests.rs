@@ -43,8 +43,6 @@ fn the_defaults_are_right() {
         Cluster {
             data_dir: None,
             seeds: Vec::new(),
-            members: None,
-            groups: None
         }
     );
     assert_eq!(config.node.memory, ByteSize::mib(256));
@@ -163,7 +161,7 @@ fn words_need_no_quotes() {
         "text that looks like a number"
     );
     assert_eq!(
-        config("cluster.groups=a=b").cluster.groups,
+        config("cluster.data_dir=a=b").cluster.data_dir,
         Some(PathBuf::from("a=b"))
     );
     let memory = OriginUrl::Memory("rows.csv".into());
@@ -404,7 +402,6 @@ fn a_large_file_of_nonsense_is_cheap() {
             error.mistakes().len()
         );
         assert!(read_groups(source).is_err());
-        assert!(read_members(source).is_err());
     }
     let distinct: String = (0..5_000).map(|n| format!("a{n}=1\n")).collect();
     assert!(
@@ -474,6 +471,5 @@ proptest! {
         };
         let _ = load(&layers).map_err(|error| error.to_string());
         let _ = read_groups(source).map_err(|error| error.to_string());
-        let _ = read_members(source).map_err(|error| error.to_string());
     }
 }

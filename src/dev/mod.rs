@@ -81,11 +81,10 @@ struct Ports {
 }
 
 impl Ports {
-    /// Free ones of `host`.
-    fn free(host: IpAddr) -> anyhow::Result<Self> {
+    fn bind(inside: IpAddr) -> anyhow::Result<Self> {
         Ok(Self {
-            grpc: listen((host, 0).into(), "gRPC", BACKLOG)?,
-            raft: listen((host, 0).into(), "Raft", BACKLOG)?,
+            grpc: listen((inside, 0).into(), "gRPC", BACKLOG)?,
+            raft: listen((inside, 0).into(), "Raft", BACKLOG)?,
         })
     }
 }
@@ -109,7 +108,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         BACKLOG,
     )?;
     let inside = inside(host);
-    let ports = (0..parts.nodes).map(|_| Ports::free(inside));
+    let ports = (0..parts.nodes).map(|_| Ports::bind(inside));
     let ports: Vec<Ports> = ports.collect::<anyhow::Result<_>>()?;
     let nodes = ports.iter().map(|ports| ports.grpc.local_addr());
     let addresses = Addresses {
@@ -138,14 +137,14 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
     // of a cluster that is there already can do nothing before most of them are.
     let is_founded = Root::peek(&parts.data_dir)?.is_some();
     let first_of_all = if is_founded { None } else { ports.next() };
-    let rest = if is_founded { 1 } else { 2 };
+    let next = if is_founded { 1 } else { 2 };
     if let Some(ports) = first_of_all {
         // It would ask ports that nobody serves yet, and wait for them in vain.
         let own = world.seeds().into_iter().take(1).collect();
         world.node(1, ports, own)?;
         by(deadline, &forming, forming.founded()).await?;
     }
-    for (number, ports) in (rest..).zip(ports) {
+    for (number, ports) in (next..).zip(ports) {
         world.node(number, ports, world.seeds())?;
     }
     let ready = world.frontend(http);
@@ -156,12 +155,12 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         world.shutdown.clone(),
     );
     world.shutdown.spawn(admin_task);
-    let formed = Box::pin(async {
+    let rest = Box::pin(async {
         forming.formed().await?;
         forming.apply(&parts.groups, parts.at_unix_ms).await?;
         forming.served(&ready).await
     });
-    by(deadline, &forming, formed).await?;
+    by(deadline, &forming, rest).await?;
     Ok(addresses)
 }
 
@@ -229,7 +228,7 @@ impl World<'_> {
         let registry = self.registry.labelled("node", &own.name);
         registry.describe_process("node", own.zone.as_str());
         let parts = node::Parts {
-            place: node::Place::Agreed(self.control(own, ports.raft, seeds)),
+            place: node::Place::Agreed(Box::new(self.control(own, ports.raft, seeds))),
             listener: ports.grpc,
             origin: Arc::clone(&self.origin),
             registry,

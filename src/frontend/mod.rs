@@ -43,7 +43,7 @@ pub struct Parts {
 
 /// Where a frontend's views come from.
 pub enum Views {
-    /// From whoever starts it.
+    /// From whoever starts it: for tests of frontends that are behind.
     Given(watch::Receiver<Arc<View>>),
     /// From the nodes, which may be found at these places.
     Followed(Vec<Seed>),

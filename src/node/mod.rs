@@ -64,17 +64,15 @@ pub struct Parts {
 
 /// How a node knows who it is and who owns what.
 pub enum Place {
-    /// It was told, once and for all.
+    /// It was told, and needs no lease: for tests and benchmarks of the data plane alone.
     Fixed {
         /// Which member this is.
         me: NodeId,
         /// Who owns what.
         view: watch::Receiver<Arc<View>>,
-        /// Its part in the control plane, if it has one: what is agreed there changes nothing here.
-        control: Option<control::Parts>,
     },
     /// As its control plane agrees with others.
-    Agreed(control::Parts),
+    Agreed(Box<control::Parts>),
 }
 
 impl Place {
@@ -86,19 +84,18 @@ impl Place {
         shutdown: &Shutdown,
         inspector: inspect::Inspector,
     ) -> (Option<control::Service>, Known) {
-        let start = |parts| control::start(parts, clock, registry, shutdown, inspector);
         match self {
-            Self::Fixed { me, view, control } => {
+            Self::Fixed { me, view } => {
                 let known = Known {
                     me: me.into(),
                     view,
                     held: Held::always(),
                     renewer: None,
                 };
-                (control.map(start), known)
+                (None, known)
             }
             Self::Agreed(parts) => {
-                let control = start(parts);
+                let control = control::start(*parts, clock, registry, shutdown, inspector);
                 let known = control.known();
                 (Some(control), known)
             }

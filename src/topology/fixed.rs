@@ -1,6 +1,6 @@
-//! A topology that nobody changes: the members and groups of two files, placed from scratch. Pure.
+//! A topology that nobody changes: members and groups, placed from scratch. Pure.
 //!
-//! Every process that reads the same files gets the same view. It goes away when Raft feeds the view.
+//! For tests and benchmarks of the data plane alone; clusters go by what their nodes agree on.
 
 use std::sync::Arc;
 

@@ -2,29 +2,18 @@
 
 use std::net::TcpListener;
 
-use crate::bad_input::{MEMBERS, assert_usage, files, run_in};
+use crate::bad_input::{assert_usage, files, run_in};
 use crate::harness::address::Block;
 
 #[tokio::test]
-async fn a_node_that_is_not_where_the_list_has_it_is_refused() {
+async fn a_node_at_an_address_that_nobody_can_connect_to_is_refused() {
     let files = files();
-    let node = "node --members members.toml --groups groups.toml --origin memory:rows.csv";
-    for (more, told) in [
-        (
-            "--id two",
-            "two is listed at 127.0.0.2:8001, and this process would listen at 127.0.0.1:8001",
-        ),
-        (
-            "--id one --grpc-port 8002",
-            "would listen at 127.0.0.1:8002",
-        ),
-    ] {
-        let command = format!("{node} {more}");
-        assert_usage(
-            &command,
-            &run_in(files.path(), &[], &command).await,
-            &[told],
-        );
+    let node = "node --id one --seeds 127.0.0.1 --data-dir data --origin memory:rows.csv";
+    for host in ["0.0.0.0", "::"] {
+        let command = format!("{node} --host {host}");
+        let told = format!("--host {host} is no address that others can connect to");
+        let ended = run_in(files.path(), &[], &command).await;
+        assert_usage(&command, &ended, &[&told]);
     }
 }
 
@@ -32,10 +21,8 @@ async fn a_node_that_is_not_where_the_list_has_it_is_refused() {
 async fn a_port_in_use_is_named_and_exits_1() {
     let (files, block) = (files(), Block::claim());
     let host = block.node(0);
-    let members = MEMBERS.replace("127.0.0.1", &host.to_string());
-    std::fs::write(files.path().join("members.toml"), members).unwrap();
-    let cluster = format!("--host {host} --members members.toml --groups groups.toml");
-    let node = format!("node {cluster} --id one --origin memory:rows.csv");
+    let cluster = format!("--host {host} --seeds {host}");
+    let node = format!("node {cluster} --data-dir data --id one --origin memory:rows.csv");
     for (command, port, purpose) in [
         (format!("frontend {cluster}"), 9999, "HTTP (--port)"),
         (
@@ -43,7 +30,8 @@ async fn a_port_in_use_is_named_and_exits_1() {
             2112,
             "metrics (--admin-port)",
         ),
-        (node, 8001, "gRPC (--grpc-port)"),
+        (node.clone(), 8001, "gRPC (--grpc-port)"),
+        (node, 7000, "Raft (--raft-port)"),
         (format!("dev --host {host}"), 9999, "HTTP (--port)"),
         (format!("dev --host {host}"), 2112, "metrics (--admin-port)"),
     ] {

@@ -6,7 +6,6 @@ use tempfile::TempDir;
 
 use crate::harness::process::{Ended, Start};
 
-pub(crate) const MEMBERS: &str = "[[members]]\nname = 'one'\nhost = '127.0.0.1'\n[[members]]\nname = 'two'\nhost = '127.0.0.2'\n";
 const GROUPS: &str =
     "[groups.scores]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '60s'\n";
 const ROWS: &str = "k,v\nTom,630\n";
@@ -14,11 +13,7 @@ const ROWS: &str = "k,v\nTom,630\n";
 /// A folder with valid files, for a test to spoil.
 pub(crate) fn files() -> TempDir {
     let folder = tempfile::tempdir().expect("the machine has room for files");
-    for (name, text) in [
-        ("members.toml", MEMBERS),
-        ("groups.toml", GROUPS),
-        ("rows.csv", ROWS),
-    ] {
+    for (name, text) in [("groups.toml", GROUPS), ("rows.csv", ROWS)] {
         std::fs::write(folder.path().join(name), text).expect("the folder is writable");
     }
     folder
@@ -93,16 +88,14 @@ async fn every_mistake_of_every_layer_is_listed_with_its_place() {
 #[tokio::test]
 async fn what_is_not_given_is_asked_for() {
     let files = files();
-    let node = "node --members members.toml --groups groups.toml";
+    let node = "node --seeds 127.0.0.1 --data-dir data --origin memory:rows.csv";
+    let cluster = "node --seeds 127.0.0.1 --data-dir data";
     for (command, told) in [
-        ("node", "give --members FILE"),
-        ("node --members members.toml", "give --groups FILE"),
-        ("frontend --members members.toml", "give --groups FILE"),
-        (&format!("{node} --id one"), "give --origin"),
-        (
-            &format!("{node} --id three --origin memory:rows.csv"),
-            "give --id with one of one, two",
-        ),
+        ("node", "cluster.seeds is not set: give --seeds"),
+        ("frontend", "cluster.seeds is not set: give --seeds"),
+        ("node --seeds 127.0.0.1", "give --data-dir DIR"),
+        (&format!("{cluster} --id one"), "give --origin"),
+        (&format!("{node} --id One"), "--id: process.id is \"One\""),
     ] {
         assert_usage(command, &run_in(files.path(), &[], command).await, &[told]);
     }
@@ -112,11 +105,6 @@ async fn what_is_not_given_is_asked_for() {
 async fn files_that_are_missing_or_wrong_are_named() {
     let files = files();
     std::fs::write(files.path().join("empty.toml"), "").unwrap();
-    std::fs::write(
-        files.path().join("twice.toml"),
-        MEMBERS.replace("two", "one"),
-    )
-    .unwrap();
     std::fs::write(
         files.path().join("nottl.toml"),
         GROUPS.replace("ttl", "tll"),
@@ -133,27 +121,13 @@ async fn files_that_are_missing_or_wrong_are_named() {
             "cannot read gone.toml: No such file",
         ),
         (
-            "frontend --members gone.toml --groups groups.toml",
+            "dev --groups gone.toml",
             "cannot read gone.toml: No such file",
         ),
+        ("dev --groups empty.toml", "empty.toml: no groups"),
+        ("dev --groups nottl.toml", "did you mean ttl?"),
         (
-            "frontend --members empty.toml --groups groups.toml",
-            "empty.toml: no members",
-        ),
-        (
-            "frontend --members members.toml --groups empty.toml",
-            "empty.toml: no groups",
-        ),
-        (
-            "frontend --members twice.toml --groups groups.toml",
-            "twice.toml:4:1: the name \"one\" is taken",
-        ),
-        (
-            "frontend --members members.toml --groups nottl.toml",
-            "did you mean ttl?",
-        ),
-        (
-            "frontend --members members.toml --groups large.toml",
+            "dev --groups large.toml",
             "groups.scores.max_value_bytes is 67108864",
         ),
     ] {

@@ -55,7 +55,7 @@ async fn only_its_owner_answers_a_look_up_and_the_others_say_by_which_epoch() {
             assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal:?}");
             assert_eq!(
                 refusal.metadata().get("gcache-epoch").unwrap(),
-                "1",
+                &cluster.layout.epoch().to_string(),
                 "{refusal:?}"
             );
         }

@@ -40,9 +40,12 @@ async fn a_killed_node_costs_no_request_and_is_used_again_when_it_is_back() {
         "standbys took its place: {report:#?}"
     );
 
+    let calls = cluster.calls(VICTIM).await;
+    assert!(calls > 0.0, "it was used again under load");
+    // On a slow machine it was away for so long that others own what it had, for a while.
+    cluster.complete().await;
     let row = row_of(&cluster, VICTIM);
     let before = cluster.calls(VICTIM).await;
-    assert!(before > 0.0, "it was used again under load");
     let answer = ask_for(&cluster, row).await;
     assert!(!answer.cache_status().contains("detail="), "{answer:?}");
     assert_eq!(cluster.calls(VICTIM).await, before + 1.0);

@@ -51,6 +51,15 @@ async fn nobody_stands_in_for_a_dead_owner_when_a_key_is_to_be_deleted() {
         );
         assert_eq!(refused.header("retry-after"), Some("1"), "{refused:?}");
     }
+    until("the standby owns it, and deletes", async || {
+        let answer = ask(cluster.http(0), "DELETE", TOM).await;
+        if answer.status == 204 {
+            Ok(())
+        } else {
+            Err(answer)
+        }
+    })
+    .await;
     cluster.restart_node(owner).await;
     cluster.reached(3).await;
     assert_eq!(ask(cluster.http(0), "DELETE", TOM).await.status, 204);

@@ -111,10 +111,8 @@ async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can
     let groups = table("good", "good", "id", "v") + &table("late", "late", "id", "v");
     let block = Block::claim();
     let host = block.node(0).to_string();
-    let members = format!("[[members]]\nname = 'node-1'\nhost = '{host}'\n");
-    std::fs::write(folder.path().join("members.toml"), members).unwrap();
     std::fs::write(folder.path().join("groups.toml"), groups).unwrap();
-    let files = ["--members", "members.toml", "--groups", "groups.toml"];
+    let cluster = ["--seeds", &host, "--data-dir", "data"];
     let own = [
         "--host",
         &host,
@@ -128,7 +126,21 @@ async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can
         dir: folder.path(),
         env: &[],
     };
-    let node = start.gcache(&[&["node"], &files[..], &own].concat());
+    let node = start.gcache(&[&["node"], &cluster[..], &own].concat());
+    let apply = [
+        "group",
+        "apply",
+        "groups.toml",
+        "--unchecked",
+        "--seeds",
+        &host,
+    ];
+    let applied = Start {
+        name: "command",
+        ..start
+    };
+    let applied = applied.gcache(&apply).ended().await;
+    assert_eq!(applied.code, Some(0), "{}", applied.stderr);
     let says = async |line: &str| {
         until(&format!("the node says {line:?}"), async || {
             let answer = try_ask((block.node(0), ADMIN).into(), "GET", "/readyz?verbose").await;

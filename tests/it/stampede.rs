@@ -86,7 +86,10 @@ async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_files() {
         ..Setup::default()
     })
     .await;
-    let args = "frontend --host 127.0.0.1 --port 0 --admin-port 0 --members members.toml --groups groups.toml";
+    let args = format!(
+        "frontend --host 127.0.0.1 --port 0 --admin-port 0 --seeds {}",
+        cluster.seeds()
+    );
     let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", &format!("ulimit -Sn 128; exec \"$0\" {args}")])

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::super::{Layers, SourceFile, load, read_groups, read_members};
+use super::super::{Layers, SourceFile, load, read_groups};
 
 /// What a file in tests/data/config leads to; its name says what it is.
 fn outcome(path: &Path) -> String {
@@ -14,10 +14,6 @@ fn outcome(path: &Path) -> String {
     let error = if name.starts_with("groups") {
         read_groups(source)
             .map(|groups| write!(out, "{groups:#?}"))
-            .err()
-    } else if name.starts_with("members") {
-        read_members(source)
-            .map(|members| write!(out, "{members:#?}"))
             .err()
     } else {
         let layers = Layers {

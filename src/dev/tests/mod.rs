@@ -31,7 +31,6 @@ impl Told<'_> {
             place: node::Place::Fixed {
                 me: member.id,
                 view: self.view.clone(),
-                control: None,
             },
             listener,
             origin: Arc::clone(&self.origin),

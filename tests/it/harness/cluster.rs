@@ -1,8 +1,17 @@
 //! A cluster of node and frontend processes on a block of addresses of its own.
+//!
+//! Its nodes find each other by seeds, as everywhere; the first is told to found the cluster, so that
+//! nobody waits until enough of them are there.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
+use gcache::rpc::control;
+use gcache::rpc::control_proto::WatchRequest;
+use gcache::rpc::pipeline::Target;
+use gcache::topology::member::MemberStatus;
+use gcache::topology::state::State;
 use tempfile::TempDir;
 
 use super::address::{ADMIN, Block, GRPC, HTTP};
@@ -13,28 +22,37 @@ use super::process::{Process, Start};
 use super::setup::Setup;
 use super::wait::until;
 
+/// How long a node may take to answer one question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Voters that a cluster has once it is large enough for so many.
+const VOTERS: usize = 3;
+
 /// Running processes. They are killed when it is dropped, before their addresses are given back.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Process>,
     pub(crate) frontends: Vec<Process>,
     pub(crate) layout: Layout,
     set: Vec<String>,
+    /// How many nodes it was started with.
+    size: usize,
     folder: TempDir,
     block: Block,
 }
 
 impl Cluster {
-    /// Starts all processes; returns once every frontend reaches every node.
+    /// Starts all processes and applies the groups; returns once the nodes are one cluster, act for what
+    /// they own, and every frontend reaches every node and goes by the latest topology.
     pub(crate) async fn start(setup: Setup) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
             frontends: Vec::new(),
-            layout: Layout::new(setup.nodes, &setup.groups),
+            layout: Layout::none(),
             set: setup.set.clone(),
+            size: setup.nodes,
             folder: tempfile::tempdir().expect("the machine has room for files"),
             block: Block::claim(),
         };
-        cluster.write("members.toml", &cluster.members(setup.nodes));
         cluster.write("groups.toml", &setup.groups);
         cluster.write("rows.jsonl", &setup.all_rows());
         for index in 0..setup.nodes {
@@ -44,12 +62,13 @@ impl Cluster {
             cluster.frontends.push(cluster.spawn_frontend(index));
         }
         for index in 0..setup.nodes {
-            ready(
-                &mut cluster.nodes[index],
-                (cluster.block.node(index), ADMIN).into(),
-            )
-            .await;
+            let admin = cluster.node_admin(index);
+            ready(&mut cluster.nodes[index], admin).await;
         }
+        // Unchecked: some tests want groups that the origin lacks.
+        let apply = ["group", "apply", "groups.toml", "--unchecked"];
+        cluster.operate(&apply).await;
+        cluster.complete().await;
         for index in 0..setup.frontends {
             let admin = cluster.frontend_admin(index);
             ready(&mut cluster.frontends[index], admin).await;
@@ -58,15 +77,83 @@ impl Cluster {
         cluster
     }
 
-    fn members(&self, nodes: usize) -> String {
-        let member = |index: usize| {
-            let host = self.block.node(index);
-            format!(
-                "[[members]]\nname = 'node-{}'\nhost = '{host}'\n",
-                index + 1
-            )
+    /// Where nodes may be found, as `--seeds` has it.
+    pub(crate) fn seeds(&self) -> String {
+        let all = (0..self.size).map(|index| self.block.node(index).to_string());
+        all.collect::<Vec<_>>().join(",")
+    }
+
+    /// Runs an operator's command, which must succeed.
+    pub(crate) async fn operate(&self, args: &[&str]) {
+        let seeds = self.seeds();
+        let start = Start {
+            name: "command",
+            dir: self.folder(),
+            env: &[("GCACHE_SEEDS", &seeds)],
         };
-        (0..nodes).map(member).collect()
+        let ended = start.gcache(args).ended().await;
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+    }
+
+    /// Waits until every node is up, owns its share and acts for it, and every frontend knows; then the
+    /// layout is what it is now.
+    pub(crate) async fn complete(&mut self) {
+        let state = until("the nodes are one cluster at rest", async || {
+            let state = self.whole().await?;
+            self.settled(&state).await?;
+            Ok::<_, String>(state)
+        })
+        .await;
+        self.layout = Layout::of(&state);
+    }
+
+    /// The state that all nodes show, if it is one and there is nothing to be done in it.
+    async fn whole(&self) -> Result<State, String> {
+        let mut states = Vec::new();
+        for index in 0..self.size {
+            states.push(shown(&self.target(index)).await?);
+        }
+        let state = states.pop().ok_or("there are no nodes")?;
+        let is_up = state
+            .members()
+            .all(|member| member.status == MemberStatus::Up);
+        let voters = if self.size < VOTERS { 1 } else { VOTERS };
+        let quorum = state.quorum();
+        let is_whole = is_up
+            && state.members().len() == self.size
+            && quorum.voters.len() == voters
+            && !quorum.is_joint()
+            && state.plan_assign().is_none()
+            && states.iter().all(|other| other.epoch() == state.epoch());
+        is_whole
+            .then_some(state.clone())
+            .ok_or(format!("{state:?}"))
+    }
+
+    /// Whether all that hold a lease, and all frontends, go by this state.
+    async fn settled(&self, state: &State) -> Result<(), String> {
+        let (mut is_settled, mut frontends) = (false, 0);
+        for index in 0..self.size {
+            let target = self.target(index);
+            let reply = control::settle(&target, state.epoch(), PATIENCE).await;
+            is_settled |= reply.is_ok_and(|reply| reply.redirect.is_none() && reply.is_settled);
+            let reply = control::reach(&target, state.epoch(), PATIENCE).await;
+            frontends += reply.map_or(0, |reply| reply.reached);
+        }
+        // A test may have started more of them.
+        if is_settled && frontends >= self.frontends.len() as u64 {
+            Ok(())
+        } else {
+            Err(format!("settled: {is_settled}, frontends: {frontends}"))
+        }
+    }
+
+    fn target(&self, index: usize) -> Target {
+        Target {
+            host: self.block.node(index).to_string(),
+            port: GRPC,
+            from: Ipv4Addr::UNSPECIFIED.into(),
+        }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -80,7 +167,8 @@ impl Cluster {
 
     fn spawn(&self, role: &str, number: usize, more: &[&str]) -> Process {
         let name = format!("{role}-{number}");
-        let mut args = vec![role, "--members", "members.toml", "--groups", "groups.toml"];
+        let seeds = self.seeds();
+        let mut args = vec![role, "--seeds", &seeds];
         args.extend(more);
         args.extend(self.set.iter().flat_map(|set| ["--set", set]));
         Start {
@@ -101,10 +189,13 @@ impl Cluster {
             &host,
             "--id",
             &id,
+            "--data-dir",
+            "data",
             "--origin",
             "memory:rows.jsonl",
         ];
-        self.spawn("node", index + 1, &own)
+        let founds: &[&str] = if index == 0 { &["--bootstrap"] } else { &[] };
+        self.spawn("node", index + 1, &[&own, founds].concat())
     }
 
     fn spawn_frontend(&self, index: usize) -> Process {
@@ -200,4 +291,22 @@ async fn ready(process: &mut Process, admin: SocketAddr) {
         }
     })
     .await;
+}
+
+/// What a node shows, if it holds a lease.
+async fn shown(target: &Target) -> Result<State, String> {
+    let request = WatchRequest {
+        epoch: 0,
+        linearizable: false,
+    };
+    let opened = control::watch(target, request, PATIENCE).await;
+    let mut topologies = opened.map_err(|error| error.to_string())?;
+    let first = tokio::time::timeout(PATIENCE, topologies.message()).await;
+    let first = first.map_err(|error| error.to_string())?;
+    let first = first.map_err(|status| status.message().to_owned())?;
+    let first = first.ok_or("it ends the stream")?;
+    if first.is_isolated {
+        return Err(format!("{target} is isolated"));
+    }
+    State::decode(&first.state).map_err(|error| error.to_string())
 }

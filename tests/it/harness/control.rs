@@ -20,7 +20,7 @@ use super::address::{ADMIN, Block, GRPC, RAFT};
 use super::http::{get, try_ask};
 use super::metrics;
 use super::process::{Process, Start};
-use super::setup::{Setup, group};
+use super::setup::Setup;
 use super::wait::until;
 
 /// How long a node may take to answer one question.
@@ -65,8 +65,6 @@ impl Controlled {
             folder,
             block: Block::claim(),
         };
-        controlled.write_members();
-        controlled.write("groups.toml", &group("scores", "ttl = '60s'"));
         controlled.write("rows.jsonl", &Setup::default().all_rows());
         controlled
     }
@@ -79,17 +77,10 @@ impl Controlled {
         controlled
     }
 
-    fn write_members(&self) {
-        self.list("members.toml", |node| self.host(node));
-    }
-
-    fn list(&self, name: &str, host: impl Fn(usize) -> Ipv4Addr) {
-        let member = |node| {
-            let (number, host) = (node + 1, host(node));
-            format!("[[members]]\nname = 'n{number}'\nhost = '{host}'\n")
-        };
-        let members: String = (0..self.nodes.len()).map(member).collect();
-        self.write(name, &members);
+    /// Where all nodes are, as `--seeds` has it, if they are where `host` says.
+    fn seeds(&self, host: impl Fn(usize) -> Ipv4Addr) -> String {
+        let all = (0..self.nodes.len()).map(|node| host(node).to_string());
+        all.collect::<Vec<_>>().join(",")
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -117,33 +108,32 @@ impl Controlled {
     /// From the next start on, all nodes are elsewhere.
     pub(crate) fn move_all(&mut self) {
         self.is_moved = true;
-        self.write_members();
     }
 
     /// Starts a node.
     pub(crate) fn run(&mut self, node: usize) {
-        self.nodes[node] = Some(self.spawn(node, self.host(node), "members.toml"));
+        let seeds = self.seeds(|node| self.host(node));
+        self.nodes[node] = Some(self.spawn(node, self.host(node), &seeds));
     }
 
     /// A second process of a node, with the same directory and at another address.
     pub(crate) fn beside(&self, node: usize) -> Process {
         let there = self.block.moved(node);
-        self.list("beside.toml", |other| {
+        let seeds = self.seeds(|other| {
             if other == node {
                 there
             } else {
                 self.host(other)
             }
         });
-        self.spawn(node, there, "beside.toml")
+        self.spawn(node, there, &seeds)
     }
 
-    fn spawn(&self, node: usize, host: Ipv4Addr, members: &str) -> Process {
+    fn spawn(&self, node: usize, host: Ipv4Addr, seeds: &str) -> Process {
         let (name, host) = (format!("n{}", node + 1), host.to_string());
         let data = self.data[node].display().to_string();
         let mut args = vec!["node", "--id", &name, "--host", &host, "--data-dir", &data];
-        args.extend(["--members", members, "--groups", "groups.toml"]);
-        args.extend(["--origin", "memory:rows.jsonl"]);
+        args.extend(["--seeds", seeds, "--origin", "memory:rows.jsonl"]);
         args.extend(self.set.iter().flat_map(|set| ["--set", set]));
         Start {
             name: &name,
