@@ -74,6 +74,16 @@ impl Controlled {
         let mut controlled = Self::new(nodes, set);
         controlled.run_all();
         controlled.settled().await;
+        // The last thing that a leader does for a new cluster: from here on nothing changes by itself.
+        until("the partitions are shared out", async || {
+            let shown = control::shown(&controlled.target(0), PATIENCE).await;
+            let state = shown.map_err(|error| error.to_string())?;
+            match state.plan_assign() {
+                None => Ok(()),
+                Some(_) => Err(state.epoch().to_string()),
+            }
+        })
+        .await;
         controlled
     }
 
