@@ -1,7 +1,7 @@
 //! Who is asked for a key, in what role, and what happens when he does not answer.
 //!
-//! The owner; in place of an owner found unreachable, or behind, its standby; in place of both the reachable member
-//! that ranks first for the key. A request tries each once and then fails honestly.
+//! The owner; in place of an owner found unreachable, or behind, its standby; in place of both the
+//! reachable member that ranks first for the key. A request tries each once and then fails honestly.
 //!
 //! A member known to be unreachable is passed over at no cost, and so is an owner that is lost while the
 //! request waits: its standby coalesces what comes from there, so that the origin sees no storm. Any
@@ -121,6 +121,10 @@ impl Router {
     }
 
     /// Looks a key up, by `until` at the latest. Cancel-safe.
+    ///
+    /// A member that says that it is not the owner is asked again once this frontend has the view that it
+    /// is told of. One that still says so, or that is behind itself, because its Raft has ended or it has
+    /// only just started, is passed over as if it were unreachable.
     pub(super) async fn get(
         &self,
         group: &Group,
@@ -130,12 +134,11 @@ impl Router {
         self.budget.first_attempt(self.clock.now());
         let hash = KeyHash::of(group.id, &key);
         let mut routing = self.routing();
-        let mut tried = Vec::new();
-        let mut refreshed = false;
-        let mut none = NoAnswer::Unreachable;
-        while let Some((member, role)) = next(&routing, hash, &tried) {
+        let (mut tried, mut lost) = (Vec::new(), Vec::new());
+        let (mut refreshed, mut disagreed) = (false, false);
+        while let Some((member, role)) = next(&routing, hash, &tried, &lost) {
             if tried.iter().any(|(_, role)| *role != Role::Owner) && !self.spend() {
-                return Err(NoAnswer::Unreachable);
+                break;
             }
             tried.push((member, role));
             let Some(pipeline) = routing.reachable(member) else {
@@ -145,29 +148,34 @@ impl Router {
             let call = call(Op::Get, role, group, &routing, until);
             match timeout_at(until, pipeline.call(call, key.clone())).await {
                 Err(_) => return Err(NoAnswer::Deadline),
-                Ok(Err(CallError::Unreachable | CallError::Lost)) => {}
+                Ok(Err(CallError::Unreachable | CallError::Lost)) => lost.push(member),
                 Ok(Err(CallError::Overloaded)) => return Err(NoAnswer::Overloaded),
                 Ok(Ok(reply)) if reply.answer.status() != Status::NotOwner => {
                     return Ok(Routed { reply, role });
                 }
-                // It has waited for the epoch that it was asked by, and does not know it: a node that has
-                // just started may know nothing for a second. It is as good as unreachable.
-                Ok(Ok(reply)) if Epoch(reply.answer.epoch) < routing.view.epoch() => {
-                    none = NoAnswer::Unsettled;
-                }
                 Ok(Ok(reply)) => {
-                    if std::mem::replace(&mut refreshed, true) {
-                        return Err(NoAnswer::Unsettled);
+                    disagreed = true;
+                    let theirs = Epoch(reply.answer.epoch);
+                    if theirs < routing.view.epoch() {
+                        // It answers nobody who knows more than it does.
+                        lost.push(member);
+                    }
+                    let is_newer = theirs > routing.view.epoch();
+                    if !is_newer || std::mem::replace(&mut refreshed, true) {
+                        continue;
                     }
                     self.metrics.refreshes.increment(1);
-                    routing = self
-                        .refresh(&routing, Epoch(reply.answer.epoch), until)
-                        .await;
+                    routing = self.refresh(&routing, theirs, until).await;
+                    // Members have other places in another view.
                     tried.clear();
+                    lost.clear();
                 }
             }
         }
-        Err(none)
+        Err(match disagreed {
+            true => NoAnswer::Unsettled,
+            false => NoAnswer::Unreachable,
+        })
     }
 
     /// Deletes or expires a key at its owner, by `until` at the latest. Nobody stands in.
@@ -237,12 +245,18 @@ impl Router {
     }
 }
 
-/// The next member to ask: the first in order that is reachable and was not asked yet.
-fn next(routing: &Routing, hash: KeyHash, tried: &[Candidate]) -> Option<Candidate> {
+/// The next member to ask: the first in order that is reachable and was not asked yet. Who was asked as
+/// something that it is not may be the last resort, but nobody that was `lost` or is behind.
+fn next(
+    routing: &Routing,
+    hash: KeyHash,
+    tried: &[Candidate],
+    lost: &[MemberIndex],
+) -> Option<Candidate> {
     let route = routing.view.route(hash);
-    let is_free = |member: MemberIndex| {
-        routing.reachable(member).is_some() && !tried.iter().any(|(asked, _)| *asked == member)
-    };
+    let is_there = |member: MemberIndex| routing.reachable(member).is_some();
+    let is_free =
+        |member: MemberIndex| is_there(member) && !tried.iter().any(|(asked, _)| *asked == member);
     if let Some(owner) = route.owner.filter(|member| is_free(*member)) {
         return Some((owner, Role::Owner));
     }
@@ -253,9 +267,10 @@ fn next(routing: &Routing, hash: KeyHash, tried: &[Candidate]) -> Option<Candida
         return None;
     }
     let index = |id| routing.view.index_of(id);
+    let may_be_last = |member| is_there(member) && !lost.contains(&member);
     let last = routing
         .view
-        .last_resort(hash, |id| index(id).is_some_and(is_free))?;
+        .last_resort(hash, |id| index(id).is_some_and(may_be_last))?;
     Some((index(last.id)?, Role::LastResort))
 }
 

@@ -250,8 +250,11 @@ impl View {
     }
 
     /// The member that loads a key when its owner and its standby are both unreachable: of those
-    /// that are up and that `is_reachable` accepts, the one that [scores](rendezvous::score)
-    /// highest.
+    /// that `is_reachable` accepts, the one that [scores](rendezvous::score) highest; one that is up
+    /// goes before all that are not.
+    ///
+    /// Who is not up is asked all the same if nobody else is reachable: a frontend that was on its side
+    /// of a partition reaches it first, and what a last resort loads is never kept.
     ///
     /// The owner and the standby are not left out: only the caller knows that they are unreachable,
     /// and `is_reachable` must say so. It is asked about few members, in no particular order.
@@ -261,17 +264,14 @@ impl View {
         hash: KeyHash,
         is_reachable: impl Fn(NodeId) -> bool,
     ) -> Option<&Member> {
-        let mut best: Option<(u64, &Member)> = None;
-        for member in self
-            .members
-            .iter()
-            .filter(|member| member.status == MemberStatus::Up)
-        {
-            let score = rendezvous::score(hash, member.id);
+        let mut best = None;
+        for member in self.members.iter() {
+            let is_up = member.status == MemberStatus::Up;
+            let rank = (is_up, rendezvous::score(hash, member.id));
             // Members come in ascending order, so of equal scores the lower id stays.
-            let is_better = best.is_none_or(|(highest, _)| score > highest);
+            let is_better = best.is_none_or(|(highest, _)| rank > highest);
             if is_better && is_reachable(member.id) {
-                best = Some((score, member));
+                best = Some((rank, member));
             }
         }
         best.map(|(_, member)| member)

@@ -119,8 +119,12 @@ impl Cluster {
     }
 
     async fn get(&self, key: &str) -> Answer {
+        self.ask(Method::GET, key).await
+    }
+
+    async fn ask(&self, method: Method, key: &str) -> Answer {
         ask(
-            Method::GET,
+            method,
             &key_url(&format!("http://{}", self.http), "g", key.as_bytes()),
         )
         .await
@@ -144,10 +148,18 @@ async fn a_frontend_that_is_behind_is_told_so_and_asks_the_new_owner() {
 }
 
 #[tokio::test]
-async fn a_frontend_that_stays_behind_gives_up_honestly() {
+async fn a_frontend_that_stays_behind_reads_elsewhere_and_deletes_nowhere() {
     let cluster = cluster().await;
-    let (key, _) = cluster.moved();
+    let (key, value) = cluster.moved();
     let answer = cluster.get(&key).await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (StatusCode::OK, value.as_bytes())
+    );
+    let counted = "gcache_frontend_failovers_total{node=\"frontend\",to=\"last-resort\"} 1";
+    let counters = cluster.registry.render();
+    assert!(counters.contains(counted), "{counters}");
+    let answer = cluster.ask(Method::DELETE, &key).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let body = String::from_utf8_lossy(&answer.body);
     assert!(body.contains("ownership-unsettled"), "{body}");

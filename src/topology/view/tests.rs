@@ -142,7 +142,7 @@ fn a_topology_without_members_has_a_view_and_routes_nowhere() {
 }
 
 #[test]
-fn a_member_that_is_down_may_still_own_but_is_no_last_resort() {
+fn a_member_that_is_down_may_still_own_but_is_the_last_of_last_resorts() {
     let mut members = members(&[1, 2]);
     let table = place(&members, None, Epoch(1));
     members[0].status = MemberStatus::Down;
@@ -152,6 +152,9 @@ fn a_member_that_is_down_may_still_own_but_is_no_last_resort() {
             .any(|route| view.at(route.owner.unwrap()).id == NodeId(1))
     );
     assert!(hashes(100).all(|hash| view.last_resort(hash, |_| true).unwrap().id == NodeId(2)));
+    // It goes before nobody at all.
+    let alone = |id| id == NodeId(1);
+    assert!(hashes(100).all(|hash| view.last_resort(hash, alone).unwrap().id == NodeId(1)));
 }
 
 #[test]
