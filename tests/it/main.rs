@@ -35,6 +35,7 @@ mod loadgen;
 mod lost_nodes;
 mod many_keys;
 mod operators;
+mod partitions;
 mod postgres_bad_groups;
 mod postgres_changes;
 mod postgres_failures;

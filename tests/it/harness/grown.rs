@@ -1,6 +1,6 @@
 //! A cluster that found itself: nodes and frontends that were given seeds and nothing else.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::address::{ADMIN, Block, HTTP};
 use super::http::{Answer, get, try_ask};
+use super::network::Network;
 use super::process::{Ended, Process, Start};
 use super::setup::Setup;
 use super::wait::until;
@@ -20,10 +21,18 @@ pub(crate) struct Grown {
     pub(crate) frontends: Vec<Process>,
     /// Where nodes that are started from now on load from.
     pub(crate) origin: String,
+    /// Where each node is, if it is started from now on.
+    pub(crate) hosts: Vec<Ipv4Addr>,
+    /// Seeds for those who are started from now on, beside the nodes themselves.
+    pub(crate) more_seeds: Vec<Ipv4Addr>,
+    /// What is set at every process that is started from now on, `section.key=value`.
+    pub(crate) set: Vec<String>,
     /// The name that seeds are given as, if not as addresses.
     name: Option<&'static str>,
     folder: TempDir,
     block: Block,
+    /// Hosts of their own for all processes: after them, so that it ends after them.
+    pub(crate) network: Option<Network>,
 }
 
 /// The name of all nodes where seeds are given as a name.
@@ -37,13 +46,18 @@ impl Grown {
     /// The files for this many nodes, none of which is started.
     pub(crate) fn new(nodes: usize) -> Self {
         let folder = tempfile::tempdir().expect("the machine has room for files");
+        let block = Block::claim();
         let grown = Self {
             nodes: (0..nodes).map(|_| None).collect(),
             frontends: Vec::new(),
             origin: "memory:rows.jsonl".into(),
+            hosts: (0..nodes).map(|node| block.node(node)).collect(),
+            more_seeds: Vec::new(),
+            set: Vec::new(),
             name: None,
             folder,
-            block: Block::claim(),
+            block,
+            network: None,
         };
         grown.write("rows.jsonl", &Setup::default().all_rows());
         grown
@@ -59,15 +73,45 @@ impl Grown {
         grown
     }
 
+    /// The same, where each process has a host of its own in a network that can be cut. The thread that
+    /// calls it is at home there from now on, and so is what it starts.
+    pub(crate) fn apart(nodes: usize, frontends: usize) -> Self {
+        let network = Network::new(nodes, frontends);
+        Self {
+            hosts: (0..nodes).map(|node| network.node(node)).collect(),
+            network: Some(network),
+            ..Self::new(nodes)
+        }
+    }
+
+    /// Where the node with this index is after a move.
+    pub(crate) fn elsewhere(&self, node: usize) -> Ipv4Addr {
+        self.block.moved(node)
+    }
+
+    /// Makes room for one more node; its index.
+    pub(crate) fn another(&mut self) -> usize {
+        let node = self.nodes.len();
+        self.nodes.push(None);
+        self.hosts.push(self.block.node(node));
+        node
+    }
+
     /// From now on the name of the seeds has the addresses of these nodes, for every process.
     pub(crate) fn resolve(&self, nodes: &[usize]) {
-        let line = |&node: &usize| format!("{} {NAME}\n", self.block.node(node));
+        let line = |&node: &usize| format!("{} {NAME}\n", self.hosts[node]);
         // Written in place: the processes see the file that was there when they were started.
         self.write("hosts", &nodes.iter().map(line).collect::<String>());
     }
 
-    /// Starts `gcache` where the name of the seeds is known, if they go by one.
-    fn gcache(&self, start: &Start<'_>, args: &[&str]) -> Process {
+    /// Starts `gcache` on its host if it has one of its own, and where the name of the seeds is known if
+    /// they go by one.
+    fn gcache(&self, start: &Start<'_>, host: Option<Ipv4Addr>, args: &[&str]) -> Process {
+        if let (Some(network), Some(host)) = (&self.network, host) {
+            let mut command = network.at(host);
+            command.arg(env!("CARGO_BIN_EXE_gcache")).args(args);
+            return start.spawn(command);
+        }
         if self.name.is_none() {
             return start.gcache(args);
         }
@@ -115,7 +159,7 @@ impl Grown {
     /// Waits until a node's readiness says this.
     pub(crate) async fn tells(&self, node: usize, words: &str) {
         until(&format!("node {node} says {words:?}"), async || {
-            let admin = (self.block.node(node), ADMIN).into();
+            let admin = (self.hosts[node], ADMIN).into();
             let answer = try_ask(admin, "GET", "/readyz?verbose").await;
             let text = answer.map_err(|error| error.to_string())?.text();
             if text.contains(words) {
@@ -132,8 +176,8 @@ impl Grown {
         if let Some(name) = self.name {
             return name.to_owned();
         }
-        let all = (0..self.nodes.len()).map(|node| self.block.node(node).to_string());
-        all.collect::<Vec<_>>().join(",")
+        let all = self.hosts.iter().chain(&self.more_seeds);
+        all.map(Ipv4Addr::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// Starts a node.
@@ -143,11 +187,12 @@ impl Grown {
 
     /// Starts a node on a data directory, with more arguments.
     pub(crate) fn run_in(&mut self, data: &str, node: usize, more: &[&str]) {
-        let (name, host) = (format!("n{}", node + 1), self.block.node(node).to_string());
+        let (name, host) = (format!("n{}", node + 1), self.hosts[node].to_string());
         let seeds = self.seeds();
         let args = [
             &["node", "--id", &name, "--host", &host, "--data-dir", data][..],
             &["--seeds", &seeds, "--origin", &self.origin],
+            &self.settings(),
             more,
         ]
         .concat();
@@ -156,24 +201,29 @@ impl Grown {
             dir: self.folder(),
             env: &[],
         };
-        let process = self.gcache(&start, &args);
+        let process = self.gcache(&start, Some(self.hosts[node]), &args);
         self.nodes[node] = Some(process);
+    }
+
+    /// [`Grown::set`] as arguments.
+    fn settings(&self) -> Vec<&str> {
+        let set = self.set.iter();
+        set.flat_map(|set| ["--set", set.as_str()]).collect()
     }
 
     /// Starts one more frontend.
     pub(crate) fn front(&mut self) {
         let number = self.frontends.len();
-        let (name, host) = (
-            format!("f{}", number + 1),
-            self.block.frontend(number).to_string(),
-        );
+        let (name, at) = (format!("f{}", number + 1), self.frontend_host(number));
+        let (host, seeds) = (at.to_string(), self.seeds());
         let start = Start {
             name: &name,
             dir: self.folder(),
             env: &[],
         };
-        let args = ["frontend", "--host", &host, "--seeds", &self.seeds()];
-        let process = self.gcache(&start, &args);
+        let args = ["frontend", "--host", &host, "--seeds", &seeds];
+        let args = [&args[..], &self.settings()].concat();
+        let process = self.gcache(&start, Some(at), &args);
         self.frontends.push(process);
     }
 
@@ -182,8 +232,15 @@ impl Grown {
         process.kill();
     }
 
+    fn frontend_host(&self, frontend: usize) -> Ipv4Addr {
+        match &self.network {
+            Some(network) => network.frontend(frontend),
+            None => self.block.frontend(frontend),
+        }
+    }
+
     pub(crate) fn http(&self, frontend: usize) -> SocketAddr {
-        (self.block.frontend(frontend), HTTP).into()
+        (self.frontend_host(frontend), HTTP).into()
     }
 
     /// Asks a frontend for a key.
@@ -193,7 +250,7 @@ impl Grown {
 
     /// What a frontend's readiness says.
     pub(crate) async fn readiness(&self, frontend: usize) -> Result<Answer, String> {
-        let admin = (self.block.frontend(frontend), ADMIN).into();
+        let admin = (self.frontend_host(frontend), ADMIN).into();
         let answer = try_ask(admin, "GET", "/readyz?verbose").await;
         answer.map_err(|error| error.to_string())
     }
@@ -212,13 +269,17 @@ impl Grown {
 
     /// Runs an operator's command against all seeds.
     pub(crate) async fn operate(&self, args: &[&str]) -> Ended {
-        let seeds = self.seeds();
+        self.operate_at(&self.seeds(), args).await
+    }
+
+    /// Runs an operator's command against these seeds.
+    pub(crate) async fn operate_at(&self, seeds: &str, args: &[&str]) -> Ended {
         let start = Start {
             name: "command",
             dir: self.folder(),
-            env: &[("GCACHE_SEEDS", &seeds)],
+            env: &[("GCACHE_SEEDS", seeds)],
         };
-        self.gcache(&start, args).ended().await
+        self.gcache(&start, None, args).ended().await
     }
 
     /// Runs an operator's command that must succeed; what it prints as JSON.

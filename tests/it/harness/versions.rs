@@ -1,0 +1,299 @@
+//! Rows that change all the time, and whether anybody is told an older value than promised.
+//!
+//! A writer for each row counts its value up in PostgreSQL and deletes the key until that is acknowledged;
+//! readers ask all frontends for all rows. Whoever begins to read after an acknowledgement must not be
+//! told less than what was acknowledged, unless the answer says that it may be old.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::http::{Answer, Connection};
+use super::wait::{in_time, until};
+
+/// Enough for each of a few nodes to own some.
+const KEYS: usize = 12;
+
+/// How many readers each frontend has.
+const READERS: usize = 3;
+
+/// Reads of a row between two of its changes, so that there are old values to be told.
+const READS_BETWEEN: u32 = 8;
+
+/// Wrong answers that are kept to be shown.
+const SHOWN: usize = 10;
+
+/// What may be told with an older value.
+const EXCUSED: [&str; 2] = ["isolated", "standby"];
+
+/// The rows to start with.
+pub(crate) fn rows() -> String {
+    format!(
+        "create table rows (k text primary key, v text); \
+         insert into rows select 'key-' || n, '0' from generate_series(0, {}) n;",
+        KEYS - 1
+    )
+}
+
+/// Writers and readers, until they are stopped.
+pub(crate) struct Versions {
+    seen: Arc<Seen>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    stop: AtomicBool,
+    keys: [Key; KEYS],
+    reads: AtomicU64,
+    refused: AtomicU64,
+    failed: Mutex<Vec<String>>,
+    wrong: Mutex<Vec<String>>,
+    /// Answers by the frontend's index and the detail of their Cache-Status.
+    details: Mutex<BTreeMap<(usize, String), u64>>,
+    /// Acknowledged deletes by the frontend's index.
+    acknowledged: Mutex<BTreeMap<usize, u64>>,
+}
+
+struct Key {
+    /// The newest version whose delete was acknowledged.
+    acknowledged: AtomicU64,
+    /// A permit for each read. Closed at the end.
+    reads: Semaphore,
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            acknowledged: AtomicU64::new(0),
+            reads: Semaphore::new(0),
+        }
+    }
+}
+
+impl Versions {
+    /// Begins, on the PostgreSQL at `url`, where [`rows`] are, through all these frontends.
+    pub(crate) fn start(url: &str, frontends: &[SocketAddr]) -> Self {
+        let seen = Arc::new(Seen::default());
+        let mut tasks = JoinSet::new();
+        let session = Arc::new(Mutex::new(Session::open(url)));
+        for key in 0..KEYS {
+            let (seen, session) = (Arc::clone(&seen), Arc::clone(&session));
+            tasks.spawn(write(seen, session, key, frontends.to_vec()));
+        }
+        for (index, frontend) in frontends.iter().enumerate() {
+            for reader in 0..READERS {
+                let first = reader * KEYS / READERS;
+                tasks.spawn(read(Arc::clone(&seen), (index, *frontend), first));
+            }
+        }
+        Self { seen, tasks }
+    }
+
+    /// Waits until this many further changes of every row were acknowledged.
+    pub(crate) async fn go_on_for(&self, changes: u64) {
+        let all = || self.seen.keys.iter().map(Key::version);
+        let goals: Vec<_> = all().map(|version| version + changes).collect();
+        until("changes of every row are acknowledged", async || {
+            let is_there = all().zip(&goals).all(|(version, goal)| version >= *goal);
+            match is_there {
+                true => Ok(()),
+                false => Err((all().collect::<Vec<_>>(), goals.clone())),
+            }
+        })
+        .await;
+    }
+
+    /// How many answers of this frontend have had this detail so far.
+    pub(crate) fn detailed(&self, frontend: usize, detail: &str) -> u64 {
+        let details = self.seen.details.lock();
+        let count = details.get(&(frontend, detail.to_owned()));
+        count.copied().unwrap_or(0)
+    }
+
+    /// How many deletes through this frontend were acknowledged so far.
+    pub(crate) fn acknowledged(&self, frontend: usize) -> u64 {
+        let acknowledged = self.seen.acknowledged.lock();
+        acknowledged.get(&frontend).copied().unwrap_or(0)
+    }
+
+    /// Ends it, and asserts that there was something to see, that nobody was told an older value than
+    /// promised, and that no read failed.
+    pub(crate) async fn assert_kept(self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        self.seen.keys.iter().for_each(|key| key.reads.close());
+        in_time("the last requests end", self.tasks.join_all()).await;
+        let seen = &self.seen;
+        let told = format!(
+            "{} reads, {:?}; acknowledged {:?}, refused {}",
+            seen.reads.load(Ordering::Relaxed),
+            seen.details.lock(),
+            seen.acknowledged.lock(),
+            seen.refused.load(Ordering::Relaxed)
+        );
+        show(&told);
+        let wrong = seen.wrong.lock();
+        assert!(wrong.is_empty(), "older than promised: {wrong:#?}; {told}");
+        let failed = seen.failed.lock();
+        assert!(failed.is_empty(), "reads failed: {failed:#?}; {told}");
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "shown by the test runner with a failure"
+)]
+fn show(told: &str) {
+    eprintln!("{told}");
+}
+
+impl Key {
+    fn version(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+}
+
+impl Seen {
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn note(list: &Mutex<Vec<String>>, what: String) {
+    let mut list = list.lock();
+    if list.len() < SHOWN {
+        list.push(what);
+    }
+}
+
+async fn write(
+    seen: Arc<Seen>,
+    session: Arc<Mutex<Session>>,
+    key: usize,
+    frontends: Vec<SocketAddr>,
+) {
+    let path = path(key);
+    let mut next = (0..frontends.len()).cycle().skip(key);
+    for version in 1_u64.. {
+        session.lock().ask(&format!(
+            "update rows set v = '{version}' where k = 'key-{key}' returning v;"
+        ));
+        loop {
+            if seen.stops() {
+                return;
+            }
+            let frontend = next.next().expect("it is a cycle");
+            let answer = ask(&mut None, frontends[frontend], "DELETE", &path).await;
+            if answer.is_ok_and(|answer| answer.status == 204) {
+                *seen.acknowledged.lock().entry(frontend).or_default() += 1;
+                break;
+            }
+            seen.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let known = &seen.keys[key];
+        known.acknowledged.store(version, Ordering::SeqCst);
+        // Only reads from now on count.
+        known.reads.forget_permits(usize::MAX);
+        let Ok(read) = known.reads.acquire_many(READS_BETWEEN).await else {
+            return;
+        };
+        read.forget();
+    }
+}
+
+async fn read(seen: Arc<Seen>, (index, frontend): (usize, SocketAddr), first: usize) {
+    let mut connection = None;
+    for key in (0..KEYS).cycle().skip(first) {
+        if seen.stops() {
+            return;
+        }
+        let promised = seen.keys[key].version();
+        let answer = match ask(&mut connection, frontend, "GET", &path(key)).await {
+            Ok(answer) if answer.status == 200 => answer,
+            other => {
+                note(&seen.failed, format!("key-{key} at {frontend}: {other:?}"));
+                connection = None;
+                continue;
+            }
+        };
+        seen.reads.fetch_add(1, Ordering::Relaxed);
+        seen.keys[key].reads.add_permits(1);
+        let detail = answer.cache_status().split_once("detail=");
+        let detail = detail.map_or("", |(_, detail)| detail);
+        let version: Option<u64> = answer.text().parse().ok();
+        if version.is_none_or(|version| version < promised) && !EXCUSED.contains(&detail) {
+            let promised = format!("key-{key} at {frontend}: {promised} was promised");
+            note(&seen.wrong, format!("{promised}: {answer:?}"));
+        }
+        let place = (index, detail.to_owned());
+        *seen.details.lock().entry(place).or_default() += 1;
+    }
+}
+
+fn path(key: usize) -> String {
+    format!("/v1/scores/key-{key}")
+}
+
+async fn ask(
+    connection: &mut Option<Connection>,
+    frontend: SocketAddr,
+    method: &str,
+    path: &str,
+) -> std::io::Result<Answer> {
+    let exchange = async {
+        let connection = match connection {
+            Some(open) => open,
+            None => connection.insert(Connection::open(frontend).await?),
+        };
+        connection.ask(method, path).await
+    };
+    in_time(&format!("{method} {path} at {frontend}"), exchange).await
+}
+
+/// A `psql` that is kept open: a statement costs no start of a process.
+struct Session {
+    psql: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn open(url: &str) -> Self {
+        let mut psql = Command::new("psql")
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql is installed with PostgreSQL");
+        let stdin = psql.stdin.take().expect("it is piped");
+        let stdout = BufReader::new(psql.stdout.take().expect("it is piped"));
+        Self {
+            psql,
+            stdin,
+            stdout,
+        }
+    }
+
+    /// Carries out a statement that gives one line.
+    fn ask(&mut self, statement: &str) -> String {
+        let mut line = String::new();
+        writeln!(self.stdin, "{statement}").expect("psql takes a statement");
+        let bytes = self.stdout.read_line(&mut line);
+        assert!(bytes.is_ok_and(|bytes| bytes > 0), "psql: {statement}");
+        line
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ended = self.psql.kill();
+        let _reaped = self.psql.wait();
+    }
+}
