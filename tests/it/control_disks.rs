@@ -1,50 +1,9 @@
 //! Disks that cannot be written: the node says so and goes on serving what it can without one.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::harness::control::{Absent, Controlled};
-
-/// Room for a young log and little more.
-const DISK: &str = "size=8m";
-
-/// What fills it.
-const BALLAST_BYTES: usize = 64 << 10;
-
-/// A small disk in memory, as long as it is held.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// None where it is not for this user to mount one.
-    fn mount(at: &Path) -> Option<Self> {
-        std::fs::create_dir_all(at).expect("the test's folder is writable");
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", DISK, "gcache-test"])
-            .arg(at);
-        let status = mount.status().ok()?;
-        status.success().then(|| Self(at.to_owned()))
-    }
-
-    /// Leaves no room at all.
-    fn fill(&self) {
-        let path = self.ballast();
-        let mut file = std::fs::File::create(path).expect("there is room for a name");
-        let ballast = vec![1; BALLAST_BYTES];
-        while std::io::Write::write_all(&mut file, &ballast).is_ok() {}
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a process of the test may still have it open.
-        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::harness::disk::Disk;
 
 #[expect(
     clippy::print_stderr,
@@ -78,7 +37,7 @@ async fn a_full_disk_ends_the_nodes_raft_and_not_its_cache() {
 
     // With room again, a start is all that it takes.
     controlled.kill(&[FULL]);
-    std::fs::remove_file(disk.ballast()).unwrap();
+    disk.empty();
     controlled.run(FULL);
     let after = controlled.settled().await;
     assert_eq!(after[FULL].node, before[FULL].node);

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod cluster;
 pub(crate) mod control;
 pub(crate) mod dev;
+pub(crate) mod disk;
 pub(crate) mod fronted;
 pub(crate) mod grown;
 pub(crate) mod grpc;
