@@ -80,7 +80,8 @@ fn spawn(folder: &Path, node: usize) -> anyhow::Result<Child> {
     let (name, host) = (format!("n{}", node + 1), host(node));
     let log = File::create(folder.join(format!("{name}.log")))?;
     let args = ["node", "--id", &name, "--host", &host, "--data-dir", "data"];
-    let seeds = (0..NODES).map(host).collect::<Vec<_>>().join(",");
+    let seeds: Vec<_> = (0..NODES).map(self::host).collect();
+    let seeds = seeds.join(",");
     Command::new(env!("CARGO_BIN_EXE_gcache"))
         .args(args)
         .args(["--seeds", &seeds, "--origin", "memory:rows.jsonl"])

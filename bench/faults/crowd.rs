@@ -1,12 +1,12 @@
 //! Many nodes and frontends at rest, and how soon all know of a change.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
-use crate::processes::{Processes, until};
+use crate::processes::{Processes, pause, until};
 use crate::row;
 
 /// How long they are watched at rest.
@@ -29,7 +29,7 @@ pub(crate) fn measure(nodes: usize, frontends: usize, folder: &TempDir) -> anyho
         processes.serves(frontend)?;
     }
     let (began, before) = (Instant::now(), processes.cpu()?);
-    sleep(IDLE);
+    pause(IDLE);
     let used = processes.cpu()?.saturating_sub(before);
     let cores = used.as_secs_f64() / began.elapsed().as_secs_f64();
     let mut took = Vec::new();

@@ -1,8 +1,9 @@
 //! Three nodes that are started at the same moment, and a fourth.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::processes::Processes;
 use crate::row;

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
-use crate::processes::{Processes, ask, http, until};
+use crate::processes::{Processes, ask, http, pause, until};
 use crate::row;
 
 /// Keys that are read and deleted: every node owns some.
@@ -40,7 +41,7 @@ pub(crate) fn measure(kills: usize, folder: &TempDir) -> anyhow::Result<String> 
                 if !matches!(answer, Ok(200)) {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
-                thread::sleep(READ_EVERY);
+                pause(READ_EVERY);
             }
         });
         let measured = (0..kills).try_for_each(|kill| {

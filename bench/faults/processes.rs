@@ -5,11 +5,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Longer than anything here takes; reached only if it never happens.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -197,6 +197,15 @@ impl Drop for Processes<'_> {
     }
 }
 
+/// Waits: there are threads here and no runtime.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every thread here is its own, and nothing else runs on it"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Looks until `look` succeeds.
 pub(crate) fn until<T>(claim: &str, look: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let began = Instant::now();
@@ -204,7 +213,7 @@ pub(crate) fn until<T>(claim: &str, look: impl Fn() -> anyhow::Result<T>) -> any
         match look() {
             Ok(found) => return Ok(found),
             Err(seen) if began.elapsed() > PATIENCE => return Err(seen.context(claim.to_owned())),
-            Err(_) => sleep(PAUSE),
+            Err(_) => pause(PAUSE),
         }
     }
 }
