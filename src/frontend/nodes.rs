@@ -125,6 +125,8 @@ impl Opener {
                 ends,
             }
         });
+        // Whoever is in a new view may be back: one that was cut off hears of all at once.
+        open.pipeline.hurry();
         open.pipeline.clone()
     }
 

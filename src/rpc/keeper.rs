@@ -55,6 +55,7 @@ pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
         }
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => {}
+            () = shared.hurry.notified() => pause = shared.settings.reconnect_min,
             () = shutdown.begun() => return,
         }
         pause = (pause * 2).min(shared.settings.reconnect_max);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 pub use super::connect::Target;
 use super::keeper;
@@ -118,6 +119,8 @@ pub(super) struct Shared {
     /// Where calls go; replaced with every stream.
     pub(super) outbox: Mutex<Option<Outbox<PipelineRequest>>>,
     pub(super) metrics: Metrics,
+    /// The node may be back: the pause before the next attempt is over.
+    pub(super) hurry: Notify,
 }
 
 /// A pipeline to one node. Clones share it; it ends with the shutdown it was opened under.
@@ -136,6 +139,7 @@ impl Pipeline {
             settings,
             outbox: Mutex::new(None),
             metrics,
+            hurry: Notify::new(),
         });
         shutdown.spawn(keeper::keep(Arc::clone(&shared), shutdown.clone()));
         Self { shared }
@@ -145,6 +149,13 @@ impl Pipeline {
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         self.shared.pending.is_open()
+    }
+
+    /// There is news of the node: if it is not reachable, the next attempt to connect begins now.
+    pub fn hurry(&self) {
+        if !self.is_reachable() {
+            self.shared.hurry.notify_one();
+        }
     }
 
     /// Whether the first attempt to reach the node has ended, one way or the other.

@@ -3,6 +3,7 @@
 //! Written by [`place`](super::placement::place), kept in the log, read through a
 //! [`View`](super::view::View).
 
+use std::collections::BTreeMap;
 use std::ops::Index;
 
 use thiserror::Error;
@@ -70,6 +71,19 @@ impl PartitionTable {
     pub fn latest_tenure(&self, member: NodeId) -> Tenure {
         let owned = self.0.iter().filter(|at| at.owner == Some(member));
         owned.map(|at| at.tenure).max().unwrap_or_default()
+    }
+
+    /// The latest tenure of what each owner owns.
+    #[must_use]
+    pub fn latest_tenures(&self) -> BTreeMap<NodeId, Tenure> {
+        let mut tenures = BTreeMap::new();
+        for assignment in &self.0 {
+            if let Some(owner) = assignment.owner {
+                let latest = tenures.entry(owner).or_insert(assignment.tenure);
+                *latest = assignment.tenure.max(*latest);
+            }
+        }
+        tenures
     }
 
     /// How many partitions `member` owns.

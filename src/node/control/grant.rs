@@ -1,7 +1,7 @@
 //! What members and operators ask of a leader's leases, between the wire and the office.
 
 use super::Running;
-use super::office::Answer;
+use super::office::{Answer, Settled};
 use super::service::PATIENCE;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::rpc::control_proto::renew_reply::Outcome;
@@ -40,7 +40,7 @@ impl Running {
         }
     }
 
-    /// Waits until `epoch` is settled, if this node leads; tells who is behind if that takes too long.
+    /// Waits until `epoch` is settled and everybody acts for what he owns, if this node leads; tells who is behind if that takes too long.
     pub(super) async fn settle(&self, epoch: Epoch) -> SettleReply {
         let role = self.raft.standing().borrow().role;
         let mut reply = SettleReply::default();
@@ -49,16 +49,20 @@ impl Running {
             return reply;
         }
         let mut settled = self.office.settled();
-        let is_over = |settled: &super::office::Settled| settled.epoch.is_none_or(|is| is >= epoch);
+        let is_over = |settled: &Settled| {
+            settled
+                .epoch
+                .is_none_or(|is| is >= epoch && settled.all_act)
+        };
         let last = match tokio::time::timeout(PATIENCE, settled.wait_for(is_over)).await {
             Ok(Ok(settled)) => settled.clone(),
-            Ok(Err(_)) => super::office::Settled::default(),
+            Ok(Err(_)) => Settled::default(),
             Err(_) => self.office.settled().borrow().clone(),
         };
         match last.epoch {
             // It leads no more, or does not know of it yet.
             None => reply.redirect = Some(self.redirect(None)),
-            Some(is) => reply.is_settled = is >= epoch,
+            Some(is) => reply.is_settled = is >= epoch && last.all_act,
         }
         let state = self.raft.state().borrow().clone();
         let behind = last.behind.iter().filter_map(|id| state.member(*id));

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::decide::{Facts, Heard, Next, Noted, Since, Step, decide};
 use crate::clock::{Clock, as_millis};
 use crate::discovery::{Discovery, Listed};
-use crate::ids::{Epoch, Millis, NodeId};
+use crate::ids::{Epoch, Millis, NodeId, Tenure};
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
@@ -63,6 +63,8 @@ pub(super) struct Settled {
     pub(super) epoch: Option<Epoch>,
     /// Members that hold a lease and have not applied the latest epoch.
     pub(super) behind: Vec<NodeId>,
+    /// Whether all who hold a lease know that they may act for what they own.
+    pub(super) all_act: bool,
 }
 
 /// How others reach the office.
@@ -114,6 +116,8 @@ struct Term {
     shared_out: Option<Epoch>,
     /// Since when members are caught up without a break.
     caught_up: Since,
+    /// Of which epoch, and the latest tenure of what each owner owns then.
+    tenures: (Epoch, BTreeMap<NodeId, Tenure>),
 }
 
 /// Something that is under way, with what it is for.
@@ -202,6 +206,7 @@ impl Office {
             failed_over: None,
             shared_out: None,
             caught_up: Since::new(),
+            tenures: (Epoch(0), BTreeMap::new()),
         });
         self.publish();
         true
@@ -259,15 +264,17 @@ impl Office {
     }
 
     /// Shows what is settled.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let now = self.clock.now();
-        let settled = match &self.term {
+        let settled = match &mut self.term {
             None => Settled::default(),
             Some(term) => {
                 let state = self.raft.state().borrow().clone();
+                term.note_tenures(&state);
                 Settled {
                     epoch: Some(term.book.settled(now, &state)),
                     behind: term.book.behind(now, state.epoch()).collect(),
+                    all_act: term.book.all_act(now, &term.tenures.1),
                 }
             }
         };
@@ -367,6 +374,12 @@ impl Office {
 }
 
 impl Term {
+    fn note_tenures(&mut self, state: &State) {
+        if self.tenures.0 != state.epoch() {
+            self.tenures = (state.epoch(), state.table().latest_tenures());
+        }
+    }
+
     fn note_caught_up(&mut self, caught_up: &BTreeSet<NodeId>, now: Millis) {
         self.caught_up.retain(|id, _| caught_up.contains(id));
         for id in caught_up {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{DOWN_MS, Grant, LeaseRefusal, Renewal};
-use crate::ids::{Epoch, Millis, NodeId};
+use crate::ids::{Epoch, Millis, NodeId, Tenure};
 use crate::topology::member::MemberStatus;
 use crate::topology::state::State;
 
@@ -57,6 +57,8 @@ struct Kept {
     is_granted: bool,
     /// The epoch that it reported.
     epoch: Epoch,
+    /// The epoch that its last grant told it is settled.
+    told: Epoch,
     /// The epochs that it was granted leases at, and when it was last.
     grants: VecDeque<(Millis, Epoch)>,
 }
@@ -160,6 +162,7 @@ impl LeaseBook {
             });
             if let (Ok(grant), Some(kept)) = (&answer, self.kept.get_mut(&renewal.member)) {
                 kept.grant(now, grant.epoch);
+                kept.told = kept.told.max(grant.settled);
             }
             answers.push((renewal, answer));
         }
@@ -253,6 +256,17 @@ impl LeaseBook {
         reported.max(self.aged)
     }
 
+    /// Whether every member that may hold a lease was told that what it owns is settled, so that it acts for
+    /// it. `tenures` are the latest of what each owns.
+    #[must_use]
+    pub fn all_act(&self, now: Millis, tenures: &BTreeMap<NodeId, Tenure>) -> bool {
+        let acts = |(id, kept): (&NodeId, &Kept)| {
+            let tenure = tenures.get(id).copied().unwrap_or_default();
+            !kept.may_hold(now) || kept.told.0 >= tenure.0
+        };
+        self.kept.iter().all(acts)
+    }
+
     /// Members that may hold a lease and have not reported `epoch`.
     pub fn behind(&self, now: Millis, epoch: Epoch) -> impl Iterator<Item = NodeId> {
         let kept = self.kept.iter();
@@ -277,6 +291,7 @@ impl LeaseBook {
                 answered: now,
                 is_granted: false,
                 epoch: Epoch(0),
+                told: Epoch(0),
                 grants: VecDeque::new(),
             });
         }

@@ -67,8 +67,9 @@ impl Cluster {
         }
         // Unchecked: some tests want groups that the origin lacks.
         let apply = ["group", "apply", "groups.toml", "--unchecked"];
-        cluster.operate(&apply).await;
+        // Once all is shared out: the command returns when everybody acts for what he owns.
         cluster.complete().await;
+        cluster.operate(&apply).await;
         for index in 0..setup.frontends {
             let admin = cluster.frontend_admin(index);
             ready(&mut cluster.frontends[index], admin).await;
