@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prost::bytes::Bytes;
 use tokio::net::TcpListener;
 
@@ -356,6 +357,7 @@ impl Life {
             ident,
             raft,
             office: asker,
+            refused: Mutex::new(None),
         });
         Ok((running, office, transport))
     }

@@ -110,6 +110,8 @@ struct Running {
     raft: Handle,
     /// What it does while it leads.
     office: office::Asker,
+    /// Whom it refused last, and why.
+    refused: Mutex<Option<(String, String)>>,
 }
 
 impl Shared {

@@ -25,7 +25,7 @@ use crate::rpc::control_proto::{
     TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
-use crate::topology::command::{Change, Command};
+use crate::topology::command::{Change, Command, Resume};
 use crate::topology::member::{MemberRecord, MemberStatus};
 use crate::topology::quorum::Quorum;
 use crate::topology::state::State;
@@ -166,11 +166,17 @@ impl Running {
         if self.is_known(command) {
             return self.entered(node);
         }
+        // Whoever is refused asks again and again: it must not cost an entry of the log each time.
+        let leads = self.raft.standing().borrow().role.is_leader;
+        let state = self.raft.state().borrow().clone();
+        if leads && let Err(refusal) = State::clone(&state).apply(command) {
+            return self.refuse(command, refusal.to_string());
+        }
         match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { result, .. } => match result {
                 Ok(Change::Joined(node)) => self.entered(node),
                 Ok(_) => self.entered(node),
-                Err(refusal) => Reply::Refused(refusal.to_string()),
+                Err(refusal) => self.refuse(command, refusal.to_string()),
             },
             Outcome::NotLeader(leader) => Reply::Redirect(self.redirect(leader)),
             Outcome::Refused(why) => Reply::Unknown(why.into()),
@@ -178,6 +184,19 @@ impl Running {
                 Reply::Unknown(format!("not committed within {PATIENCE:?}"))
             }
         }
+    }
+
+    /// Refuses a node, and tells the log: once, however often it asks.
+    fn refuse(&self, command: &Command, why: String) -> Reply {
+        let (name, host) = match command {
+            Command::Join(node) | Command::Resume(Resume { node, .. }) => (&node.name, &node.host),
+            _ => return Reply::Refused(why),
+        };
+        let told = (name.to_string(), why.clone());
+        if self.refused.lock().replace(told.clone()) != Some(told) {
+            tracing::warn!(%name, %host, why, "node refused");
+        }
+        Reply::Refused(why)
     }
 
     /// Whether the state says already that a member has started again: it asks until it sees that.

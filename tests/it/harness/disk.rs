@@ -46,3 +46,47 @@ impl Drop for Disk {
         let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+/// A disk whose writes can be made to hang. It thaws and is unmounted when it is dropped: before the
+/// processes that use it are, or they could not be killed.
+pub(crate) struct Freezer(PathBuf);
+
+impl Freezer {
+    /// None where it is not for this user to mount one, or where there are no loop devices.
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
+        let image = at.with_extension("image");
+        let file = std::fs::File::create(&image).expect("the test's folder is writable");
+        file.set_len(64 << 20).expect("a file with a hole");
+        std::fs::create_dir_all(at).expect("the test's folder is writable");
+        let run = |program: &str, args: &[&std::ffi::OsStr]| {
+            let status = Command::new(program).args(args).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let is_mounted = run("mkfs.ext4", &["-q".as_ref(), image.as_ref()])
+            && run(
+                "mount",
+                &["-o".as_ref(), "loop".as_ref(), image.as_ref(), at.as_ref()],
+            );
+        is_mounted.then(|| Self(at.to_owned()))
+    }
+
+    /// From now on whoever writes waits.
+    pub(crate) fn freeze(&self) {
+        let status = Command::new("fsfreeze").arg("-f").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "it is mounted");
+    }
+
+    /// All writes go on.
+    pub(crate) fn thaw(&self) {
+        let status = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "it is frozen");
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        // It may have thawed already.
+        let _thawed = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
