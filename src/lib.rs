@@ -8,15 +8,19 @@
 //!                  → pure       cache · topology · …       no I/O, no clock, no spawn
 //! ```
 //!
-//! Four walks:
+//! Five walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
 //!   `Cache-Status` made in `frontend/respond`.
-//! - **an agreed change**: `node/control/membership` (or another node's `Enter`) → `raft/thread` →
-//!   `raft/driver` → `raft/log` and `raft/transport` → `topology/apply` → [`topology::state::State`].
-//! - **a topology change**: whoever feeds the `watch` channel of [`topology::view::View`] →
-//!   `frontend/nodes` (pipelines) → `frontend/route`, and `node/read` (may I answer?) → `cache` (stamps).
+//! - **an agreed change**: `node/control/office` (what a leader decides), another node's `Enter` or an
+//!   operator's `Commit` → `raft/thread` → `raft/driver` → `raft/log` and `raft/transport` →
+//!   `topology/apply` → [`topology::state::State`].
+//! - **a topology change**: `node/control/carrier` (state → [`topology::view::View`]) → `node/read` (may I
+//!   answer?) → `cache` (stamps); and `node/control/followers` → `frontend/follow` → `frontend/nodes`
+//!   (pipelines) → `frontend/route`.
+//! - **a lease**: `node/control/renew` → `rpc/control` → `node/control/office` of the leader → a quorum round
+//!   → [`topology::lease`] → back, and `node/lease` (may I act?) → `node/read`.
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
 //!   [`config::Config`] → `cli` → a role's `start` → a constructor.
 
