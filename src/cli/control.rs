@@ -53,7 +53,7 @@ pub(super) fn parts(config: &Config, grpc_port: u16, is_founder: bool) -> Result
             zone: Zone::new(config.process.zone()),
             weight: mebibytes.clamp(1, MAX_WEIGHT),
             incarnation: Incarnation(0),
-            version: COMMAND_VERSION,
+            version: command_version(),
             settings: Agreed::ours(),
             nonce: 0,
             leaves_on_term: config.node.leave_on_term,
@@ -71,4 +71,18 @@ pub(super) fn parts(config: &Config, grpc_port: u16, is_founder: bool) -> Result
         listener,
         hands_over: true,
     })
+}
+
+/// The highest version of a command that this node says it knows.
+#[cfg(not(feature = "simulation"))]
+fn command_version() -> u32 {
+    COMMAND_VERSION
+}
+
+/// The same; a test may let it say less, as an older executable would.
+#[cfg(feature = "simulation")]
+fn command_version() -> u32 {
+    let said = std::env::var("GCACHE_SIMULATED_VERSION").ok();
+    said.and_then(|said| said.parse().ok())
+        .unwrap_or(COMMAND_VERSION)
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::group::GroupSpec;
+use super::group::{GroupSpec, OnIsolated};
 use super::member::{MemberStatus, Zone};
 use crate::hash::{HASH_NAME, PARTITIONS};
 use crate::ids::{Epoch, Generation, GroupId, Incarnation, NodeId, Partition, Tenure};
 
 pub use super::codec::DecodeError;
 
-/// The highest version of a command that this executable can apply.
-pub const COMMAND_VERSION: u32 = 1;
+/// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`].
+pub const COMMAND_VERSION: u32 = 2;
 
 /// The version of what nodes and frontends say to each other.
 const PROTOCOL: u32 = 1;
@@ -267,7 +267,11 @@ impl Command {
     /// The leader proposes none above what every member knows.
     #[must_use]
     pub fn version(&self) -> u32 {
-        1
+        match self {
+            // An older executable would read such a group as one that says nothing of it.
+            Self::SetGroups(set) if set.upserts.iter().any(|(_, spec)| is_newer(spec)) => 2,
+            _ => 1,
+        }
     }
 
     /// The command as an entry of the log carries it.
@@ -284,4 +288,9 @@ impl Command {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         super::codec::decode_command(bytes)
     }
+}
+
+/// Whether a group says something that executables of version 1 do not know.
+fn is_newer(spec: &GroupSpec) -> bool {
+    spec.on_isolated != OnIsolated::Serve
 }

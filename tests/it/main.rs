@@ -54,4 +54,5 @@ mod slow_clients;
 mod stalled_disk;
 mod stampede;
 mod stopping_node;
+mod upgrade;
 mod values;

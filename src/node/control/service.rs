@@ -211,6 +211,16 @@ impl Running {
 
     /// Commits an operator's command, if this node leads.
     async fn commit(&self, command: &Command) -> CommitOutcome {
+        let state = self.raft.state().borrow().clone();
+        let (needed, known) = (command.version(), state.known_version());
+        let leads = self.raft.standing().borrow().role.is_leader;
+        if leads && needed > known {
+            let older = state.members().find(|member| member.version < needed);
+            let name = older.map_or("a member", |member| &member.name);
+            return CommitOutcome::Refused(format!(
+                "this needs version {needed} of the commands, and {name} knows up to {known}: upgrade all nodes first"
+            ));
+        }
         match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { index, result } => match result {
                 Ok(_) => CommitOutcome::Committed(Committed {

@@ -8,11 +8,12 @@ use super::*;
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::command::{
     AbortRun, ActivateRun, Assign, FailOver, GroupRef, Joiner, MoveRun, PrepareMoves, Resume, Run,
-    SetStatus,
+    SetGroups, SetStatus,
 };
 use crate::topology::fixtures::{
     cluster, founding, joiner, query_spec, set_groups, status, table_spec,
 };
+use crate::topology::group::{GroupSpec, OnIsolated};
 use crate::topology::member::MemberStatus;
 use crate::topology::quorum::Quorum;
 
@@ -260,17 +261,48 @@ fn the_golden_state_has_something_in_every_field() {
 #[test]
 fn a_later_version_stops_and_names_itself() {
     let later = pb::CommandEnvelope {
-        version: 2,
+        version: COMMAND_VERSION + 1,
         command: None,
     };
-    let unknown = DecodeError::UnknownVersion { found: 2, known: 1 };
+    let unknown = DecodeError::UnknownVersion {
+        found: COMMAND_VERSION + 1,
+        known: COMMAND_VERSION,
+    };
     assert_eq!(
         Command::decode(&later.encode_to_vec()),
         Err(unknown.clone())
     );
     let mut wire = state::to_wire(&State::found(founding()));
-    wire.version = 2;
+    wire.version = COMMAND_VERSION + 1;
     assert_eq!(State::decode(&wire.encode_to_vec()), Err(unknown));
+}
+
+/// A group that says something which version 1 does not know is an entry of version 2.
+#[test]
+fn what_is_newer_in_a_group_is_of_a_newer_version() {
+    let group = |on_isolated| {
+        let spec = GroupSpec {
+            on_isolated,
+            ..table_spec("scores", 60)
+        };
+        Command::SetGroups(SetGroups {
+            expected: 0,
+            upserts: vec![("scores".into(), spec)],
+            removed: Vec::new(),
+            at_unix_ms: 0,
+            note: String::new(),
+        })
+    };
+    for on_isolated in [OnIsolated::Serve, OnIsolated::Origin, OnIsolated::Refuse] {
+        let command = group(on_isolated);
+        let version = if on_isolated == OnIsolated::Serve {
+            1
+        } else {
+            2
+        };
+        assert_eq!(command.version(), version);
+        assert_eq!(Command::decode(&command.encode()), Ok(command));
+    }
 }
 
 #[test]

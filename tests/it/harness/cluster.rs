@@ -70,6 +70,8 @@ impl Cluster {
         // Once all is shared out: the command returns when everybody acts for what he owns.
         cluster.complete().await;
         cluster.operate(&apply).await;
+        // Now with the groups.
+        cluster.complete().await;
         for index in 0..setup.frontends {
             let admin = cluster.frontend_admin(index);
             ready(&mut cluster.frontends[index], admin).await;

@@ -21,6 +21,8 @@ pub(crate) struct Grown {
     pub(crate) frontends: Vec<Process>,
     /// Where nodes that are started from now on load from.
     pub(crate) origin: String,
+    /// What nodes that are started from now on find in their environment.
+    pub(crate) env: Vec<(&'static str, &'static str)>,
     /// Where each node is, if it is started from now on.
     pub(crate) hosts: Vec<Ipv4Addr>,
     /// Seeds for those who are started from now on, beside the nodes themselves.
@@ -51,6 +53,7 @@ impl Grown {
             nodes: (0..nodes).map(|_| None).collect(),
             frontends: Vec::new(),
             origin: "memory:rows.jsonl".into(),
+            env: Vec::new(),
             hosts: (0..nodes).map(|node| block.node(node)).collect(),
             more_seeds: Vec::new(),
             set: Vec::new(),
@@ -199,7 +202,7 @@ impl Grown {
         let start = Start {
             name: &name,
             dir: self.folder(),
-            env: &[],
+            env: &self.env,
         };
         let process = self.gcache(&start, Some(self.hosts[node]), &args);
         self.nodes[node] = Some(process);
