@@ -260,13 +260,18 @@ impl Facts<'_> {
     }
 
     pub(super) fn has_caught_up(&self, id: NodeId) -> bool {
-        id == self.me
-            || self.progress.iter().any(|peer| {
-                peer.node == id
-                    && peer.is_replicating
-                    && peer.matched + LAG_MAX >= self.last_index
-                    && peer.silent_ticks.is_some_and(|ticks| ticks <= SILENT_MAX)
-            })
+        if id == self.me {
+            return true;
+        }
+        // Who has just started again is probed, and stays so until there is an entry that it lacks.
+        let has_all = |peer: &Progress| peer.matched >= self.last_index;
+        let is_near =
+            |peer: &Progress| peer.is_replicating && peer.matched + LAG_MAX >= self.last_index;
+        let mut peers = self.progress.iter().filter(|peer| peer.node == id);
+        peers.any(|peer| {
+            let is_heard = peer.silent_ticks.is_some_and(|ticks| ticks <= SILENT_MAX);
+            is_heard && (has_all(peer) || is_near(peer))
+        })
     }
 }
 

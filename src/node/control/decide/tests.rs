@@ -7,7 +7,7 @@
 //!   `unassigned` (the founder owns everything still), `failed-over MS` (ago);
 //! - `member IDS WORD…` with any of `zone=Z`, `voter`, `none` (in no quorum), `joining`, `leaving`,
 //!   `left` (it was leaving before it was down), `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`, `lag=ENTRIES`, `heard=TICKS`, `never`
-//!   (heard of), `snapshot` (is sent one), `stable=MS` (caught up for so long; 60000 unless given).
+//!   (heard of), `snapshot` (is sent one, or probed), `stable=MS` (caught up for so long; 60000 unless given).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
