@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::harness::control::{Absent, Controlled};
 use crate::harness::disk::Disk;
+use crate::harness::wait::until;
 
 #[expect(
     clippy::print_stderr,
@@ -14,7 +15,7 @@ fn skip() {
 }
 
 #[tokio::test]
-async fn a_full_disk_ends_the_nodes_raft_and_not_its_cache() {
+async fn a_full_disk_ends_the_nodes_raft_and_its_process_once_others_own() {
     const FULL: usize = 2;
     let mut controlled = Controlled::new(3, &[]);
     let at = controlled.folder().join("small");
@@ -26,17 +27,25 @@ async fn a_full_disk_ends_the_nodes_raft_and_not_its_cache() {
     let before = controlled.settled().await;
     disk.fill();
     let mut absent = Absent::default();
-    while controlled.status(FULL).await.unwrap().ended.is_empty() {
+    let mut sick = controlled.nodes[FULL].take().expect("it was started");
+    // It serves on until others own what it owned; commits go on all the while.
+    until("the sick node stops", async || {
         controlled.commit_at(&[0, 1], &mut absent).await;
+        sick.status().ok_or("it runs")
+    })
+    .await;
+    let ended = sick.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for words in [
+        "raft thread ended",
+        "No space left on device",
+        "its log has failed",
+    ] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
-    controlled.tells(FULL, "ended: ").await;
-    let told = controlled.told(FULL).await;
-    assert!(told.contains("No space left on device"), "{told}");
-    controlled.assert_serving(FULL).await;
     controlled.commit_at(&[0, 1], &mut absent).await;
 
     // With room again, a start is all that it takes.
-    controlled.kill(&[FULL]);
     disk.empty();
     controlled.run(FULL);
     let after = controlled.settled().await;
