@@ -18,7 +18,8 @@ use crate::harness::wait::{in_time, until};
 const CALLERS: usize = 30;
 
 async fn slow_cluster(frontends: usize) -> Cluster {
-    let set = ["origin.memory_latency=2s"];
+    // What is looked at here is how a node stops, not how it gives away what it owns before.
+    let set = ["origin.memory_latency=2s", "node.leave_timeout=0ms"];
     let mut setup = Setup::with(&set);
     setup.frontends = frontends;
     Cluster::start(setup).await

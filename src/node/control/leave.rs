@@ -63,7 +63,8 @@ impl Leaver {
             return;
         };
         // Without a part in the cluster there is nothing to leave, or no way to.
-        if shared.running().is_none() || shared.ended.lock().is_some() {
+        let is_member = shared.running().is_some() && shared.ended.lock().is_none();
+        if !is_member || patience.is_zero() {
             return;
         }
         let began = Instant::now();
