@@ -289,6 +289,8 @@ async fn rollback(number: u64, reach: &Reach) -> Result<(), Failure> {
 
 async fn reset(name: &str, reach: &Reach) -> Result<(), Failure> {
     let cluster = Cluster::of(reach)?;
+    // Finds out who leads by a question that may be repeated.
+    cluster.state().await?;
     let command = Command::ResetGroup(GroupRef::Name(name.into()));
     let epoch = Epoch(cluster.commit(&command).await?.epoch);
     cluster.settle(epoch).await?;

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::Failure;
@@ -43,6 +44,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A cluster that can be asked.
 pub(super) struct Cluster {
     seeds: Vec<Target>,
+    /// Who did last what only the leader can do: he is asked first.
+    last: Mutex<Option<Target>>,
 }
 
 /// What a node that was asked for something that only the leader can do has to say.
@@ -73,6 +76,7 @@ impl Cluster {
         let target = |seed: crate::config::Seed| target(&seed.host, seed.port);
         Ok(Self {
             seeds: seeds.into_iter().map(target).collect(),
+            last: Mutex::new(None),
         })
     }
 
@@ -225,6 +229,8 @@ impl Cluster {
         let (mut tried, mut is_led) = (Vec::new(), false);
         while Instant::now() < deadline {
             let mut targets = self.seeds.clone();
+            // A change that is sent to a node which hangs is of unknown outcome, whoever leads.
+            targets.extend(self.last.lock().take());
             tried.clear();
             is_led = false;
             // Each may send us on once, in the worst case to somebody who sends us on.
@@ -245,7 +251,10 @@ impl Cluster {
                     Err(_) => break,
                 };
                 match said {
-                    Said::Done(done) => return Ok(done),
+                    Said::Done(done) => {
+                        *self.last.lock() = Some(next);
+                        return Ok(done);
+                    }
                     Said::Wait(why) => {
                         is_led = true;
                         tried.push(format!("{next}: {why}"));
