@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Cache;
+use super::entry::Entry;
+use super::flight::Flight;
 use super::shard::{Expire, Gone};
 use crate::hash::{KeyHash, SHARDS};
 use crate::ids::{Generation, GroupId, Millis, Partition};
@@ -55,19 +57,28 @@ impl Cache {
     /// Walks over every entry of the cache in short holds of the locks: call it where it may take a
     /// while (measured: 0.1 s per million entries looked at, 0.6 s per million dropped).
     pub fn reset(&self, group: GroupId, generation: Generation) -> Reset {
+        self.void(
+            |flight| flight.group == group && flight.token.generation < generation,
+            |entry| entry.group() == group && entry.generation() < generation,
+        )
+    }
+
+    /// Closes every flight and drops every entry: their stamps mean nothing any more, since the cluster
+    /// is another, which counts them anew. Takes as long as [`reset`](Self::reset).
+    pub fn clear(&self) -> Reset {
+        self.void(|_| true, |_| true)
+    }
+
+    fn void(&self, is_closed: impl Fn(&Flight) -> bool, is_void: impl Fn(&Entry) -> bool) -> Reset {
         let mut reset = Reset::default();
         for shard in &self.inner.shards {
-            shard.lock().flights.close_where(|flight| {
-                flight.group == group && flight.token.generation < generation
-            });
+            shard.lock().flights.close_where(&is_closed);
             let mut cursor = None;
             loop {
-                let (entries, bytes, next) = shard.lock().void_some(
-                    cursor,
-                    CHUNK,
-                    |entry| entry.group() == group && entry.generation() < generation,
-                    &self.inner.budget,
-                );
+                let (entries, bytes, next) =
+                    shard
+                        .lock()
+                        .void_some(cursor, CHUNK, &is_void, &self.inner.budget);
                 reset.entries += entries;
                 reset.bytes += bytes;
                 if next.is_none() {

@@ -255,7 +255,8 @@ impl Stages {
 
 /// Closes the flights of partitions that a new view takes from this node. Then, and not before, the node
 /// may say that it has applied the view: nobody joins a flight any more that the view ends. (A flight of a
-/// group that the view resets is joined by nobody, by its stamp.) What is void is reclaimed after that.
+/// group that the view resets is joined by nobody, by its stamp.) What is void is reclaimed after that. Of
+/// another cluster nothing is kept.
 async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
     let Known {
         me,
@@ -271,6 +272,13 @@ async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
         }
         let view = Arc::clone(&views.borrow_and_update());
         let me = me.get();
+        if view.cluster() != before.cluster() {
+            // A recovered cluster may count up to stamps that the one before had given already.
+            let cache = cache.clone();
+            let cleared = tokio::task::spawn_blocking(move || cache.clear()).await;
+            let entries = cleared.map_or(0, |cleared| cleared.entries);
+            tracing::debug!(cluster = view.cluster(), entries, "cache cleared");
+        }
         cache.close_partitions(|partition| {
             before.is_owner(me, partition) && !view.is_owner(me, partition)
         });

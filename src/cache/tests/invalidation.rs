@@ -235,3 +235,12 @@ fn a_newer_entry_keeps_an_inherited_load_out_only_while_it_lives() {
         );
     }
 }
+
+#[test]
+fn a_load_while_all_is_cleared_is_not_stored_and_nothing_is_left() {
+    voids_the_load_in_the_air(|bench| {
+        bench.load_value("other", "v");
+        assert_eq!(bench.cache.clear().entries, 1);
+        assert_eq!(bench.cache.stats().entries, 0);
+    });
+}

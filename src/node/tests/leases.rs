@@ -1,9 +1,11 @@
 //! What a node does without a lease, and with a tenure that is not settled.
 
-use super::{GROUP, Inside, call, inside, status};
+use super::{GROUP, Inside, ME, call, inside, status, view_of};
 use crate::ids::{Epoch, GroupId, Millis};
+use crate::node::{Known, follow};
 use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
 use crate::rpc::wire::AnswerItem;
+use crate::shutdown::Shutdown;
 
 /// The groups in the order of their names, which is that of their ids.
 const PROUD: GroupId = GroupId(3);
@@ -111,4 +113,30 @@ async fn a_delete_waits_until_the_new_owner_is_known() {
     arrive(&node);
     let refused = node.ask(of(GROUP, Op::Delete), "Tom").await;
     assert_eq!(status(&refused), Status::Isolated);
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_a_cluster_that_was_recovered() {
+    let node = inside(1, 10);
+    let known = Known {
+        me: ME.into(),
+        view: node.views.subscribe(),
+        held: node.held.clone(),
+        renewer: None,
+    };
+    let shutdown = Shutdown::new();
+    shutdown.spawn(follow(known, node.cache.clone(), shutdown.clone()));
+    tokio::task::yield_now().await;
+    node.get("Tom").await;
+    assert_eq!(node.cache.stats().entries, 1);
+    // The same epoch, tenures and generations, of another cluster.
+    node.views.send_replace(view_of("recovered", 1, 1));
+    let cleared = async {
+        while node.cache.stats().entries > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let cleared = tokio::time::timeout(std::time::Duration::from_secs(30), cleared).await;
+    assert!(cleared.is_ok(), "what was cached is kept");
+    assert_eq!(node.get("Tom").await.answer.via(), Via::Miss);
 }

@@ -153,10 +153,14 @@ fn groups() -> Vec<(String, crate::topology::GroupSpec)> {
 
 /// The view of `count` members at `epoch`, as if placed then from scratch.
 fn view(count: u64, epoch: u64) -> Arc<View> {
+    view_of("test", count, epoch)
+}
+
+fn view_of(cluster: &str, count: u64, epoch: u64) -> Arc<View> {
     let first = fixed_view(members(count), groups()).unwrap();
     let table = place(&members(count), None, Epoch(epoch));
     let groups = first.groups().map(|group| Group::clone(group)).collect();
-    Arc::new(View::new("test", Epoch(epoch), members(count), &table, groups).unwrap())
+    Arc::new(View::new(cluster, Epoch(epoch), members(count), &table, groups).unwrap())
 }
 
 fn inside(count: u64, permits: usize) -> Inside {
