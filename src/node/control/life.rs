@@ -180,6 +180,7 @@ impl Life {
             };
             match Driver::open(disk, settings) {
                 Ok(driver) if self.is_ours(root, &driver)? => {
+                    self.assert_own(directory, &driver)?;
                     let fate = tokio::select! {
                         fate = self.fate(driver.ident().clone()) => fate,
                         () = self.shutdown.begun() => return Ok(None),
@@ -212,6 +213,21 @@ impl Life {
                 }
                 Err(error) => return Err(told(error)),
             }
+        }
+    }
+
+    /// Refuses a log that is another member's: two nodes whose directories were swapped would lead and
+    /// be sought at each other's addresses.
+    fn assert_own(&self, directory: &Directory, driver: &Driver<RocksDisk>) -> Result<(), Told> {
+        let id = driver.ident().node;
+        let own = &self.shared.own.name;
+        match driver.state().member(id) {
+            Some(member) if member.name != *own => Err(format!(
+                "{} is the directory of member {id}, \"{}\", and not of \"{own}\": put back what was moved",
+                directory.path().display(),
+                member.name,
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -357,7 +373,7 @@ impl Life {
             ident,
             raft,
             office: asker,
-            refused: Mutex::new(None),
+            refused: Mutex::default(),
         });
         Ok((running, office, transport))
     }
@@ -385,6 +401,7 @@ impl Life {
             incarnation: ident.incarnation,
             ..self.shared.own.clone()
         };
+        let mut last = String::new();
         loop {
             if running.raft.standing().borrow().role.leader.is_none() {
                 self.look_for_peers(running, transport).await;
@@ -406,14 +423,19 @@ impl Life {
             });
             let is_leader = running.raft.standing().borrow().role.is_leader;
             let told = if is_leader {
-                running.admit(&resume, ident.node).await;
-                Ok(None)
+                match running.admit(&resume, ident.node).await {
+                    Reply::Refused(why) => Err(why),
+                    _ => Ok(None),
+                }
             } else {
                 let targets = self.shared.everybody(&state);
                 self.enter(Some(ident.cluster), &resume, targets).await
             };
             if let Err(why) = told {
-                tracing::warn!(why, "start not announced");
+                if last != why {
+                    tracing::warn!(why, "start not announced");
+                    last = why;
+                }
                 if let Some(fate) = self.fate(ident.clone()).await {
                     return Some(fate);
                 }

@@ -22,6 +22,7 @@ mod seeds;
 mod service;
 mod vote;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -110,8 +111,8 @@ struct Running {
     raft: Handle,
     /// What it does while it leads.
     office: office::Asker,
-    /// Whom it refused last, and why.
-    refused: Mutex<Option<(String, String)>>,
+    /// Whom it refused of late, and why: at most [`service::REFUSALS_MAX`], the newest last.
+    refused: Mutex<VecDeque<(String, String)>>,
 }
 
 impl Shared {
