@@ -31,7 +31,10 @@ pub(super) enum Stage {
     #[default]
     Stays,
     Leaves,
+    /// Others own what it owned.
     HasLeft,
+    /// There is nobody who could take it.
+    GaveUp,
 }
 
 /// Makes a node leave. Clones are of the same node.
@@ -70,14 +73,17 @@ impl Leaver {
         let began = Instant::now();
         shared.stage.send_replace(Stage::Leaves);
         let mut stage = shared.stage.subscribe();
-        let left = stage.wait_for(|stage| *stage == Stage::HasLeft);
+        let left = stage.wait_for(|stage| matches!(stage, Stage::HasLeft | Stage::GaveUp));
         let left = timeout_at(began + patience, left);
         let left = tokio::select! {
             left = left => left,
             () = shared.shutdown.begun() => return,
         };
         match left {
-            Ok(_) => tracing::info!(took = ?began.elapsed(), "left the ring"),
+            Ok(Ok(stage)) if *stage == Stage::HasLeft => {
+                tracing::info!(took = ?began.elapsed(), "left the ring");
+            }
+            Ok(_) => tracing::info!("nobody to leave the ring to"),
             Err(_) => tracing::warn!(?patience, "stopping with partitions that nobody took yet"),
         }
     }
@@ -93,16 +99,20 @@ impl Life {
             .await
             .is_ok();
         if asked {
-            self.leave(running).await;
-            stage.send_replace(Stage::HasLeft);
+            let has_left = self.leave(running).await;
+            stage.send_replace(match has_left {
+                true => Stage::HasLeft,
+                false => Stage::GaveUp,
+            });
         }
         std::future::pending().await
     }
 
-    async fn leave(&self, running: &Running) {
+    /// Whether others own what this node owned.
+    async fn leave(&self, running: &Running) -> bool {
         let own = running.ident.node;
         if !is_anybody_else_up(&running.raft.state().borrow(), own) {
-            return;
+            return false;
         }
         hand_over(own, &running.raft).await;
         let command = Command::SetStatus(SetStatus {
@@ -116,14 +126,17 @@ impl Life {
             let is_said = state
                 .member(own)
                 .is_none_or(|member| member.status != MemberStatus::Up);
-            if is_said && self.is_relieved(running, &state) || !is_anybody_else_up(&state, own) {
-                return;
+            if is_said && self.is_relieved(running, &state) {
+                return true;
+            }
+            if !is_anybody_else_up(&state, own) {
+                return false;
             }
             if running.raft.standing().borrow().role.leader.is_some() {
                 leaderless = Instant::now();
             } else if leaderless.elapsed() > LEADERLESS_MAX {
                 tracing::warn!("nobody leads: stopping without leaving");
-                return;
+                return false;
             }
             if !is_said {
                 let targets = self.shared.everybody(&state);

@@ -33,6 +33,9 @@ use crate::topology::state::State;
 /// How long a command may take to be committed before its outcome is unknown.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
+/// At most so many refusals are remembered, so that each is logged once however often it is asked for.
+pub(super) const REFUSALS_MAX: usize = 64;
+
 /// Answers for the control plane of one node.
 #[derive(Clone)]
 pub(in crate::node) struct Service {
@@ -84,7 +87,7 @@ impl Service {
             "ring",
             match *self.shared.stage.borrow() {
                 Stage::Stays => Ok(None),
-                Stage::Leaves | Stage::HasLeft => Err("leaving".into()),
+                Stage::Leaves | Stage::HasLeft | Stage::GaveUp => Err("leaving".into()),
             },
         );
         let lease = match self.shared.renewer.is_isolated() {
@@ -193,8 +196,13 @@ impl Running {
             _ => return Reply::Refused(why),
         };
         let told = (name.to_string(), why.clone());
-        if self.refused.lock().replace(told.clone()) != Some(told) {
+        let mut refused = self.refused.lock();
+        if !refused.contains(&told) {
             tracing::warn!(%name, %host, why, "node refused");
+            if refused.len() == REFUSALS_MAX {
+                refused.pop_front();
+            }
+            refused.push_back(told);
         }
         Reply::Refused(why)
     }
