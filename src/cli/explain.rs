@@ -3,7 +3,6 @@
 //! The ring comes from the leader where there is one, else from the newest topology that any node
 //! shows; what is cached is asked of the owner and the standby themselves. Nothing is loaded.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,10 +20,7 @@ use super::print::{plain, print_json, table};
 use super::reach::{Cluster, target};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{GroupId, NodeId};
-use crate::rpc::control;
-use crate::rpc::control_proto::WatchRequest;
 use crate::rpc::explain;
-use crate::rpc::pipeline::Target;
 use crate::rpc::proto::{
     CachedEntry, EntryKind, EntryPhase, EntryStanding, ExplainReply, ExplainRequest,
 };
@@ -104,47 +100,7 @@ async fn state(cluster: &Cluster) -> Result<(State, bool), Failure> {
     if let Ok(Ok(state)) = confirmed {
         return Ok((state, true));
     }
-    let mut asked = BTreeSet::new();
-    let mut newest: Option<State> = None;
-    let mut tried = Vec::new();
-    let mut targets = cluster.seeds().to_vec();
-    // The seeds first, then those whom they know.
-    for _ in 0..2 {
-        targets.retain(|target| asked.insert(target.to_string()));
-        for shown in join_all(targets.iter().map(shown)).await {
-            match shown {
-                Ok(state) if newest.as_ref().is_none_or(|n| n.epoch() < state.epoch()) => {
-                    newest = Some(state);
-                }
-                Ok(_) => {}
-                Err(why) => tried.push(why),
-            }
-        }
-        let known = newest.iter().flat_map(State::members);
-        targets = known
-            .map(|member| target(&member.host, member.grpc_port))
-            .collect();
-    }
-    let newest = newest.map(|state| (state, false));
-    newest.ok_or_else(|| Failure::Failed(format!("no node shows a topology: {}", tried.join("; "))))
-}
-
-/// The topology of one node, as it has it.
-async fn shown(target: &Target) -> Result<State, String> {
-    let request = WatchRequest {
-        epoch: 0,
-        linearizable: false,
-    };
-    let topologies = control::watch(target, request, PATIENCE).await;
-    let mut topologies = topologies.map_err(|error| error.to_string())?;
-    match timeout(PATIENCE, topologies.message()).await {
-        Ok(Ok(Some(first))) => {
-            State::decode(&first.state).map_err(|error| format!("{target}: {error}"))
-        }
-        Ok(Ok(None)) => Err(format!("{target}: it sends nothing")),
-        Ok(Err(status)) => Err(format!("{target}: {}", status.message())),
-        Err(_) => Err(format!("{target}: no answer within {PATIENCE:?}")),
-    }
+    Ok((cluster.newest().await?, false))
 }
 
 fn named<'a>(state: &'a State, name: &str) -> Result<&'a Group, Failure> {

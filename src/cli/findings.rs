@@ -14,7 +14,7 @@ use crate::topology::group::GroupSpec;
 /// How long a node may take to say that it is there.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a node may take to check all groups: longer than its `node.max_deadline` by default.
+/// How long a node may take to check all groups: longer than it takes at most (`node/inspect`).
 const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was found, as it is printed.

@@ -231,7 +231,7 @@ impl Cluster {
             let mut targets = self.seeds.clone();
             // A change that is sent to a node which hangs is of unknown outcome, whoever leads.
             targets.extend(self.last.lock().take());
-            tried.clear();
+            let before = (std::mem::take(&mut tried), is_led);
             is_led = false;
             // Each may send us on once, in the worst case to somebody who sends us on.
             for _ in 0..3 * self.seeds.len() {
@@ -248,7 +248,13 @@ impl Cluster {
                         continue;
                     }
                     Err(_) if is_change => Said::Unknown(format!("no answer within {DEADLINE:?}")),
-                    Err(_) => break,
+                    Err(_) => {
+                        // What the round before heard says more than a question that was cut off.
+                        if !before.0.is_empty() {
+                            (tried, is_led) = before;
+                        }
+                        break;
+                    }
                 };
                 match said {
                     Said::Done(done) => {

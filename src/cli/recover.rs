@@ -39,6 +39,10 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     let survey = Survey::take(&args.data_dir, saved.is_none()).map_err(told)?;
     let id = args.id.as_deref();
     if survey.unfinished().is_some() {
+        if saved.is_some() {
+            let told = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
+            return Err(Failure::Failed(told.into()));
+        }
         return finish(args, survey);
     }
     let warnings = saved

@@ -179,7 +179,14 @@ impl Forming<'_> {
                 };
                 match reply.outcome {
                     Some(Outcome::Committed(_)) => break,
-                    Some(Outcome::Refused(why)) => bail!("the groups are refused: {why}"),
+                    Some(Outcome::Refused(why)) => {
+                        // An earlier attempt, whose answer did not come, may have been first.
+                        let now = self.look().await.ok();
+                        if now.is_some_and(|now| now.revision() == state.revision()) {
+                            bail!("the groups are refused: {why}");
+                        }
+                        break;
+                    }
                     // Another leads; or it is unknown, and the next look tells.
                     Some(Outcome::Redirect(_) | Outcome::Unknown(_)) | None => {}
                 }

@@ -36,14 +36,18 @@ pub(super) struct Inspector {
     turn: Arc<Mutex<()>>,
 }
 
+/// The longest that all groups of a request may take: whoever asks must hear what was found, and waits for
+/// half a minute (`cli/findings`).
+const DEADLINE_MAX: Duration = Duration::from_secs(20);
+
 impl Inspector {
-    /// Asks `origin`, which has `origin.timeout` for a group and `node.max_deadline` for all of a
-    /// request.
+    /// Asks `origin`, which has `origin.timeout` for a group, and for all of a request `node.max_deadline`
+    /// or [`DEADLINE_MAX`], whichever is less.
     pub(super) fn new(origin: Arc<dyn Origin>, config: &Config) -> Self {
         Self {
             origin,
             patience: config.origin.timeout,
-            deadline: config.node.max_deadline,
+            deadline: config.node.max_deadline.min(DEADLINE_MAX),
             queue: Arc::new(Semaphore::new(1 + MAX_QUEUED)),
             turn: Arc::default(),
         }
