@@ -4,7 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use gcache::rpc::control;
+use gcache::rpc::pipeline::Target;
+use gcache::topology::state::State;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -283,6 +287,35 @@ impl Grown {
             env: &[("GCACHE_SEEDS", seeds)],
         };
         self.gcache(&start, None, args).ended().await
+    }
+
+    /// The state that a node has itself applied, whoever leads.
+    pub(crate) async fn applied(&self, node: usize) -> Result<State, String> {
+        let target = Target {
+            host: self.hosts[node].to_string(),
+            port: super::address::GRPC,
+            from: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let shown = control::shown(&target, Duration::from_secs(5)).await;
+        shown.map_err(|error| error.to_string())
+    }
+
+    /// Waits until a node has itself applied a state in which this group has this generation.
+    pub(crate) async fn applies(&self, node: usize, group: &str, generation: u32) {
+        until(
+            &format!("node {node} has {group} at {generation}"),
+            async || {
+                let state = self.applied(node).await?;
+                let mut groups = state.groups().filter(|known| *known.name == *group);
+                let known = groups.next().map(|group| group.generation.0);
+                if known == Some(generation) {
+                    Ok(())
+                } else {
+                    Err(format!("{known:?} at epoch {}", state.epoch()))
+                }
+            },
+        )
+        .await;
     }
 
     /// Runs an operator's command that must succeed; what it prints as JSON.
