@@ -1,8 +1,11 @@
 //! A node that is about to stop gives away what it owns first, so that nobody has to stand in for it.
 //!
-//! It hands the leadership over if it leads, says that it is leaving, and waits until others own what it
-//! owned and everybody knows. It stays a member: when it starts again it gets its share back. Whether it
-//! is gone for good is for the autopilot (`leave_on_term`).
+//! It says that it is leaving, and waits until others own what it owned and everybody knows. It stays a
+//! member: when it starts again it gets its share back. Whether it is gone for good is for the autopilot
+//! (`leave_on_term`).
+//!
+//! If it leads it hands the leadership over after that, not before: its own leases tell it at once what is
+//! settled, and a successor could say nothing for 3 s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::hand_over::hand_over;
 use super::life::Life;
 use super::{Running, Shared};
 use crate::ids::NodeId;
@@ -114,7 +116,6 @@ impl Life {
         if !is_anybody_else_up(&running.raft.state().borrow(), own) {
             return false;
         }
-        hand_over(own, &running.raft).await;
         let command = Command::SetStatus(SetStatus {
             id: own,
             status: MemberStatus::Leaving,
