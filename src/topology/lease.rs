@@ -23,13 +23,13 @@ use std::collections::VecDeque;
 use thiserror::Error;
 
 pub use self::book::{Answers, FROZEN_MS, LeaseBook, Round};
-use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
+use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 
 /// How often a member renews: a lease outlives three renewals that are lost in a row.
 pub const RENEW_EVERY_MS: u64 = 500;
 
 /// How often a member renews that has something to say, or to hear: it has applied another epoch, or it
-/// owns a partition whose tenure is not settled.
+/// owns a partition that another may believe to own.
 pub const URGENT_EVERY_MS: u64 = 50;
 
 /// How long a lease runs, from the moment that its renewal was sent.
@@ -97,8 +97,8 @@ pub struct Lease {
     until: Millis,
     applied: Epoch,
     settled: Epoch,
-    /// The latest tenure of what the member owns, as far as it has applied.
-    tenure: Epoch,
+    /// Since when the member owns what it got last, as far as it has applied.
+    since: Epoch,
     /// It has applied an epoch that no renewal has told of.
     has_news: bool,
     /// Grants whose epoch was not applied yet: the epoch, and until when.
@@ -116,7 +116,7 @@ impl Lease {
             until: Millis(0),
             applied: Epoch(0),
             settled: Epoch(0),
-            tenure: Epoch(0),
+            since: Epoch(0),
             has_news: false,
             pending: VecDeque::with_capacity(PENDING_MAX),
         }
@@ -140,7 +140,7 @@ impl Lease {
     /// When the next renewal is due.
     #[must_use]
     pub fn due(&self) -> Millis {
-        let is_urgent = self.has_news || self.settled < self.tenure;
+        let is_urgent = self.has_news || self.settled < self.since;
         let every = match is_urgent {
             true => URGENT_EVERY_MS,
             false => RENEW_EVERY_MS,
@@ -177,11 +177,11 @@ impl Lease {
         self.count();
     }
 
-    /// The member has applied `epoch`, and what it owns there has tenures of up to `tenure`.
-    pub fn applied(&mut self, epoch: Epoch, tenure: Tenure) {
+    /// The member has applied `epoch`, and owns since `since` what it got last.
+    pub fn applied(&mut self, epoch: Epoch, since: Epoch) {
         if epoch > self.applied {
             self.applied = epoch;
-            self.tenure = Epoch(tenure.0);
+            self.since = since;
             self.has_news = true;
         }
         self.count();
@@ -211,8 +211,8 @@ impl Lease {
         now < self.until
     }
 
-    /// Nobody who holds a lease has applied less than this. A partition whose tenure is later may still
-    /// be another's in another's eyes.
+    /// Nobody who holds a lease has applied less than this. A partition that is owned since a later epoch
+    /// may still be another's in another's eyes.
     #[must_use]
     pub fn settled(&self) -> Epoch {
         self.settled

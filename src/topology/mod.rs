@@ -13,6 +13,7 @@ pub mod fixed;
 pub mod group;
 pub mod lease;
 pub mod member;
+pub mod moves;
 pub mod partitions;
 pub mod placement;
 pub mod quorum;

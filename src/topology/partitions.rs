@@ -9,7 +9,7 @@ use std::ops::Index;
 use thiserror::Error;
 
 use crate::hash::PARTITIONS;
-use crate::ids::{NodeId, Partition, Tenure};
+use crate::ids::{Epoch, NodeId, Partition, Tenure};
 
 /// Who answers for one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,11 @@ pub struct Assignment {
     /// The member that answers in place of an unreachable owner. Never the owner itself; `None`
     /// only while no second member may own.
     pub standby: Option<NodeId>,
-    /// The epoch of the command that created this ownership.
+    /// The epoch of the command that created this ownership: of the one that gave the partition, or of
+    /// the one that prepared its move.
     pub tenure: Tenure,
+    /// Since which epoch the owner owns: that of the tenure, or later if the partition was moved.
+    pub since: Epoch,
     /// An earlier tenure whose entries stay valid.
     pub inherits: Option<Tenure>,
     /// Where it is moving to, while it is.
@@ -66,24 +69,30 @@ impl PartitionTable {
         self.0[usize::from(partition.0)] = assignment;
     }
 
-    /// The latest tenure of what `member` owns; 0 if it owns nothing.
+    /// Since when `member` owns what it got last; 0 if it owns nothing.
     #[must_use]
-    pub fn latest_tenure(&self, member: NodeId) -> Tenure {
+    pub fn latest_since(&self, member: NodeId) -> Epoch {
         let owned = self.0.iter().filter(|at| at.owner == Some(member));
-        owned.map(|at| at.tenure).max().unwrap_or_default()
+        owned.map(|at| at.since).max().unwrap_or_default()
     }
 
-    /// The latest tenure of what each owner owns.
+    /// Since when each owner owns what it got last.
     #[must_use]
-    pub fn latest_tenures(&self) -> BTreeMap<NodeId, Tenure> {
-        let mut tenures = BTreeMap::new();
+    pub fn latest_sinces(&self) -> BTreeMap<NodeId, Epoch> {
+        let mut sinces = BTreeMap::new();
         for assignment in &self.0 {
             if let Some(owner) = assignment.owner {
-                let latest = tenures.entry(owner).or_insert(assignment.tenure);
-                *latest = assignment.tenure.max(*latest);
+                let latest = sinces.entry(owner).or_insert(assignment.since);
+                *latest = assignment.since.max(*latest);
             }
         }
-        tenures
+        sinces
+    }
+
+    /// Whether any partition is moving.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.0.iter().any(|at| at.move_to.is_some())
     }
 
     /// How many partitions `member` owns.

@@ -60,6 +60,7 @@ pub fn place(members: &[Member], current: Option<&PartitionTable>, at: Epoch) ->
                 owner,
                 standby,
                 tenure: Tenure(at.0),
+                since: at,
                 inherits: None,
                 move_to: None,
             },

@@ -13,7 +13,7 @@ use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
 
 use super::group::Group;
 use super::member::{Member, MemberStatus};
-use super::partitions::{PartitionTable, partitions};
+use super::partitions::{PartitionTable, PendingMove, partitions};
 use super::rendezvous;
 
 pub use check::{PartitionRule, ViewError, ViewMistake};
@@ -26,6 +26,8 @@ pub struct View {
     /// In ascending order of their ids.
     members: Box<[Member]>,
     slots: Box<[Slot]>,
+    /// In ascending order of their partitions.
+    moving: Box<[Moving]>,
     /// In ascending order of their ids.
     groups: Box<[Arc<Group>]>,
     groups_by_name: HashMap<Arc<str>, Arc<Group>>,
@@ -57,6 +59,21 @@ pub struct Route {
     pub tenure: Tenure,
     /// Entries of this earlier tenure are valid too.
     pub inherits: Option<Tenure>,
+    /// Since when the owner owns it: later than the tenure if it was moved here.
+    pub since: Epoch,
+}
+
+/// A partition on its way to another owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// The partition.
+    pub partition: Partition,
+    /// Who owns it.
+    pub from: NodeId,
+    /// Who will.
+    pub to: NodeId,
+    /// The tenure that it will have then.
+    pub tenure: Tenure,
 }
 
 /// What a member is to a partition.
@@ -77,7 +94,9 @@ struct Slot {
     owner: Option<MemberIndex>,
     standby: Option<MemberIndex>,
     tenure: Tenure,
-    inherits: Option<Tenure>,
+    /// 0 is none: no partition was owned before the first epoch.
+    inherits: Tenure,
+    since: Epoch,
 }
 
 const _: () = assert!(size_of::<Slot>() == 32);
@@ -108,14 +127,26 @@ impl View {
                 owner: assignment.owner.and_then(index),
                 standby: assignment.standby.and_then(index),
                 tenure: assignment.tenure,
-                inherits: assignment.inherits,
+                inherits: assignment.inherits.unwrap_or_default(),
+                since: assignment.since,
             })
             .collect();
+        let moving = table.iter().filter_map(|(partition, assignment)| {
+            let PendingMove { to, tenure } = assignment.move_to?;
+            Some(Moving {
+                partition,
+                from: assignment.owner?,
+                to,
+                tenure,
+            })
+        });
+        let moving = moving.collect();
         let groups: Box<[_]> = groups.into_iter().map(Arc::new).collect();
         Ok(Self {
             cluster: cluster.into(),
             epoch,
             slots,
+            moving,
             members: members.into_boxed_slice(),
             groups_by_name: groups.iter().map(|g| (g.name.clone(), g.clone())).collect(),
             groups,
@@ -204,14 +235,22 @@ impl View {
             standby,
             tenure,
             inherits,
+            since,
         } = self.slots[usize::from(partition.0)];
         Route {
             partition,
             owner,
             standby,
             tenure,
-            inherits,
+            inherits: (inherits != Tenure(0)).then_some(inherits),
+            since,
         }
+    }
+
+    /// The partitions that are moving, in ascending order.
+    #[must_use]
+    pub fn moving(&self) -> &[Moving] {
+        &self.moving
     }
 
     /// Every partition's route, in ascending order.
@@ -219,14 +258,14 @@ impl View {
         partitions().map(|partition| self.route_of(partition))
     }
 
-    /// The latest tenure of what `node` owns; 0 if it owns nothing.
+    /// Since when `node` owns what it got last; 0 if it owns nothing.
     #[must_use]
-    pub fn latest_tenure(&self, node: NodeId) -> Tenure {
+    pub fn latest_since(&self, node: NodeId) -> Epoch {
         let Some(own) = self.index_of(node) else {
-            return Tenure::default();
+            return Epoch::default();
         };
         let owned = self.slots.iter().filter(|slot| slot.owner == Some(own));
-        owned.map(|slot| slot.tenure).max().unwrap_or_default()
+        owned.map(|slot| slot.since).max().unwrap_or_default()
     }
 
     /// Whether `node` owns `partition`; panics as [`route_of`](Self::route_of) does.

@@ -93,8 +93,8 @@ impl Leasing {
 
     /// Its node has applied this.
     pub(crate) fn applied(&mut self, id: u64, state: &State) {
-        let tenure = state.table().latest_tenure(NodeId(id));
-        self.lease.applied(state.epoch(), tenure);
+        let since = state.table().latest_since(NodeId(id));
+        self.lease.applied(state.epoch(), since);
     }
 
     /// What its clock shows.

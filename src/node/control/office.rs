@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::decide::{Facts, Heard, Next, Noted, Since, Step, decide};
 use crate::clock::{Clock, as_millis};
 use crate::discovery::{Discovery, Listed};
-use crate::ids::{Epoch, Millis, NodeId, Tenure};
+use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
@@ -116,8 +116,8 @@ struct Term {
     shared_out: Option<Epoch>,
     /// Since when members are caught up without a break.
     caught_up: Since,
-    /// Of which epoch, and the latest tenure of what each owner owns then.
-    tenures: (Epoch, BTreeMap<NodeId, Tenure>),
+    /// Of which epoch, and since when each owner owns what it got last then.
+    sinces: (Epoch, BTreeMap<NodeId, Epoch>),
 }
 
 /// Something that is under way, with what it is for.
@@ -206,7 +206,7 @@ impl Office {
             failed_over: None,
             shared_out: None,
             caught_up: Since::new(),
-            tenures: (Epoch(0), BTreeMap::new()),
+            sinces: (Epoch(0), BTreeMap::new()),
         });
         self.publish();
         true
@@ -270,11 +270,11 @@ impl Office {
             None => Settled::default(),
             Some(term) => {
                 let state = self.raft.state().borrow().clone();
-                term.note_tenures(&state);
+                term.note_sinces(&state);
                 Settled {
                     epoch: Some(term.book.settled(now, &state)),
                     behind: term.book.behind(now, state.epoch()).collect(),
-                    all_act: term.book.all_act(now, &term.tenures.1),
+                    all_act: term.book.all_act(now, &term.sinces.1),
                 }
             }
         };
@@ -374,9 +374,9 @@ impl Office {
 }
 
 impl Term {
-    fn note_tenures(&mut self, state: &State) {
-        if self.tenures.0 != state.epoch() {
-            self.tenures = (state.epoch(), state.table().latest_tenures());
+    fn note_sinces(&mut self, state: &State) {
+        if self.sinces.0 != state.epoch() {
+            self.sinces = (state.epoch(), state.table().latest_sinces());
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::office::{Answer, Asker};
 use super::{Running, Shared};
 use crate::clock::Clock;
-use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
+use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::metrics::Registry;
 use crate::node::lease::Held;
 use crate::rpc::control::{Line, to_wire};
@@ -52,7 +52,7 @@ struct Metrics {
 struct Known {
     lease: Option<Lease>,
     /// What the data plane goes by: the epoch, and the latest tenure of what the node owns in it.
-    applied: (Epoch, Tenure),
+    applied: (Epoch, Epoch),
 }
 
 impl Metrics {
@@ -103,8 +103,8 @@ impl Renewer {
     fn begin(&self, member: NodeId, incarnation: Incarnation) {
         let mut known = self.known.lock();
         let mut lease = Lease::new(member, incarnation);
-        let (epoch, tenure) = known.applied;
-        lease.applied(epoch, tenure);
+        let (epoch, since) = known.applied;
+        lease.applied(epoch, since);
         known.lease = Some(lease);
     }
 
@@ -114,11 +114,12 @@ impl Renewer {
         self.held.set(Millis(0), Epoch(0));
     }
 
-    /// Everything in the data plane goes by `epoch` now, where the node's latest tenure is `tenure`.
-    pub(in crate::node) fn applied(&self, epoch: Epoch, tenure: Tenure) {
+    /// Everything in the data plane goes by `epoch` now, where the node owns since `since` what it got
+    /// last.
+    pub(in crate::node) fn applied(&self, epoch: Epoch, since: Epoch) {
         let mut known = self.known.lock();
-        known.applied = (epoch, tenure);
-        self.change(&mut known, |lease| lease.applied(epoch, tenure));
+        known.applied = (epoch, since);
+        self.change(&mut known, |lease| lease.applied(epoch, since));
         drop(known);
         self.news.notify_one();
     }

@@ -35,7 +35,7 @@ pub(super) fn apply(state: &mut State, command: &Command) -> Result<Change, Refu
 }
 
 /// The epoch that the command under way makes.
-fn next_epoch(state: &State) -> Epoch {
+pub(super) fn next_epoch(state: &State) -> Epoch {
     Epoch(state.epoch.0 + 1)
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{bump, check_epoch, next_tenure};
+use super::{bump, check_epoch, next_epoch, next_tenure};
 use crate::hash::PARTITIONS;
 use crate::ids::{NodeId, Partition, Tenure};
 use crate::topology::command::{
@@ -46,7 +46,8 @@ fn assigned(
                     owner: run.owner,
                     standby,
                     tenure,
-                    inherits: inherited(partition, &was, run)?,
+                    since: next_epoch(state),
+                    inherits: inherited(partition, &state.table[partition], run)?,
                     move_to: None,
                 }
             };
@@ -60,9 +61,14 @@ fn assigned(
 /// The tenure whose entries the new owner of a partition may serve too.
 fn inherited(partition: Partition, was: &Assignment, run: &Run) -> Result<Option<Tenure>, Refusal> {
     match run.owner.filter(|_| run.is_inheriting) {
+        None => Ok(None),
+        // What a move has brought is stamped with the tenure that it was to have.
+        Some(id) if was.move_to.is_some_and(|moving| moving.to == id) => {
+            Ok(was.move_to.map(|moving| moving.tenure))
+        }
         // Only who stood by can have been sent every fill and every delete.
-        Some(id) if was.standby != Some(id) => Err(Refusal::NothingToInherit { partition, id }),
-        heir => Ok(heir.map(|_| was.tenure)),
+        Some(id) if was.standby == Some(id) => Ok(Some(was.tenure)),
+        Some(id) => Err(Refusal::NothingToInherit { partition, id }),
     }
 }
 
@@ -144,6 +150,7 @@ pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change
                 owner: Some(to),
                 standby: run.standby,
                 tenure: run.tenure,
+                since: next_epoch(state),
                 inherits: None,
                 move_to: None,
             };

@@ -25,7 +25,7 @@ impl State {
         let target = place(&ring, Some(&self.table), next_epoch(self));
         let runs = self.difference(|partition, was| {
             let is_moving = was.move_to.is_some();
-            (!is_moving).then(|| (target[partition].owner, target[partition].standby))
+            (!is_moving).then(|| (target[partition].owner, target[partition].standby, false))
         });
         let expected = self.epoch;
         (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
@@ -35,8 +35,8 @@ impl State {
     /// none to whom placement would give it; and what it stands by for, to others. None if there is no
     /// such member or it is down and has nothing.
     ///
-    /// Nobody inherits: that is for whoever knows that a standby has copies. Shares are uneven
-    /// afterwards, until [`plan_assign`](Self::plan_assign).
+    /// A partition that was about to move goes where it was about to go, and what was sent there stays
+    /// valid. Shares are uneven afterwards, until [`plan_assign`](Self::plan_assign).
     #[must_use]
     pub fn plan_fail_over(&self, id: NodeId) -> Option<Command> {
         let record = self.members.get(&id)?;
@@ -51,11 +51,15 @@ impl State {
             runs = self.difference(|partition, was| {
                 // Of the others' partitions that are moving, even the standby stays.
                 let is_others = was.move_to.is_some_and(|moving| moving.to != id);
+                let moving_to = was.move_to.map(|moving| moving.to).filter(is_up);
                 if was.owner == Some(id) {
-                    let heir = was.standby.filter(is_up).or(target[partition].owner);
-                    Some((heir, standby_for(heir, &target, partition)))
+                    let heir = moving_to.or(was.standby.filter(is_up));
+                    let heir = heir.or(target[partition].owner);
+                    let standby = standby_for(heir, &target, partition);
+                    Some((heir, standby, moving_to.is_some()))
                 } else if was.standby == Some(id) && !is_others {
-                    Some((was.owner, standby_for(was.owner, &target, partition)))
+                    let standby = standby_for(was.owner, &target, partition);
+                    Some((was.owner, standby, false))
                 } else {
                     None
                 }
@@ -72,22 +76,24 @@ impl State {
         }))
     }
 
-    /// What `pick` wants of each partition, where it is other than what there is: as few runs as can
-    /// be.
+    /// What `pick` wants of each partition, an owner, a standby and whether the owner inherits, where it is
+    /// other than what there is: as few runs as can be.
     fn difference(
         &self,
-        pick: impl Fn(Partition, &Assignment) -> Option<(Option<NodeId>, Option<NodeId>)>,
+        pick: impl Fn(Partition, &Assignment) -> Option<(Option<NodeId>, Option<NodeId>, bool)>,
     ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for (partition, was) in self.table.iter() {
-            let picked = pick(partition, was).filter(|picked| *picked != (was.owner, was.standby));
-            let Some((owner, standby)) = picked else {
+            let picked = pick(partition, was)
+                .filter(|(owner, standby, _)| (*owner, *standby) != (was.owner, was.standby));
+            let Some((owner, standby, is_inheriting)) = picked else {
                 continue;
             };
             match runs.last_mut() {
                 Some(run)
                     if run.first.0 + run.count == partition.0
-                        && (run.owner, run.standby) == (owner, standby) =>
+                        && (run.owner, run.standby, run.is_inheriting)
+                            == (owner, standby, is_inheriting) =>
                 {
                     run.count += 1;
                 }
@@ -96,7 +102,7 @@ impl State {
                     count: 1,
                     owner,
                     standby,
-                    is_inheriting: false,
+                    is_inheriting,
                 }),
             }
         }

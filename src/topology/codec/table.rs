@@ -7,7 +7,7 @@
 use super::member::{maybe_id, maybe_number};
 use super::{DecodeError, bad, pb};
 use crate::hash::PARTITIONS;
-use crate::ids::Tenure;
+use crate::ids::{Epoch, Tenure};
 use crate::topology::partitions::{Assignment, PartitionTable, PendingMove};
 
 pub(super) fn table_to_wire(table: &PartitionTable) -> pb::Table {
@@ -22,6 +22,11 @@ pub(super) fn table_to_wire(table: &PartitionTable) -> pb::Table {
         inherits: column(|at| at.inherits.map_or(0, |tenure| tenure.0)),
         move_to: column(|at| at.move_to.map_or(0, |moving| moving.to.0)),
         move_tenure: column(|at| at.move_to.map_or(0, |moving| moving.tenure.0)),
+        // Left out where it says nothing that the tenure does not.
+        since: match table.iter().all(|(_, at)| at.since.0 == at.tenure.0) {
+            true => None,
+            false => column(|at| at.since.0),
+        },
     }
 }
 
@@ -33,12 +38,17 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
     let inherits = column(wire.inherits)?;
     let targets = column(wire.move_to)?;
     let move_tenures = column(wire.move_tenure)?;
+    let sinces = match wire.since {
+        None => tenures.clone(),
+        since => column(since)?,
+    };
     Ok(PartitionTable::from_fn(|partition| {
         let at = usize::from(partition.0);
         Assignment {
             owner: maybe_id(owners[at]),
             standby: maybe_id(standbys[at]),
             tenure: Tenure(tenures[at]),
+            since: Epoch(sinces[at]),
             inherits: (inherits[at] != 0).then_some(Tenure(inherits[at])),
             move_to: maybe_id(targets[at]).map(|to| PendingMove {
                 to,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{DOWN_MS, Grant, LeaseRefusal, Renewal};
-use crate::ids::{Epoch, Millis, NodeId, Tenure};
+use crate::ids::{Epoch, Millis, NodeId};
 use crate::topology::member::MemberStatus;
 use crate::topology::state::State;
 
@@ -257,12 +257,12 @@ impl LeaseBook {
     }
 
     /// Whether every member that may hold a lease was told that what it owns is settled, so that it acts for
-    /// it. `tenures` are the latest of what each owns.
+    /// it. `sinces` are since when each owns what it got last.
     #[must_use]
-    pub fn all_act(&self, now: Millis, tenures: &BTreeMap<NodeId, Tenure>) -> bool {
+    pub fn all_act(&self, now: Millis, sinces: &BTreeMap<NodeId, Epoch>) -> bool {
         let acts = |(id, kept): (&NodeId, &Kept)| {
-            let tenure = tenures.get(id).copied().unwrap_or_default();
-            !kept.may_hold(now) || kept.told.0 >= tenure.0
+            let since = sinces.get(id).copied().unwrap_or_default();
+            !kept.may_hold(now) || kept.told >= since
         };
         self.kept.iter().all(acts)
     }

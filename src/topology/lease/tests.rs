@@ -74,13 +74,13 @@ fn a_grant_for_another_start_or_member_is_ignored() {
 #[test]
 fn a_grant_counts_once_its_epoch_is_applied() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
-    lease.applied(Epoch(3), Tenure(0));
+    lease.applied(Epoch(3), Epoch(0));
     lease.granted(&grant(100, 4), Millis(200));
     lease.granted(&grant(600, 5), Millis(700));
     assert!(!lease.is_valid(Millis(700)));
-    lease.applied(Epoch(4), Tenure(0));
+    lease.applied(Epoch(4), Epoch(0));
     assert!(lease.is_valid(Millis(2_099)) && !lease.is_valid(Millis(2_100)));
-    lease.applied(Epoch(9), Tenure(0));
+    lease.applied(Epoch(9), Epoch(0));
     assert!(lease.is_valid(Millis(2_599)) && !lease.is_valid(Millis(2_600)));
 }
 
@@ -96,7 +96,7 @@ fn grants_that_wait_are_bounded() {
 #[test]
 fn a_renewal_is_due_twice_a_second() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
-    lease.applied(Epoch(4), Tenure(0));
+    lease.applied(Epoch(4), Epoch(0));
     let sent: Vec<_> = (0..2_000)
         .step_by(100)
         .filter_map(|now| lease.renew(Millis(now)))
@@ -282,10 +282,10 @@ fn a_renewal_is_urgent_when_there_is_something_to_say_or_to_hear() {
         sent.map(|renewal| renewal.sent_at.0).collect()
     };
     assert_eq!(sent(&mut lease, 0, 600), [0, 500]);
-    lease.applied(Epoch(7), Tenure(0));
+    lease.applied(Epoch(7), Epoch(0));
     assert_eq!(sent(&mut lease, 600, 1_100), [600]);
     // It owns something since epoch 8, which is not settled.
-    lease.applied(Epoch(8), Tenure(8));
+    lease.applied(Epoch(8), Epoch(8));
     assert_eq!(sent(&mut lease, 1_100, 1_210), [1_100, 1_150, 1_200]);
     let settled = Grant {
         settled: Epoch(8),

@@ -364,6 +364,7 @@ fn without_a_member_that_is_up_nothing_is_assigned() {
         .for_each(|member| member.status = MemberStatus::Down);
     let unowned = Assignment {
         tenure: Tenure(2),
+        since: Epoch(2),
         ..Assignment::default()
     };
     assert_eq!(

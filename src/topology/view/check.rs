@@ -89,8 +89,8 @@ pub enum PartitionRule {
     /// A standby stands by for somebody.
     #[error("there is a standby and no owner")]
     StandbyHasOwner,
-    /// A tenure is the epoch of a command that was committed.
-    #[error("the tenure is newer than the epoch")]
+    /// A tenure is the epoch of a command that was committed, and no ownership is older than its tenure.
+    #[error("the tenure is newer than the ownership, or that than the epoch")]
     TenureWithinEpoch,
     /// What is inherited is older.
     #[error("the inherited tenure is not older than the tenure")]
@@ -120,11 +120,12 @@ impl PartitionRule {
             tenure,
             inherits,
             move_to,
+            since,
         } = *assignment;
         match self {
             Self::StandbyIsNotOwner => standby.is_none() || standby != owner,
             Self::StandbyHasOwner => standby.is_none() || owner.is_some(),
-            Self::TenureWithinEpoch => tenure.0 <= epoch.0,
+            Self::TenureWithinEpoch => tenure.0 <= since.0 && since.0 <= epoch.0,
             Self::InheritsOlder => inherits.is_none_or(|inherited| inherited < tenure),
             Self::MovesElsewhere => {
                 move_to.is_none_or(|moving| owner.is_some_and(|owner| owner != moving.to))

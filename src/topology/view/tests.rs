@@ -166,6 +166,7 @@ fn all_mistakes_are_told_at_once() {
     let sound = Assignment {
         owner: Some(NodeId(1)),
         tenure: Tenure(5),
+        since: Epoch(5),
         ..Assignment::default()
     };
     let table = PartitionTable::from_fn(|partition| match partition.0 {

@@ -80,6 +80,7 @@ fn a_new_owner_begins_a_tenure_and_a_new_standby_does_not() {
         owner: Some(NodeId(3)),
         standby: Some(NodeId(1)),
         tenure: Tenure(state.epoch().0),
+        since: state.epoch(),
         inherits: None,
         move_to: None,
     };
@@ -200,6 +201,7 @@ fn a_move_ends_with_the_tenure_that_it_began_with() {
         owner: Some(NodeId(3)),
         standby: Some(NodeId(1)),
         tenure,
+        since: state.epoch(),
         inherits: None,
         move_to: None,
     };
@@ -283,7 +285,9 @@ fn a_failed_member_loses_all_in_one_epoch() {
     for (partition, now) in state.table().iter() {
         let was = was[partition];
         if was.owner == Some(NodeId(1)) {
-            assert_eq!((now.owner, now.tenure), (was.standby, tenure));
+            // Where it was moving, or to the standby.
+            let heir = was.move_to.map(|moving| moving.to).or(was.standby);
+            assert_eq!((now.owner, now.tenure), (heir, tenure));
         } else {
             assert_eq!((now.owner, now.tenure), (was.owner, was.tenure));
         }

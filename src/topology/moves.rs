@@ -1,0 +1,199 @@
+//! Moves, as the leader sees them: which partitions begin to move, and when each move ends. Pure.
+//!
+//! A move is prepared, then its owner sends what it keeps to the next one, then it is activated. It may be
+//! activated once every member that holds a lease has applied that it was prepared: from then on the owner
+//! acknowledges no delete that the next one has not heard of, so that what the next one has is never older
+//! than what was acknowledged. A move that does not get on is activated all the same, and what is missing
+//! is asked of the old owner or of the origin; one whose members do not hear each other is given up.
+
+use std::collections::BTreeMap;
+
+use super::apply::next_epoch;
+use super::command::{AbortRun, ActivateRun, Command, MoveRun, PrepareMoves};
+use super::member::MemberStatus;
+use super::partitions::PartitionTable;
+use super::placement::place;
+use super::state::State;
+use crate::ids::{Epoch, Millis, NodeId, Partition, Tenure};
+
+/// How many partitions begin to move at once.
+pub const WAVE_MAX: usize = 512;
+
+/// How long a move may take to bring over what is worth most.
+pub const MOVE_MAX_MS: u64 = 2_000;
+
+/// What a member says of the moves it has part in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveReport {
+    /// All that it was to be sent first for the moves of this tenure and before has come.
+    pub warmed: Tenure,
+    /// It cannot send what it is to send for the moves of this tenure, or of one before.
+    pub broken: Tenure,
+}
+
+/// What a leader has noted of the moves under way. It is of one term and gone with it.
+#[derive(Clone, Debug, Default)]
+pub struct MoveBook {
+    /// Since when all know of the moves of a tenure.
+    known: BTreeMap<Tenure, Millis>,
+    reports: BTreeMap<NodeId, MoveReport>,
+}
+
+impl MoveBook {
+    /// A member has said this.
+    pub fn reported(&mut self, member: NodeId, report: MoveReport) {
+        self.reports.insert(member, report);
+    }
+
+    /// The command that ends what is to end now, if anything: at first what cannot go on.
+    pub fn next(&mut self, now: Millis, state: &State, settled: Epoch) -> Option<Command> {
+        let table = state.table();
+        let pending = pending(table);
+        self.known
+            .retain(|tenure, _| pending.keys().any(|(pending, _)| pending == tenure));
+        let (mut broken, mut ready) = (Vec::new(), Vec::new());
+        for ((tenure, to), partitions) in &pending {
+            let is_broken = |id: &NodeId| {
+                let report = self.reports.get(id);
+                report.is_some_and(|report| report.broken >= *tenure)
+            };
+            for (partition, from) in partitions {
+                if is_broken(from) || !is_up(state, *to) {
+                    broken.push((*partition, *tenure));
+                }
+            }
+            if tenure.0 > settled.0 {
+                continue;
+            }
+            let since = *self.known.entry(*tenure).or_insert(now);
+            let report = self.reports.get(to).copied().unwrap_or_default();
+            if report.warmed >= *tenure || now.since(since) >= MOVE_MAX_MS {
+                ready.extend(partitions.iter().map(|(at, _)| (*at, *to, *tenure)));
+            }
+        }
+        if !broken.is_empty() {
+            return Some(Command::AbortMoves(aborts(&broken)));
+        }
+        (!ready.is_empty()).then(|| Command::ActivateMoves(activations(state, &mut ready)))
+    }
+}
+
+fn is_up(state: &State, id: NodeId) -> bool {
+    let member = state.member(id);
+    member.is_some_and(|member| member.status == MemberStatus::Up)
+}
+
+/// What moves: by tenure and target, each partition with its owner.
+type Pending = BTreeMap<(Tenure, NodeId), Vec<(Partition, NodeId)>>;
+
+fn pending(table: &PartitionTable) -> Pending {
+    let mut pending = Pending::new();
+    for (partition, at) in table.iter() {
+        if let (Some(from), Some(moving)) = (at.owner, at.move_to) {
+            let moves = pending.entry((moving.tenure, moving.to)).or_default();
+            moves.push((partition, from));
+        }
+    }
+    pending
+}
+
+fn aborts(broken: &[(Partition, Tenure)]) -> Vec<AbortRun> {
+    let mut runs: Vec<AbortRun> = Vec::new();
+    let mut broken = broken.to_vec();
+    broken.sort_unstable();
+    for (partition, tenure) in broken {
+        match runs.last_mut() {
+            Some(run) if run.first.0 + run.count == partition.0 && run.tenure == tenure => {
+                run.count += 1;
+            }
+            _ => runs.push(AbortRun {
+                first: partition,
+                count: 1,
+                tenure,
+            }),
+        }
+    }
+    runs
+}
+
+/// Activations of these moves, with the standbys that placement wants once they are over.
+fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<ActivateRun> {
+    ready.sort_unstable();
+    let mut after = PartitionTable::clone(state.table());
+    for (partition, to, _) in ready.iter() {
+        let mut at = after[*partition];
+        at.owner = Some(*to);
+        at.standby = at.standby.filter(|standby| standby != to);
+        after.set(*partition, at);
+    }
+    let target = place(&state.ring(), Some(&after), next_epoch(state));
+    let mut runs: Vec<ActivateRun> = Vec::new();
+    for (partition, to, tenure) in ready.iter().copied() {
+        // Where placement has changed its mind meanwhile, whom it wants now stands by.
+        let wanted = [target[partition].standby, target[partition].owner];
+        let standby = wanted.into_iter().flatten().find(|id| *id != to);
+        match runs.last_mut() {
+            Some(run)
+                if run.first.0 + run.count == partition.0
+                    && (run.tenure, run.standby) == (tenure, standby) =>
+            {
+                run.count += 1;
+            }
+            _ => runs.push(ActivateRun {
+                first: partition,
+                count: 1,
+                tenure,
+                standby,
+            }),
+        }
+    }
+    runs
+}
+
+impl State {
+    /// The command that begins to move up to `max` partitions to whom placement would give them, if all
+    /// owners can hand over and nothing moves yet.
+    ///
+    /// None if nothing is to move; and none if a partition has no owner that could hand it over: then
+    /// [`plan_assign`](Self::plan_assign) is due.
+    #[must_use]
+    pub fn plan_moves(&self, max: usize) -> Option<Command> {
+        let ring = self.ring();
+        let table = self.table();
+        if table.is_moving() || !ring.iter().any(|member| member.may_own()) {
+            return None;
+        }
+        let target = place(&ring, Some(table), next_epoch(self));
+        let hands_over = |id: NodeId| {
+            let status = self.member(id).map(|member| member.status);
+            matches!(status, Some(MemberStatus::Up | MemberStatus::Leaving))
+        };
+        let mut runs: Vec<MoveRun> = Vec::new();
+        let mut moved = 0;
+        for (partition, at) in table.iter() {
+            let to = target[partition].owner.filter(|to| at.owner != Some(*to));
+            let Some(to) = to.filter(|_| moved < max) else {
+                continue;
+            };
+            if !at.owner.is_some_and(hands_over) {
+                return None;
+            }
+            moved += 1;
+            match runs.last_mut() {
+                Some(run) if run.first.0 + run.count == partition.0 && run.to == to => {
+                    run.count += 1;
+                }
+                _ => runs.push(MoveRun {
+                    first: partition,
+                    count: 1,
+                    to,
+                }),
+            }
+        }
+        let expected = self.epoch();
+        (!runs.is_empty()).then_some(Command::PrepareMoves(PrepareMoves { expected, runs }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
