@@ -98,10 +98,11 @@ fn churn(cache: &Cache, rounds: u32) {
             let request = request(&key, round, now);
             load(cache, &request, &vec![7; index % 500], 5_000);
             match index % 5 {
-                0 => drop(cache.delete(GROUP, &key, request.hash).then_some(())),
+                0 => drop(cache.delete(GROUP, &key, request.hash).found.then_some(())),
                 1 => drop(
                     cache
                         .expire(GROUP, &key, request.hash, request.now)
+                        .found
                         .then_some(()),
                 ),
                 _ => {}

@@ -76,6 +76,12 @@ impl Expiry {
             .copied()
     }
 
+    /// The records that precede `cursor`, the latest first.
+    pub(super) fn before(&self, cursor: Option<Record>) -> impl Iterator<Item = Record> + '_ {
+        let to = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.records.range((Bound::Unbounded, to)).rev().copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Cache;
 use super::entry::Entry;
+use super::feed::{Receipt, Verb, Void};
 use super::flight::Flight;
 use super::shard::{Expire, Gone};
 use crate::hash::{KeyHash, SHARDS};
@@ -12,6 +13,15 @@ use crate::ids::{Generation, GroupId, Millis, Partition};
 /// How many entries are looked at under one hold of a shard's lock. Dropping one takes about 0.6 µs,
 /// so a reader of the shard waits less than 0.1 ms.
 const CHUNK: usize = 128;
+
+/// What came of taking a key's value back.
+#[derive(Clone, Debug)]
+pub struct Voided {
+    /// There was an entry, servable or not.
+    pub found: bool,
+    /// Who else has to hear of it before it is acknowledged.
+    pub receipts: Vec<Receipt>,
+}
 
 /// What a reset reclaimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,30 +35,63 @@ pub struct Reset {
 impl Cache {
     /// The key's present value is never served again: its entry goes, and its flights are closed in
     /// all roles. Those who wait get the result, it is not stored, and whoever comes later starts a
-    /// new flight. Returns whether there was an entry, servable or not.
-    pub fn delete(&self, group: GroupId, key: &[u8], hash: KeyHash) -> bool {
-        let mut shard = self.shard(hash);
-        shard.flights.close_key(group, key, hash);
-        shard.peek(group, key, hash).is_some()
-            && shard.remove(hash.0, Gone::Deleted, &self.inner.budget)
+    /// new flight.
+    pub fn delete(&self, group: GroupId, key: &[u8], hash: KeyHash) -> Voided {
+        // No moment: a delete needs none.
+        self.take_back((group, key, hash), Verb::Delete, Millis(0), true)
     }
 
     /// The key's present value is stale from `now`: it is served only within its windows, which
     /// begin now, and is dropped if it has none. Flights are closed as by [`delete`](Self::delete):
-    /// one that read the origin before now must not come back as fresh. Returns whether there was
-    /// an entry.
-    pub fn expire(&self, group: GroupId, key: &[u8], hash: KeyHash, now: Millis) -> bool {
+    /// one that read the origin before now must not come back as fresh.
+    pub fn expire(&self, group: GroupId, key: &[u8], hash: KeyHash, now: Millis) -> Voided {
+        self.take_back((group, key, hash), Verb::Expire, now, true)
+    }
+
+    /// Another member, from which the key's partition comes or whose copies are here, has taken the key
+    /// back: so does this node, and whoever must hear of it from here does.
+    pub fn told(&self, void: &Void, now: Millis) -> Vec<Receipt> {
+        let key = (void.group, &*void.key, void.hash);
+        self.take_back(key, void.verb, now, false).receipts
+    }
+
+    /// One step under the shard's lock, so that what is told to others is in the order of what happens.
+    fn take_back(
+        &self,
+        (group, key, hash): (GroupId, &[u8], KeyHash),
+        verb: Verb,
+        now: Millis,
+        is_own: bool,
+    ) -> Voided {
+        let inner = &self.inner;
         let mut shard = self.shard(hash);
         shard.flights.close_key(group, key, hash);
-        shard.expire(
-            &Expire {
-                group,
-                key,
-                hash,
-                now,
-            },
-            &self.inner.budget,
-        )
+        let found = match verb {
+            Verb::Delete => {
+                shard.peek(group, key, hash).is_some()
+                    && shard.remove(hash.0, Gone::Deleted, &inner.budget)
+            }
+            Verb::Expire => {
+                let expire = Expire {
+                    group,
+                    key,
+                    hash,
+                    now,
+                };
+                shard.expire(&expire, &inner.budget)
+            }
+        };
+        if is_own {
+            inner.arrivals.voided(hash);
+        }
+        let void = || Void {
+            group,
+            key: key.into(),
+            hash,
+            verb,
+        };
+        let receipts = inner.taps.void(void, hash.partition());
+        Voided { found, receipts }
     }
 
     /// Closes the flights that `group` opened before `generation`, and drops its entries of older

@@ -91,6 +91,26 @@ impl Lead {
         outcome
     }
 
+    /// Ends the flight with what another member keeps of the key, as [`finish`](Self::finish) does with what
+    /// the origin says: with its age and what is left of its lifetimes, and under this flight's token.
+    pub fn finish_moved(mut self, parts: &EntryParts<'_>, at: &Fill) -> Outcome {
+        let token = self.flight.token;
+        let entry = Entry::new(&EntryParts {
+            partition: self.flight.hash.partition(),
+            group: self.flight.group,
+            key: &self.flight.key,
+            standby: false,
+            tenure: token.tenure,
+            generation: token.generation,
+            ..*parts
+        });
+        let stored = self.cache.settle(&self.flight, &entry, at);
+        self.finished = true;
+        let outcome = Outcome { entry, stored };
+        self.flight.land(outcome.clone());
+        outcome
+    }
+
     /// Made before the shard is locked: copying a large value is not for others to wait for.
     fn entry(&self, loaded: &Loaded<'_>, at: &Fill) -> Entry {
         let (kind, value) = match loaded {

@@ -17,13 +17,15 @@
 //! ```
 //!
 //! Locks: each of the 256 shards has one, over entries *and* flights. It is held for one operation
-//! and never across an await. Under it only the waiters' lock is taken, and other shards' with
-//! `try_lock`, so there is no order to get wrong.
+//! and never across an await. Under it only the locks of the waiters, the taps, the feeds and the arrivals
+//! are taken, each for itself, and other shards' with `try_lock`, so there is no order to get wrong.
 
+mod arrivals;
 mod budget;
 mod entry;
 mod expiry;
 mod explain;
+mod feed;
 mod flight;
 mod freshness;
 mod invalidate;
@@ -33,6 +35,7 @@ mod request;
 mod shard;
 mod stats;
 mod store;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -42,19 +45,26 @@ use std::sync::atomic::AtomicUsize;
 
 use parking_lot::{Mutex, MutexGuard};
 
+pub use self::arrivals::ARRIVAL_VOIDS_MAX;
 pub use self::entry::{Entry, EntryParts, Kind, Phase};
 pub use self::explain::Standing;
+pub use self::feed::{
+    Batch, End, FEED_BYTES_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt, Verb, Void,
+};
 pub use self::flight::{Token, Wait};
 pub use self::freshness::Freshness;
-pub use self::invalidate::Reset;
+pub use self::invalidate::{Reset, Voided};
 pub use self::lead::Lead;
 pub use self::load::{Fill, LoadError, LoadErrorKind, Loaded, MAX_MESSAGE_BYTES, Outcome};
 pub use self::request::{Found, Limits, Refused, Request, Role, STANDBY_MS, Stamps};
 pub use self::stats::{Counts, GroupStats, Stats};
+pub use self::taps::{PartitionSet, Walk};
 
+use self::arrivals::Arrivals;
 use self::budget::Budget;
 use self::flight::Flight;
 use self::shard::Shard;
+use self::taps::Taps;
 use self::waiters::Waiters;
 use crate::hash::{KeyHash, SHARDS};
 
@@ -68,6 +78,10 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     budget: Budget,
     waiters: Arc<Waiters>,
+    /// Who is told what happens to which partitions.
+    taps: Taps,
+    /// What others hand over to this node.
+    arrivals: Arrivals,
     /// Where the next sweep begins, so that a bounded sweep does not starve the last shards.
     next_swept: AtomicUsize,
     /// Where room is next looked for outside the own shard.
@@ -87,6 +101,8 @@ impl Cache {
                 shards,
                 budget: Budget::new(limits.memory_bytes),
                 waiters: Arc::new(waiters),
+                taps: Taps::default(),
+                arrivals: Arrivals::default(),
                 next_swept: AtomicUsize::new(0),
                 next_robbed: AtomicUsize::new(0),
             }),

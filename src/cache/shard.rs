@@ -181,6 +181,30 @@ impl Shard {
         (entries, before - self.bytes, next)
     }
 
+    /// Shows up to `max` entries that end before `cursor`, the latest first, while `look` takes them. Where
+    /// to go on, and whether nothing is left.
+    pub(super) fn look_back(
+        &self,
+        cursor: Option<Record>,
+        max: usize,
+        mut look: impl FnMut(&Entry) -> bool,
+    ) -> (Option<Record>, bool) {
+        let mut last = cursor;
+        let mut count = 0;
+        for record in self.expiry.before(cursor).take(max) {
+            if self
+                .lru
+                .peek(&record.hash())
+                .is_some_and(|entry| !look(entry))
+            {
+                return (last, false);
+            }
+            last = Some(record);
+            count += 1;
+        }
+        (last, count < max)
+    }
+
     /// Adds this shard's share to `stats`.
     pub(super) fn add_to(&self, stats: &mut Stats) {
         stats.bytes += self.bytes;

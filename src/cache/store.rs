@@ -24,8 +24,11 @@ impl Cache {
     /// key, as a move's one stream does.
     pub fn put(&self, entry: &Entry) -> bool {
         let hash = KeyHash::of(entry.group(), entry.key());
-        let mut guard = self.shard(hash);
-        let shard = &mut *guard;
+        self.put_under(&mut self.shard(hash), hash, entry)
+    }
+
+    /// [`put`](Self::put), under the lock of its shard.
+    pub(super) fn put_under(&self, shard: &mut Shard, hash: KeyHash, entry: &Entry) -> bool {
         if let Some(old) = shard.peek(entry.group(), entry.key(), hash) {
             let (tenure, generation) = (entry.tenure(), entry.generation());
             let is_same_ownership = (old.tenure(), old.generation()) == (tenure, generation);
@@ -106,6 +109,7 @@ impl Cache {
             }
         }
         shard.insert(hash.0, entry.clone(), budget);
+        self.inner.taps.offer(entry);
         true
     }
 

@@ -6,6 +6,7 @@ mod flights;
 mod freshness;
 mod invalidation;
 mod model;
+mod moving;
 mod roles;
 mod storing;
 mod threads;
@@ -125,12 +126,13 @@ impl Bench {
     }
 
     fn delete(&self, key: &str) -> bool {
-        self.cache.delete(GROUP, key.as_bytes(), hash(key))
+        self.cache.delete(GROUP, key.as_bytes(), hash(key)).found
     }
 
     fn expire(&self, key: &str) -> bool {
         self.cache
             .expire(GROUP, key.as_bytes(), hash(key), self.now)
+            .found
     }
 
     fn later(&mut self, ms: u64) {

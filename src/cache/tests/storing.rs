@@ -90,10 +90,10 @@ fn a_key_with_the_hash_of_another_is_a_miss_and_displaces_it() {
     assert!(bench.cache.get(&collide("a")).is_none());
     assert_eq!(bench.cache.get(&collide("b")).unwrap().value(), b"b");
     assert!(
-        !bench.cache.delete(GROUP, b"a", hash("a")),
+        !bench.cache.delete(GROUP, b"a", hash("a")).found,
         "a delete is for its own key"
     );
-    assert!(!bench.cache.expire(GROUP, b"a", hash("a"), bench.now));
+    assert!(!bench.cache.expire(GROUP, b"a", hash("a"), bench.now).found);
     assert!(bench.cache.get(&collide("b")).is_some());
     bench.assert_settled();
 }

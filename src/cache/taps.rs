@@ -1,0 +1,191 @@
+//! Where what happens to partitions is also told: each tap is a set of partitions and the feed of whoever
+//! is to have them.
+//!
+//! Looked at on every store and every delete, under the shard's lock; hits know nothing of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+
+use super::Cache;
+use super::entry::{Entry, Kind, Phase};
+use super::expiry::Record;
+use super::feed::{Feed, Receipt, Void};
+use crate::hash::{PARTITIONS, SHARDS};
+use crate::ids::{Millis, Partition};
+
+/// How many entries are looked at under one hold of a shard's lock, while a feed is given what is there.
+const WALKED_AT_ONCE: usize = 128;
+
+/// Some of the partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSet(Box<[u64; PARTITIONS / 64]>);
+
+impl PartitionSet {
+    /// Whether it has this one.
+    #[must_use]
+    pub fn contains(&self, partition: Partition) -> bool {
+        let at = usize::from(partition.0);
+        self.0[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// How many it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of it, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = Partition> + '_ {
+        let all = (0..=u16::MAX).take(PARTITIONS).map(Partition);
+        all.filter(|partition| self.contains(*partition))
+    }
+}
+
+impl FromIterator<Partition> for PartitionSet {
+    fn from_iter<I: IntoIterator<Item = Partition>>(partitions: I) -> Self {
+        let mut words = Box::new([0; PARTITIONS / 64]);
+        for partition in partitions {
+            let at = usize::from(partition.0);
+            words[at / 64] |= 1 << (at % 64);
+        }
+        Self(words)
+    }
+}
+
+/// The taps of a cache.
+#[derive(Default)]
+pub(super) struct Taps {
+    any: AtomicBool,
+    taps: RwLock<Vec<(PartitionSet, Feed)>>,
+}
+
+impl Taps {
+    /// An entry was stored.
+    pub(super) fn offer(&self, entry: &Entry) {
+        if !self.any.load(Ordering::Acquire) || !may_leave(entry) {
+            return;
+        }
+        for (partitions, feed) in self.taps.read().iter() {
+            if partitions.contains(entry.partition()) {
+                // Nobody counts on it: it is loaded again where it is missing.
+                let _is_in = feed.offer(entry);
+            }
+        }
+    }
+
+    /// A key's value was taken back: who has to hear of it.
+    pub(super) fn void(&self, void: impl Fn() -> Void, partition: Partition) -> Vec<Receipt> {
+        if !self.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let taps = self.taps.read();
+        let tapped = taps.iter().filter(|tap| tap.0.contains(partition));
+        tapped.map(|(_, feed)| feed.void(void())).collect()
+    }
+}
+
+/// Whether another member may serve it as it is. What a standby keeps is for itself, and a failure is
+/// nobody's but the one's who met it.
+fn may_leave(entry: &Entry) -> bool {
+    !entry.is_standby() && !matches!(entry.kind(), Kind::Error(_))
+}
+
+/// How far a feed has been given what was in the cache before it: the latest ends first, through all
+/// shards in turn.
+#[derive(Debug)]
+pub struct Walk {
+    /// Where each shard goes on; none where nothing is left.
+    cursors: Vec<Option<Option<Record>>>,
+    next: usize,
+    left: usize,
+}
+
+impl Walk {
+    /// A walk that has not begun.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cursors: vec![Some(None); SHARDS],
+            next: 0,
+            left: SHARDS,
+        }
+    }
+
+    /// Whether everything was looked at.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cache {
+    /// From now on `feed` is told what happens to these partitions. What is there already is for
+    /// [`walk`](Self::walk), which must begin after this.
+    pub fn tap(&self, partitions: PartitionSet, feed: Feed) {
+        let taps = &self.inner.taps;
+        let mut all = taps.taps.write();
+        all.push((partitions, feed));
+        taps.any.store(true, Ordering::Release);
+    }
+
+    /// `feed` is told nothing any more. Where a store or a delete is under way it still may be.
+    pub fn untap(&self, feed: &Feed) {
+        let taps = &self.inner.taps;
+        let mut all = taps.taps.write();
+        all.retain(|(_, other)| !other.is(feed));
+        taps.any.store(!all.is_empty(), Ordering::Release);
+    }
+
+    /// Gives `feed` some more of what is in the cache, as far as `is_meant` names it and it is alive at
+    /// `now`: what ends last goes first, since it is worth most. Returns how many bytes of keys and
+    /// values went.
+    ///
+    /// Short: one hold of one shard's lock. Does nothing while the feed has no room.
+    pub fn walk(
+        &self,
+        walk: &mut Walk,
+        feed: &Feed,
+        now: Millis,
+        is_meant: impl Fn(&Entry) -> bool,
+    ) -> u64 {
+        while walk.left > 0 && feed.has_room() {
+            let index = walk.next;
+            walk.next = (index + 1) % SHARDS;
+            let Some(cursor) = walk.cursors[index] else {
+                continue;
+            };
+            let mut bytes = 0;
+            let shard = self.inner.shards[index].lock();
+            let (last, is_over) = shard.look_back(cursor, WALKED_AT_ONCE, |entry| {
+                let is_alive = entry.phase(now) != Phase::Dead;
+                if !(is_alive && may_leave(entry) && is_meant(entry)) {
+                    return true;
+                }
+                let is_in = feed.has_room() && feed.offer(entry);
+                bytes += if is_in {
+                    entry.payload_bytes() as u64
+                } else {
+                    0
+                };
+                is_in
+            });
+            walk.cursors[index] = (!is_over).then_some(last);
+            walk.left -= usize::from(is_over);
+            return bytes;
+        }
+        0
+    }
+}
