@@ -283,7 +283,7 @@ async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
             before.is_owner(me, partition) && !view.is_owner(me, partition)
         });
         if let Some(renewer) = &renewer {
-            renewer.applied(view.epoch(), view.latest_tenure(me));
+            renewer.applied(view.epoch(), view.latest_since(me));
         }
         let is_reset = |group: &&Arc<Group>| {
             let old = before.group(group.id);

@@ -3,6 +3,8 @@
 //! It answers for its own keys only and never forwards. In which role it may answer is decided by its
 //! own view, never by what the caller believes.
 
+mod delete;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +17,16 @@ use super::answers::{self, Told, refusal};
 use super::lease::{Duty, Held};
 use super::loader::Loader;
 use super::metrics::{Outcome as Counted, ReadMetrics};
-use crate::cache::{Cache, Entry, Found, Kind, Lead, Outcome, Phase, Request, Role, Stamps, Wait};
+use crate::cache::{
+    Cache, Entry, Found, Kind, Lead, Outcome, Phase, Receipt, Request, Role, Stamps, Wait,
+};
 use crate::clock::{Clock, as_millis};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
-use crate::ids::{Epoch, GroupId, Tenure};
+use crate::ids::{Epoch, GroupId};
 use crate::rpc::proto::{self, Call, Detail, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
 use crate::topology::group::{Group, OnIsolated};
-use crate::topology::view::{Role as ViewRole, View};
+use crate::topology::view::{Role as ViewRole, Route, View};
 
 /// The bounds of the read path.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +38,6 @@ pub(super) struct Settings {
     /// Values larger than this cannot be sent.
     pub(super) max_value_bytes: usize,
 }
-
-/// How long a delete waits for this node to be known as the owner: a change of owners is settled within
-/// a second, and 3 s after a leader was lost.
-const ARRIVAL_PATIENCE: Duration = Duration::from_secs(4);
-
-/// How long a delete waits for a lease: longer than an election of others that goes well.
-const ISOLATED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything a call needs. Cheap to clone.
 #[derive(Clone)]
@@ -78,8 +75,10 @@ pub(super) struct Later {
 
 enum WaitsFor {
     Epoch,
-    /// To be known as the owner, with this tenure.
-    Arrival(Tenure),
+    /// To be known as the owner, by this route.
+    Arrival(Route),
+    /// For those who are told of a delete to do the same.
+    Told(Vec<Receipt>, Counted),
     Load(Load),
 }
 
@@ -151,7 +150,7 @@ impl ReadPath {
         };
         let now = self.shared.clock.now();
         let duty = match role {
-            Role::Owner => self.shared.held.duty(row.tenure, now),
+            Role::Owner => self.shared.held.duty(&row, now),
             Role::Standby | Role::LastResort if self.shared.held.is_valid(now) => Duty::Acts,
             Role::Standby | Role::LastResort => Duty::Isolated,
         };
@@ -174,39 +173,8 @@ impl ReadPath {
                 self.shared.metrics.count(group, Counted::NotOwner);
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
-            Op::Delete | Op::Expire => self.invalidate(call, &key, group, &request),
+            Op::Delete | Op::Expire => self.invalidate(call, &key, group, &request, &row),
         }
-    }
-
-    /// Drops what is cached and closes the flight, and then says so if nobody else may act for the key:
-    /// in this order, so that what was true when it was dropped is true when it is said.
-    fn invalidate(&self, call: Call, key: &Bytes, group: &Group, request: &Request<'_>) -> Begun {
-        let (shared, hash) = (&self.shared, request.hash);
-        let counted = match call.op() {
-            Op::Expire => {
-                shared.cache.expire(group.id, key, hash, request.now);
-                Counted::Expired
-            }
-            Op::Get | Op::Delete => {
-                shared.cache.delete(group.id, key, hash);
-                Counted::Deleted
-            }
-        };
-        let tenure = request.stamps.tenure;
-        match shared.held.duty(tenure, shared.clock.now()) {
-            Duty::Acts => {
-                shared.metrics.count(group, counted);
-                Begun::Now(answers::done(call.id))
-            }
-            Duty::Arrives => self.wait_to_act(call, key.clone(), tenure, ARRIVAL_PATIENCE),
-            // It may have started a moment ago, or have lost its leader.
-            Duty::Isolated => self.wait_to_act(call, key.clone(), tenure, ISOLATED_PATIENCE),
-        }
-    }
-
-    fn wait_to_act(&self, call: Call, key: Bytes, tenure: Tenure, patience: Duration) -> Begun {
-        let until = self.until(&call).min(Instant::now() + patience);
-        Begun::Later(self.later(call, key, until, WaitsFor::Arrival(tenure)))
     }
 
     /// Looks a key up as far as the node's duty lets it.
@@ -223,7 +191,7 @@ impl ReadPath {
             ..*request
         };
         match (duty, group.spec.on_isolated) {
-            (Duty::Acts, _) => self.get(call, key, group, request, Detail::None),
+            (Duty::Acts | Duty::TakesOver, _) => self.get(call, key, group, request, Detail::None),
             // Another may still act as the owner, and drop what this node would go on serving.
             (Duty::Arrives, _) => {
                 let request = Request {
@@ -366,7 +334,10 @@ impl Later {
         } = self;
         match waits_for {
             WaitsFor::Load(load) => path.loaded(&call, load, until).await,
-            WaitsFor::Arrival(tenure) => path.arrived(call, key, tenure, until).await,
+            WaitsFor::Arrival(route) => path.arrived(call, key, &route, until).await,
+            WaitsFor::Told(receipts, counted) => {
+                path.told(call, key, (receipts, counted), until).await
+            }
             WaitsFor::Epoch => {
                 let patience = Instant::now() + path.shared.settings.epoch_wait;
                 let mut views = path.shared.view.clone();
@@ -422,31 +393,10 @@ impl ReadPath {
             ),
         }
     }
-
-    /// Carries a delete out once this node is known as the owner.
-    async fn arrived(&self, call: Call, key: Bytes, tenure: Tenure, until: Instant) -> AnswerItem {
-        let shared = &self.shared;
-        if !shared.held.acts(tenure, shared.clock, until).await {
-            let why = match shared.held.is_valid(shared.clock.now()) {
-                true => ARRIVING,
-                false => ISOLATED,
-            };
-            return refusal(call.id, Status::Isolated, why);
-        }
-        // Once more from the beginning: by now it may be another's.
-        let view = self.view();
-        match self.judge(call, key, &view) {
-            Begun::Now(answer) => answer,
-            Begun::Later(_) => refusal(call.id, Status::Isolated, ARRIVING),
-        }
-    }
 }
 
 /// Why a node without a lease refuses.
 const ISOLATED: &str = "the owner is cut off from those who decide who owns what";
-
-/// Why a new owner refuses.
-const ARRIVING: &str = "the owner is new, and not all others know it yet";
 
 /// In which role a node whose own view says `own` answers a call for `asked`; none if in no role.
 fn may_answer(asked: proto::Role, own: ViewRole) -> Option<Role> {

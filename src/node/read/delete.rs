@@ -1,0 +1,147 @@
+//! Deletes and expiries: dropped here at once, and said to be done once nobody can serve the value any more.
+//!
+//! Only an owner that acts says so, and only after everybody who is told of its partition has done the same:
+//! [`crate::topology::lease`] and `cache::feed` are why that is enough.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Begun, ISOLATED, ReadPath, WaitsFor};
+use crate::cache::{Heard, Receipt, Request};
+use crate::hash::KeyHash;
+use crate::ids::GroupId;
+use crate::node::answers::{self, refusal};
+use crate::node::lease::Duty;
+use crate::node::metrics::Outcome as Counted;
+use crate::rpc::proto::{Call, Op, Status};
+use crate::rpc::wire::AnswerItem;
+use crate::topology::group::Group;
+use crate::topology::view::Route;
+
+/// How long a delete waits for this node to be known as the owner: a change of owners is settled within
+/// a second, and 3 s after a leader was lost.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a delete waits for a lease: longer than an election of others that goes well.
+const ISOLATED_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Before a delete is tried again whose partition was about to move.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// Why an owner refuses whose partition moves.
+const UNHEARD: &str = "the partition moves, and its next owner does not answer";
+
+/// Why a new owner refuses.
+const ARRIVING: &str = "the owner is new, and not all others know it yet";
+
+impl ReadPath {
+    /// Drops what is cached and closes the flight, and then says so if nobody else may act for the key and
+    /// whoever is to have it has done the same: in this order, so that what was true when it was dropped is
+    /// true when it is said.
+    pub(super) fn invalidate(
+        &self,
+        call: Call,
+        key: &Bytes,
+        group: &Group,
+        request: &Request<'_>,
+        route: &Route,
+    ) -> Begun {
+        let (shared, hash) = (&self.shared, request.hash);
+        let (voided, counted) = match call.op() {
+            Op::Expire => {
+                let voided = shared.cache.expire(group.id, key, hash, request.now);
+                (voided, Counted::Expired)
+            }
+            Op::Get | Op::Delete => {
+                let voided = shared.cache.delete(group.id, key, hash);
+                (voided, Counted::Deleted)
+            }
+        };
+        let patience = match shared.held.duty(route, shared.clock.now()) {
+            Duty::Acts if voided.receipts.is_empty() => {
+                shared.metrics.count(group, counted);
+                return Begun::Now(answers::done(call.id));
+            }
+            Duty::Acts => {
+                let until = self.until(&call).min(Instant::now() + ARRIVAL_PATIENCE);
+                let told = WaitsFor::Told(voided.receipts, counted);
+                return Begun::Later(self.later(call, key.clone(), until, told));
+            }
+            Duty::Arrives | Duty::TakesOver => ARRIVAL_PATIENCE,
+            // It may have started a moment ago, or have lost its leader.
+            Duty::Isolated => ISOLATED_PATIENCE,
+        };
+        let until = self.until(&call).min(Instant::now() + patience);
+        Begun::Later(self.later(call, key.clone(), until, WaitsFor::Arrival(*route)))
+    }
+
+    /// Carries a delete out once this node is known as the owner.
+    pub(super) async fn arrived(
+        &self,
+        call: Call,
+        key: Bytes,
+        route: &Route,
+        until: Instant,
+    ) -> AnswerItem {
+        let shared = &self.shared;
+        if !shared.held.acts(route, shared.clock, until).await {
+            let why = match shared.held.is_valid(shared.clock.now()) {
+                true => ARRIVING,
+                false => ISOLATED,
+            };
+            return refusal(call.id, Status::Isolated, why);
+        }
+        self.again(call, key, until, ARRIVING).await
+    }
+
+    /// Says that a delete is done once all who are told of it have done it too. If one will not hear of
+    /// it any more, its partition is elsewhere by now, or stays: then all is asked anew.
+    pub(super) async fn told(
+        &self,
+        call: Call,
+        key: Bytes,
+        (receipts, counted): (Vec<Receipt>, Counted),
+        until: Instant,
+    ) -> AnswerItem {
+        let shared = &self.shared;
+        for receipt in receipts {
+            match timeout_at(until, receipt.wait()).await {
+                Ok(Heard::Applied) => {}
+                Ok(Heard::Waits | Heard::Ended(_)) => {
+                    return self.again(call, key, until, UNHEARD).await;
+                }
+                Err(_) => return refusal(call.id, Status::Isolated, UNHEARD),
+            }
+        }
+        // What was true when it was dropped may have ended while the others were told.
+        let view = self.view();
+        let group = GroupId(call.group);
+        let route = view.route(KeyHash::of(group, &key));
+        let owns = view.is_owner(shared.me.get(), route.partition);
+        if owns && shared.held.duty(&route, shared.clock.now()) == Duty::Acts {
+            if let Some(group) = view.group(group) {
+                shared.metrics.count(group, counted);
+            }
+            return answers::done(call.id);
+        }
+        self.again(call, key, until, UNHEARD).await
+    }
+
+    /// A delete once more from the beginning, at the latest when there is another view: by now the key may
+    /// be another's.
+    async fn again(&self, call: Call, key: Bytes, until: Instant, why: &'static str) -> AnswerItem {
+        if Instant::now() >= until {
+            return refusal(call.id, Status::Isolated, why);
+        }
+        match self.judge(call, key, &self.view()) {
+            Begun::Now(answer) => answer,
+            Begun::Later(mut later) => {
+                later.until = later.until.min(until);
+                tokio::time::sleep(AGAIN_AFTER).await;
+                Box::pin(later.answer()).await
+            }
+        }
+    }
+}
