@@ -151,6 +151,17 @@ pub(crate) fn share(state: &mut State) {
     }
 }
 
+/// The command that makes a first group of this name.
+pub(crate) fn one_group(name: &str) -> Command {
+    Command::SetGroups(SetGroups {
+        expected: 0,
+        upserts: vec![(name.into(), spec(&mut Dice::new(0)))],
+        removed: Vec::new(),
+        at_unix_ms: 0,
+        note: String::new(),
+    })
+}
+
 /// A command that is always applied: whether anything is still committed.
 pub(crate) fn probe() -> Command {
     Command::ResetGroup(GroupRef::Name(GROUPS[0].into()))

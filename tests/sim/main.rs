@@ -4,6 +4,8 @@
 //! nodes come and go, `clients` ask, `leases` says who may act, `heal` mends everything and waits for agreement; `check` watches
 //! the promises of [`Promise`](violation::Promise). `run` is where to begin reading.
 //!
+//! `ownership` is a simulator of its own: caches, moves and leases over a log that is taken for granted.
+//!
 //! Nothing in a run comes from outside its seed, so a seed that broke a promise breaks it again, and its
 //! history can be read. `mistakes` shows that the checks find what they watch for.
 //!
@@ -25,6 +27,7 @@ mod leases;
 mod mistakes;
 mod network;
 mod node;
+mod ownership;
 mod queue;
 mod run;
 mod trace;
@@ -95,7 +98,7 @@ fn seeds_that_once_failed_break_no_promise() {
 }
 
 /// The number in an environment variable.
-fn number(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text
             .parse()

@@ -1,0 +1,68 @@
+//! Mistakes that members can be told to make, each of which the histories must show. What can be wrong about
+//! leases alone, such as one that is counted from its arrival or granted without a quorum, is in `lapses`.
+
+use super::run;
+
+/// Histories within which a mistake is found.
+const HISTORIES: u64 = 400;
+
+/// A mistake about ownership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slip {
+    /// Entries do not carry the ownership that they were filled under.
+    NoTenure,
+    /// A load is kept although its flight was closed.
+    NoToken,
+    /// A delete is acknowledged before the next owner has heard of it.
+    AcknowledgedAlone,
+    /// What was taken back overtakes entries on the way to the next owner.
+    Overtaken,
+    /// The old owner is asked for a key that was taken back here.
+    PeekAfterDelete,
+    /// An entry of the old owner is kept although the key was taken back here.
+    LateEntry,
+    /// A member is down after one second.
+    DownAfterOneSecond,
+    /// What a standby keeps is timed from the end of its load.
+    StandbyFromTheEnd,
+    /// A generation comes back.
+    GenerationRolledBack,
+    /// A new owner acknowledges before the old one is known to have stopped.
+    ActsAtOnce,
+    /// A move is activated before all know that it was prepared.
+    ActivatedUnsettled,
+    /// An owner whose next one does not hear it goes on alone.
+    BrokenIsOver,
+}
+
+fn is_caught(slip: Slip) {
+    let found = (0..HISTORIES).find_map(|seed| run(seed, Some(slip), false).err());
+    assert!(
+        found.is_some(),
+        "{HISTORIES} histories do not find {slip:?}"
+    );
+}
+
+macro_rules! slips {
+    ($($name:ident: $slip:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            is_caught(Slip::$slip);
+        })*
+    };
+}
+
+slips! {
+    an_entry_without_its_tenure_is_caught: NoTenure,
+    a_fill_without_a_token_is_caught: NoToken,
+    an_acknowledgement_before_the_next_owner_has_it_is_caught: AcknowledgedAlone,
+    an_invalidation_that_overtakes_an_entry_is_caught: Overtaken,
+    a_peek_after_a_delete_is_caught: PeekAfterDelete,
+    a_late_entry_after_a_delete_is_caught: LateEntry,
+    down_after_one_second_is_caught: DownAfterOneSecond,
+    a_standbys_copy_timed_from_the_end_is_caught: StandbyFromTheEnd,
+    a_generation_that_comes_back_is_caught: GenerationRolledBack,
+    a_new_owner_that_acts_at_once_is_caught: ActsAtOnce,
+    an_activation_that_not_all_were_prepared_for_is_caught: ActivatedUnsettled,
+    an_owner_that_goes_on_alone_is_caught: BrokenIsOver,
+}
