@@ -84,11 +84,7 @@ impl Lead {
     /// The same answer is returned to the loader.
     pub fn finish(mut self, loaded: Loaded<'_>, at: &Fill) -> Outcome {
         let entry = self.entry(&loaded, at);
-        let stored = self.cache.settle(&self.flight, &entry, at);
-        self.finished = true;
-        let outcome = Outcome { entry, stored };
-        self.flight.land(outcome.clone());
-        outcome
+        self.land(entry, at, false)
     }
 
     /// Ends the flight with what another member keeps of the key, as [`finish`](Self::finish) does with what
@@ -104,9 +100,17 @@ impl Lead {
             generation: token.generation,
             ..*parts
         });
+        self.land(entry, at, true)
+    }
+
+    fn land(&mut self, entry: Entry, at: &Fill, peeked: bool) -> Outcome {
         let stored = self.cache.settle(&self.flight, &entry, at);
         self.finished = true;
-        let outcome = Outcome { entry, stored };
+        let outcome = Outcome {
+            entry,
+            stored,
+            peeked,
+        };
         self.flight.land(outcome.clone());
         outcome
     }
@@ -164,6 +168,7 @@ impl Drop for Lead {
         self.flight.land(Outcome {
             entry,
             stored: false,
+            peeked: false,
         });
     }
 }

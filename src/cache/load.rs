@@ -95,4 +95,6 @@ pub struct Outcome {
     pub entry: Entry,
     /// Whether the cache kept it.
     pub stored: bool,
+    /// Whether it came from the owner before and not from the origin.
+    pub peeked: bool,
 }

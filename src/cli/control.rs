@@ -68,6 +68,7 @@ pub(super) fn parts(config: &Config, grpc_port: u16, is_founder: bool) -> Result
             ..Settings::default()
         },
         voters: config.raft.voters,
+        is_warm: config.transfer.enabled,
         listener,
         hands_over: true,
     })

@@ -35,7 +35,7 @@ pub use names::{
 pub use place::{Place, SourceFile};
 pub use report::{ConfigError, Mistake};
 pub use secret::Secret;
-pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process, Raft};
+pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process, Raft, Transfer};
 pub use value::{ByteSize, parse_duration, show_duration};
 
 pub use crate::topology::rules::is_name;
@@ -56,6 +56,8 @@ pub struct Config {
     pub node: Node,
     /// Raft.
     pub raft: Raft,
+    /// What a node sends of partitions that move to another.
+    pub transfer: Transfer,
     /// The origin.
     pub origin: Origin,
     /// The frontend.
@@ -72,6 +74,7 @@ impl Config {
             cluster: Cluster::read(settings),
             node: Node::read(settings),
             raft: Raft::read(settings),
+            transfer: Transfer::read(settings),
             origin: Origin::read(settings),
             frontend: Frontend::read(settings),
             pipeline: Pipeline::read(settings),

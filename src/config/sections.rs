@@ -155,6 +155,14 @@ sections! {
         voters: usize = Either(3, 5);
     }
 
+    /// Transfers: what a node sends of partitions that move to another.
+    Transfer("transfer") {
+        /// Whether partitions are handed over warm.
+        enabled: bool = Switch;
+        /// How many bytes a second one transfer may send.
+        max_rate: ByteSize = Size { min: ByteSize::kib(64), max: ByteSize::gib(16) };
+    }
+
     /// The origin: where rows come from, and how hard it may be asked.
     Origin("origin") {
         /// Where the rows come from; a node needs one.

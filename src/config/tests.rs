@@ -205,7 +205,7 @@ fn every_layer_reports_its_mistakes_in_one_go() {
          --set node.port: unknown setting \"node.port\"; did you mean frontend.port?\n  \
          --set: \"whatever\"; expected section.key=value\n  \
          --set \"a\\nb.c\": unknown section \"a\\nb\"; \
-         expected one of process, cluster, node, raft, origin, frontend, pipeline\n  \
+         expected one of process, cluster, node, raft, transfer, origin, frontend, pipeline\n  \
          --port: frontend.port is \"http\"; expected a whole number from 0 to 65535"
     );
 }

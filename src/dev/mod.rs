@@ -277,6 +277,7 @@ impl World<'_> {
                 ..Settings::default()
             },
             voters: self.config.raft.voters,
+            is_warm: self.config.transfer.enabled,
             listener,
             // All of them stop at once.
             hands_over: false,

@@ -121,6 +121,7 @@ fn cache_status(answer: &Answer, role: Role) -> HeaderValue {
         (Detail::Isolated, ..) => Some("isolated"),
         (_, Role::LastResort, _) => Some("last-resort"),
         (Detail::Standby, ..) | (_, Role::Standby, _) => Some("standby"),
+        (Detail::Peek, ..) => Some("peek"),
         (Detail::None, Role::Owner, Via::StaleIfError) => Some("stale-if-error"),
         (Detail::None, Role::Owner, _) => None,
     };

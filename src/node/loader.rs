@@ -15,11 +15,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Stamps};
+use super::moves::{Moves, Peek};
+use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Role, Stamps};
 use crate::clock::Clock;
 use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::Registry;
 use crate::origin::{Origin, Row};
+use crate::rpc::hand_over::CameEntry;
 use crate::shutdown::Shutdown;
 use crate::topology::group::Group;
 use crate::topology::view::View;
@@ -80,6 +82,8 @@ struct Shared {
     outcomes: Mutex<HashMap<(GroupId, &'static str), Counter>>,
     metrics: Metrics,
     shutdown: Shutdown,
+    /// Where a key may be that has just moved here.
+    moves: Option<Moves>,
 }
 
 impl Loader {
@@ -92,6 +96,7 @@ impl Loader {
         settings: Settings,
         registry: &Registry,
         shutdown: Shutdown,
+        moves: Option<Moves>,
     ) -> Self {
         let metrics = Metrics {
             registry: registry.clone(),
@@ -126,6 +131,7 @@ impl Loader {
             outcomes: Mutex::default(),
             metrics,
             shutdown,
+            moves,
         };
         Self {
             shared: Arc::new(shared),
@@ -137,7 +143,24 @@ impl Loader {
     /// Never blocks. If the group has no room and the queue none either, the lead fails as
     /// overloaded. `until` is when the caller gives up; a lead that is still queued then and that
     /// nobody waits for fails too.
+    ///
+    /// The key of a partition that has just moved here is asked of its owner before first.
     pub(super) fn submit(&self, lead: Lead, until: Millis) {
+        let Some(peek) = self.shared.peek(&lead) else {
+            return self.enqueue(lead, until);
+        };
+        let this = self.clone();
+        self.shared.shutdown.spawn(async move {
+            let key = Bytes::copy_from_slice(lead.key());
+            let generation = lead.token().generation;
+            match peek.ask(lead.group(), generation, key).await {
+                Some(entry) => this.shared.finish_peeked(lead, &entry),
+                None => this.enqueue(lead, until),
+            }
+        });
+    }
+
+    fn enqueue(&self, lead: Lead, until: Millis) {
         let shared = &self.shared;
         let group = lead.group();
         let mut queues = shared.queues.lock();
@@ -315,6 +338,24 @@ impl Shared {
             Ok(None) => Loaded::Absent,
             Err(error) => Loaded::Failed(error.clone()),
         };
+        let fill = self.fill(&lead, started);
+        lead.finish(loaded, &fill);
+    }
+
+    /// The question to the owner before, if the lead is for a key that has just moved here.
+    fn peek(&self, lead: &Lead) -> Option<Peek> {
+        let moves = self.moves.as_ref().filter(|_| lead.role() == Role::Owner)?;
+        moves.peek(lead.hash(), lead.token().tenure)
+    }
+
+    fn finish_peeked(&self, lead: Lead, entry: &CameEntry) {
+        let fill = self.fill(&lead, lead.started());
+        let parts = entry.parts(fill.now, lead.token().tenure);
+        lead.finish_moved(&parts, &fill);
+    }
+
+    /// What decides now whether an answer is kept.
+    fn fill(&self, lead: &Lead, started: Millis) -> Fill {
         let view = Arc::clone(&self.view.borrow());
         let (stamps, freshness) = match view.group(lead.group()) {
             Some(group) => {
@@ -328,16 +369,13 @@ impl Shared {
             }
             None => of_nothing(),
         };
-        lead.finish(
-            loaded,
-            &Fill {
-                stamps,
-                freshness,
-                now: self.clock.now(),
-                load_started: started,
-                random: fastrand::u64(..),
-            },
-        );
+        Fill {
+            stamps,
+            freshness,
+            now: self.clock.now(),
+            load_started: started,
+            random: fastrand::u64(..),
+        }
     }
 
     fn count(&self, group: &Group, rows: &Result<Vec<Row>, LoadError>, keys: usize) {

@@ -8,11 +8,13 @@ mod inspect;
 mod lease;
 mod loader;
 mod metrics;
+mod moves;
 mod read;
 mod service;
 #[cfg(test)]
 mod tests;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,6 +93,7 @@ impl Place {
                     view,
                     held: Held::always(),
                     renewer: None,
+                    from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 };
                 (None, known)
             }
@@ -113,6 +116,35 @@ struct Known {
     held: Held,
     /// Who wants to know what the data plane goes by.
     renewer: Option<Arc<control::Renewer>>,
+    /// The local address that connections leave from.
+    from: IpAddr,
+}
+
+impl Known {
+    /// The moves of a node whose control plane says what moves.
+    fn moves(
+        &self,
+        cache: &Cache,
+        clock: Clock,
+        config: &Config,
+        registry: &Registry,
+        shutdown: &Shutdown,
+    ) -> Option<moves::Moves> {
+        let parts = moves::Parts {
+            me: self.me.clone(),
+            cache: cache.clone(),
+            view: self.view.clone(),
+            clock,
+            renewer: Arc::clone(self.renewer.as_ref()?),
+            from: self.from,
+            settings: moves::Settings {
+                max_rate: config.transfer.max_rate.0,
+                max_message: max_message(config) / 2,
+            },
+            shutdown: shutdown.clone(),
+        };
+        Some(moves::Moves::new(parts, registry))
+    }
 }
 
 /// This node's id: 0, which is no member's, until it has one.
@@ -158,6 +190,7 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         pipelines: shutdown.child(),
         loads: Shutdown::new(),
     };
+    let moves = known.moves(&cache, clock, config, &registry, &shutdown);
     let loader = loader::Loader::new(
         Arc::clone(&origin),
         view.clone(),
@@ -165,6 +198,7 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         loader_settings(config),
         &registry,
         stages.loads.clone(),
+        moves.clone(),
     );
     let sweeper = Sweeper {
         cache: cache.clone(),
@@ -176,7 +210,12 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         isolated: metrics::isolated(&registry),
     };
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
-    shutdown.spawn(follow(known, cache.clone(), shutdown.clone()));
+    shutdown.spawn(follow(
+        known,
+        moves.clone(),
+        cache.clone(),
+        shutdown.clone(),
+    ));
     let explainer = explain::Explainer::new(me.clone(), cache.clone(), view.clone(), clock);
     let path = read::ReadPath::new(
         (me, held),
@@ -193,6 +232,7 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         metrics::sent_batches(&registry),
         stages.pipelines.clone(),
         explainer,
+        moves,
     );
     let services = (service, control.clone());
     let server = tokio::spawn(serve(listener, services, config, &stages.pipelines));
@@ -257,7 +297,7 @@ impl Stages {
 /// may say that it has applied the view: nobody joins a flight any more that the view ends. (A flight of a
 /// group that the view resets is joined by nobody, by its stamp.) What is void is reclaimed after that. Of
 /// another cluster nothing is kept.
-async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
+async fn follow(known: Known, moves: Option<moves::Moves>, cache: Cache, shutdown: Shutdown) {
     let Known {
         me,
         view: mut views,
@@ -282,6 +322,9 @@ async fn follow(known: Known, cache: Cache, shutdown: Shutdown) {
         cache.close_partitions(|partition| {
             before.is_owner(me, partition) && !view.is_owner(me, partition)
         });
+        if let Some(moves) = &moves {
+            moves.follow(&before, &view);
+        }
         if let Some(renewer) = &renewer {
             renewer.applied(view.epoch(), view.latest_since(me));
         }

@@ -173,7 +173,9 @@ impl ReadPath {
                 self.shared.metrics.count(group, Counted::NotOwner);
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
-            Op::Delete | Op::Expire => self.invalidate(call, &key, group, &request, &row),
+            Op::Delete | Op::Expire => {
+                self.invalidate(call, &key, group, &request, (&row, view.epoch()))
+            }
         }
     }
 
@@ -385,7 +387,18 @@ impl ReadPath {
             return self.serve(call, entry, told(Via::StaleIfError, false));
         }
         match outcome {
-            Some(Outcome { entry, stored }) => self.serve(call, entry, told(via, stored)),
+            Some(Outcome {
+                entry,
+                stored,
+                peeked,
+            }) => {
+                let told = told(via, stored);
+                let detail = match told.detail {
+                    Detail::None if peeked => Detail::Peek,
+                    detail => detail,
+                };
+                self.serve(call, entry, Told { detail, ..told })
+            }
             None => refusal(
                 call.id,
                 Status::Deadline,

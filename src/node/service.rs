@@ -11,11 +11,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answers::refusal;
 use super::explain::Explainer;
+use super::moves::Moves;
 use super::read::{Begun, Later, ReadPath};
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
 use crate::rpc::proto::{
-    self, Call, ExplainReply, ExplainRequest, GetReply, GetRequest, PipelineReply, PipelineRequest,
+    self, Call, ExplainReply, ExplainRequest, GetReply, GetRequest, HandOverMessage, HandOverReply,
+    PipelineReply, PipelineRequest,
 };
 use crate::rpc::status::to_grpc;
 use crate::rpc::wire::{self, AnswerItem};
@@ -40,6 +42,7 @@ pub(super) struct Service {
     sent: Histogram,
     shutdown: Shutdown,
     explainer: Explainer,
+    moves: Option<Moves>,
 }
 
 impl Service {
@@ -51,6 +54,7 @@ impl Service {
         sent: Histogram,
         shutdown: Shutdown,
         explainer: Explainer,
+        moves: Option<Moves>,
     ) -> Self {
         Self {
             path,
@@ -58,6 +62,7 @@ impl Service {
             sent,
             shutdown,
             explainer,
+            moves,
         }
     }
 }
@@ -65,9 +70,24 @@ impl Service {
 /// The replies of one pipeline, on their way out.
 type Replies = Pin<Box<dyn Stream<Item = Result<PipelineReply, Status>> + Send>>;
 
+/// What a transfer is answered.
+type Done = Pin<Box<dyn Stream<Item = Result<HandOverReply, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl Cache for Service {
     type PipelineStream = Replies;
+    type HandOverStream = Done;
+
+    async fn hand_over(
+        &self,
+        request: Request<Streaming<HandOverMessage>>,
+    ) -> Result<Response<Done>, Status> {
+        let Some(moves) = &self.moves else {
+            return Err(Status::unimplemented("nothing moves to this node"));
+        };
+        let done = moves.receive(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(done)))
+    }
 
     async fn pipeline(
         &self,

@@ -294,7 +294,7 @@ fn client(channel: Channel) -> Client {
 }
 
 /// A connection to the node at `target`, made within `patience`.
-async fn channel(target: &Target, patience: Duration) -> Result<Channel, Unanswered> {
+pub(crate) async fn channel(target: &Target, patience: Duration) -> Result<Channel, Unanswered> {
     let life = Life::default();
     let connected = connect(target, patience, &life);
     tokio::time::timeout(patience, connected)

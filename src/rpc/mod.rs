@@ -29,6 +29,7 @@ pub mod control_proto {
 mod connect;
 pub mod control;
 pub mod explain;
+pub mod hand_over;
 mod keeper;
 pub mod outbox;
 mod pending;

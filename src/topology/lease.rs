@@ -24,6 +24,7 @@ use thiserror::Error;
 
 pub use self::book::{Answers, FROZEN_MS, LeaseBook, Round};
 use crate::ids::{Epoch, Incarnation, Millis, NodeId};
+use crate::topology::moves::MoveReport;
 
 /// How often a member renews: a lease outlives three renewals that are lost in a row.
 pub const RENEW_EVERY_MS: u64 = 500;
@@ -53,6 +54,8 @@ pub struct Renewal {
     pub sent_at: Millis,
     /// The epoch that the member has applied.
     pub epoch: Epoch,
+    /// How it gets on with the moves it has part in.
+    pub moves: MoveReport,
 }
 
 /// A lease goes on.
@@ -99,8 +102,9 @@ pub struct Lease {
     settled: Epoch,
     /// Since when the member owns what it got last, as far as it has applied.
     since: Epoch,
-    /// It has applied an epoch that no renewal has told of.
+    /// It has applied an epoch, or has something to say of moves, that no renewal has told of.
     has_news: bool,
+    moves: MoveReport,
     /// Grants whose epoch was not applied yet: the epoch, and until when.
     pending: VecDeque<(Epoch, Millis)>,
 }
@@ -118,6 +122,7 @@ impl Lease {
             settled: Epoch(0),
             since: Epoch(0),
             has_news: false,
+            moves: MoveReport::default(),
             pending: VecDeque::with_capacity(PENDING_MAX),
         }
     }
@@ -134,6 +139,7 @@ impl Lease {
             incarnation: self.incarnation,
             sent_at: now,
             epoch: self.applied,
+            moves: self.moves,
         })
     }
 
@@ -185,6 +191,12 @@ impl Lease {
             self.has_news = true;
         }
         self.count();
+    }
+
+    /// The member says this of the moves it has part in.
+    pub fn reports(&mut self, moves: MoveReport) {
+        self.has_news |= self.moves != moves;
+        self.moves = moves;
     }
 
     /// Until when the lease runs, by the clock of this start; 0 if there never was one.

@@ -17,7 +17,7 @@ use super::state::State;
 use crate::ids::{Epoch, Millis, NodeId, Partition, Tenure};
 
 /// How many partitions begin to move at once.
-pub const WAVE_MAX: usize = 512;
+pub const WAVE_MAX: usize = 1_024;
 
 /// How long a move may take to bring over what is worth most.
 pub const MOVE_MAX_MS: u64 = 2_000;

@@ -13,6 +13,7 @@ use crate::raft::driver::Progress;
 use crate::topology::command::{Command, SetStatus};
 use crate::topology::lease::Renewal;
 use crate::topology::member::{MemberRecord, MemberStatus};
+use crate::topology::moves::WAVE_MAX;
 use crate::topology::quorum::{Quorum, QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
@@ -47,6 +48,8 @@ pub(super) struct Facts<'a> {
 pub(super) struct Noted<'a> {
     /// How many voters there are to be: an odd number, since one more would tolerate no more failures.
     pub(super) voters: usize,
+    /// Whether partitions are handed over warm, in moves, and not at once and empty.
+    pub(super) is_warm: bool,
     /// Since when members are caught up without a break.
     pub(super) caught_up: &'a Since,
     /// Members that discovery says are nowhere any more.
@@ -56,7 +59,7 @@ pub(super) struct Noted<'a> {
     /// No member that holds a lease has applied less.
     pub(super) settled: Epoch,
     pub(super) now: Millis,
-    /// When a member was last failed over, in this term.
+    /// When a member was last failed over, or moves were given up, in this term.
     pub(super) failed_over: Option<Millis>,
     /// The partitions were found to be shared out well at this very epoch.
     pub(super) is_shared_out: bool,
@@ -82,6 +85,7 @@ impl Default for Noted<'_> {
     fn default() -> Self {
         Self {
             voters: 3,
+            is_warm: true,
             caught_up: &NOBODY_SINCE,
             unlisted: &NOBODY,
             heard: &NOBODY_HEARD,
@@ -119,7 +123,7 @@ pub(super) fn decide(facts: &Facts<'_>) -> Next {
     match listen().or_else(enter_ring).or_else(vote).or_else(leave) {
         Some(Step::ChangeQuorum(change)) if !facts.can_decide_after(&change) => Next::Wait,
         Some(step) => Next::Step(step),
-        None if facts.waits_to_share_out() => Next::Wait,
+        None if facts.waits_to_share_out() || facts.state.table().is_moving() => Next::Wait,
         None => {
             let command = facts.share_out();
             command.map_or(Next::SharedOut, |command| {
@@ -176,7 +180,8 @@ impl Facts<'_> {
         if self.noted.is_shared_out {
             return None;
         }
-        self.state.plan_assign()
+        let moves = self.noted.is_warm.then(|| self.state.plan_moves(WAVE_MAX));
+        moves.flatten().or_else(|| self.state.plan_assign())
     }
 
     /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and

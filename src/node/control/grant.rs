@@ -3,10 +3,11 @@
 use super::Running;
 use super::office::{Answer, Settled};
 use super::service::PATIENCE;
-use crate::ids::{Epoch, Incarnation, Millis, NodeId};
+use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{Granted, RenewReply, RenewRequest, SettleReply};
 use crate::topology::lease::Renewal;
+use crate::topology::moves::MoveReport;
 
 impl Running {
     /// Grants a member's lease for longer, if this node leads and a quorum confirms it.
@@ -16,6 +17,10 @@ impl Running {
             incarnation: Incarnation(request.incarnation),
             sent_at: Millis(request.sent_at_ms),
             epoch: Epoch(request.epoch),
+            moves: MoveReport {
+                warmed: Tenure(request.warmed),
+                broken: Tenure(request.broken),
+            },
         };
         let role = self.raft.standing().borrow().role;
         let outcome = match role.is_leader {

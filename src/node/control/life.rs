@@ -55,6 +55,7 @@ pub(super) struct Life {
     pub(super) clock: Clock,
     pub(super) settings: Settings,
     pub(super) voters: usize,
+    pub(super) is_warm: bool,
     /// Whether it hands over what it leads before it stops.
     pub(super) hands_over: bool,
     pub(super) registry: Registry,
@@ -367,7 +368,7 @@ impl Life {
         transport.set_addresses(listings(&raft.state().borrow()));
         let _first = carrier.set(transport.clone());
         let discovery = self.shared.discovery.clone();
-        let means = (self.voters, discovery);
+        let means = (self.voters, self.is_warm, discovery);
         let (office, asker) = Office::new(ident.node, raft.clone(), self.clock, means);
         let running = Arc::new(Running {
             ident,

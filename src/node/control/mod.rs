@@ -72,6 +72,8 @@ pub struct Parts {
     pub settings: Settings,
     /// How many members are to vote.
     pub voters: usize,
+    /// Whether partitions are handed over warm.
+    pub is_warm: bool,
     /// The Raft port, bound by the caller.
     pub listener: TcpListener,
     /// Whether others go on when this node stops: then it hands over what it leads.
@@ -193,6 +195,7 @@ pub(super) fn start(
         from,
         settings,
         voters,
+        is_warm,
         listener,
         hands_over,
     } = parts;
@@ -218,6 +221,7 @@ pub(super) fn start(
         clock,
         settings,
         voters,
+        is_warm,
         hands_over,
         registry: registry.clone(),
         shutdown: shutdown.clone(),

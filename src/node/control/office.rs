@@ -22,6 +22,7 @@ use crate::shutdown::Shutdown;
 use crate::topology::command::Command;
 use crate::topology::lease::{Grant, LeaseBook, LeaseRefusal, Renewal, Round};
 use crate::topology::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
+use crate::topology::moves::MoveBook;
 use crate::topology::state::State;
 
 /// How often a leader looks.
@@ -99,6 +100,8 @@ pub(super) struct Office {
     settled: watch::Sender<Settled>,
     /// How many voters there are to be.
     voters: usize,
+    /// Whether partitions are handed over warm.
+    is_warm: bool,
     discovery: Discovery,
     term: Option<Term>,
 }
@@ -108,9 +111,10 @@ struct Term {
     number: u64,
     since: Millis,
     book: LeaseBook,
+    moves: MoveBook,
     awaited: BTreeMap<NodeId, Vec<Asked>>,
     heard: Heard,
-    /// When a member was last failed over.
+    /// When a member was last failed over, or moves were given up.
     failed_over: Option<Millis>,
     /// The epoch for which the partitions were found to be shared out well.
     shared_out: Option<Epoch>,
@@ -129,7 +133,7 @@ impl Office {
         me: NodeId,
         raft: Handle,
         clock: Clock,
-        (voters, discovery): (usize, Discovery),
+        (voters, is_warm, discovery): (usize, bool, Discovery),
     ) -> (Self, Asker) {
         let (sender, asks) = mpsc::channel(INBOX_MAX);
         let (settled, seen) = watch::channel(Settled::default());
@@ -140,6 +144,7 @@ impl Office {
             asks,
             settled,
             voters,
+            is_warm,
             discovery,
             term: None,
         };
@@ -201,6 +206,7 @@ impl Office {
             number,
             since,
             book: LeaseBook::default(),
+            moves: MoveBook::default(),
             awaited: BTreeMap::new(),
             heard: Heard::new(),
             failed_over: None,
@@ -217,6 +223,8 @@ impl Office {
         let Some(term) = &mut self.term else {
             return asked.tell(Answer::NotLeader);
         };
+        term.moves
+            .reported(asked.renewal.member, asked.renewal.moves);
         if let Err(refusal) = term.book.arrived(asked.renewal, &state) {
             let is_removed = state.is_tombstone(asked.renewal.member);
             return asked.tell(match is_removed {
@@ -293,7 +301,8 @@ impl Office {
             return None;
         }
         let (now, state) = (self.clock.now(), self.raft.state().borrow().clone());
-        let step = match term.fail_over(now, &state) {
+        let due = term.fail_over(now, &state);
+        let step = match due.or_else(|| term.end_moves(now, &state)) {
             Some(command) => Step::Propose(command),
             None => {
                 let unlisted = self.unlisted(&state);
@@ -306,6 +315,7 @@ impl Office {
                     led_ticks: now.since(term.since) / as_millis(TICK),
                     noted: Noted {
                         voters: self.voters,
+                        is_warm: self.is_warm,
                         caught_up: &term.caught_up,
                         unlisted: &unlisted,
                         heard: &term.heard,
@@ -392,6 +402,18 @@ impl Term {
         let down = self.book.down(now, state)?;
         let command = state.plan_fail_over(down)?;
         self.book.failing(down, state.epoch());
+        Some(command)
+    }
+
+    /// The command that ends moves which are over, or do not get on.
+    fn end_moves(&mut self, now: Millis, state: &State) -> Option<Command> {
+        let settled = self.book.settled(now, state);
+        let command = self.moves.next(now, state, settled)?;
+        if matches!(command, Command::AbortMoves(_)) {
+            // Not at once again: what stood in the way may still be there.
+            self.failed_over = Some(now);
+            tracing::warn!("moves are given up: their members do not hear each other");
+        }
         Some(command)
     }
 

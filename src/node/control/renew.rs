@@ -22,6 +22,7 @@ use crate::rpc::control_proto::RenewRequest;
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::pipeline::Target;
 use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
+use crate::topology::moves::MoveReport;
 
 /// How long an answer may take: a grant that is older than a lease grants nothing.
 const PATIENCE: Duration = Duration::from_millis(LEASE_MS);
@@ -121,6 +122,12 @@ impl Renewer {
         known.applied = (epoch, since);
         self.change(&mut known, |lease| lease.applied(epoch, since));
         drop(known);
+        self.news.notify_one();
+    }
+
+    /// This node says so of the moves it has part in.
+    pub(in crate::node) fn reports(&self, moves: MoveReport) {
+        self.change(&mut self.known.lock(), |lease| lease.reports(moves));
         self.news.notify_one();
     }
 
@@ -260,6 +267,8 @@ impl Asking {
             node: renewal.member.0,
             incarnation: renewal.incarnation.0,
             sent_at_ms: renewal.sent_at.0,
+            warmed: renewal.moves.warmed.0,
+            broken: renewal.moves.broken.0,
             epoch: renewal.epoch.0,
         };
         let reply = match self.line.renew(&target, request, PATIENCE).await {

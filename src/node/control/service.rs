@@ -55,6 +55,7 @@ impl Service {
             view: self.shared.views.subscribe(),
             held: self.shared.renewer.held(),
             renewer: Some(Arc::clone(&self.shared.renewer)),
+            from: self.shared.from,
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Begun, ISOLATED, ReadPath, WaitsFor};
 use crate::cache::{Heard, Receipt, Request};
 use crate::hash::KeyHash;
-use crate::ids::GroupId;
+use crate::ids::{Epoch, GroupId};
 use crate::node::answers::{self, refusal};
 use crate::node::lease::Duty;
 use crate::node::metrics::Outcome as Counted;
@@ -46,7 +46,7 @@ impl ReadPath {
         key: &Bytes,
         group: &Group,
         request: &Request<'_>,
-        route: &Route,
+        (route, epoch): (&Route, Epoch),
     ) -> Begun {
         let (shared, hash) = (&self.shared, request.hash);
         let (voided, counted) = match call.op() {
@@ -60,7 +60,8 @@ impl ReadPath {
             }
         };
         let patience = match shared.held.duty(route, shared.clock.now()) {
-            Duty::Acts if voided.receipts.is_empty() => {
+            // By a view that is not the latest it may have been dropped after whom it moved to was told.
+            Duty::Acts if voided.receipts.is_empty() && self.view().epoch() == epoch => {
                 shared.metrics.count(group, counted);
                 return Begun::Now(answers::done(call.id));
             }

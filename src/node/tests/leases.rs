@@ -119,13 +119,14 @@ async fn a_delete_waits_until_the_new_owner_is_known() {
 async fn nothing_is_kept_of_a_cluster_that_was_recovered() {
     let node = inside(1, 10);
     let known = Known {
+        from: std::net::Ipv4Addr::UNSPECIFIED.into(),
         me: ME.into(),
         view: node.views.subscribe(),
         held: node.held.clone(),
         renewer: None,
     };
     let shutdown = Shutdown::new();
-    shutdown.spawn(follow(known, node.cache.clone(), shutdown.clone()));
+    shutdown.spawn(follow(known, None, node.cache.clone(), shutdown.clone()));
     tokio::task::yield_now().await;
     node.get("Tom").await;
     assert_eq!(node.cache.stats().entries, 1);

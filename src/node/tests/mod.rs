@@ -196,6 +196,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         settings,
         &registry,
         Shutdown::new(),
+        None,
     );
     let bounds = read::Settings {
         epoch_wait: Duration::from_millis(200),

@@ -8,6 +8,7 @@ use crate::topology::state::State;
 
 fn renewal(member: u64, sent_at: u64, epoch: Epoch) -> Renewal {
     Renewal {
+        moves: MoveReport::default(),
         member: NodeId(member),
         incarnation: Incarnation(1),
         sent_at: Millis(sent_at),
@@ -373,6 +374,7 @@ fn who_never_applies_anything_keeps_nothing_from_being_settled() {
     let mut state = cluster(3);
     let mut book = book(&state, &[1, 2]);
     let joins = |now| Renewal {
+        moves: MoveReport::default(),
         epoch: Epoch(0),
         ..renewal(3, now, Epoch(0))
     };

@@ -114,7 +114,7 @@ impl World {
             let comes = moving.any(|moving| moving.partition == partition && moving.to.0 == id);
             let has_come = view.is_owner(node(id), partition)
                 && (route.tenure == tenure || route.inherits == Some(tenure));
-            !comes && !has_come && route.tenure >= tenure
+            !comes && !has_come && view.epoch().0 >= tenure.0
         };
         if self.slip != Some(Slip::NoTenure) {
             member.cache.expect_no_more(is_over);

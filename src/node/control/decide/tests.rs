@@ -17,6 +17,7 @@ use super::*;
 use crate::ids::{ClusterId, Incarnation};
 use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
 use crate::topology::member::Zone;
+use crate::topology::moves::{MoveBook, MoveReport};
 use crate::topology::state::Founding;
 
 /// Steps after which a case goes round in circles.
@@ -145,6 +146,7 @@ impl Case {
                 incarnation: Incarnation(1),
                 sent_at: NOW,
                 epoch: self.state.epoch(),
+                moves: MoveReport::default(),
             };
             self.heard.insert(id, (renewal, NOW));
         }
@@ -161,6 +163,7 @@ impl Case {
             progress: &self.progress,
             led_ticks: 10_000,
             noted: Noted {
+                is_warm: true,
                 voters: self.wanted,
                 caught_up: &self.caught_up,
                 unlisted: &self.unlisted,
@@ -177,6 +180,16 @@ impl Case {
         }
     }
 
+    /// All that moves arrives.
+    fn end_moves(&mut self) {
+        let mut book = MoveBook::default();
+        let _known = book.next(Millis(0), &self.state, self.state.epoch());
+        if let Some(command) = book.next(NOW, &self.state, self.state.epoch()) {
+            let ended = self.state.apply(&command);
+            ended.expect("a leader knows what may be done");
+        }
+    }
+
     /// Takes a step, as it is committed; in words.
     fn take(&mut self, step: Step) -> String {
         match step {
@@ -186,11 +199,16 @@ impl Case {
                     Command::FailOver(fail_over) => format!("{} is failed over", fail_over.id),
                     Command::RemoveMember(id) => format!("{id} is removed"),
                     Command::Assign(_) => "partitions are shared out".into(),
+                    Command::PrepareMoves(moves) => {
+                        let count = moves.runs.iter().map(|run| run.count).sum::<u16>();
+                        format!("{count} partitions move")
+                    }
                     other => format!("{other:?}"),
                 };
                 self.state
                     .apply(&command)
                     .expect("a leader knows what may be done");
+                self.end_moves();
                 told
             }
             Step::ChangeQuorum(change) => {

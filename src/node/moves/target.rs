@@ -1,0 +1,280 @@
+//! The receiver's side of one transfer: what comes is kept under the tenure to come, what was taken back
+//! there is taken back here, and what is missing is asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::Moves;
+use crate::cache::{Heard, Receipt};
+use crate::hash::KeyHash;
+use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
+use crate::rpc::hand_over::{self, Came, CameEntry};
+use crate::rpc::proto::hand_over_message::What;
+use crate::rpc::proto::hand_over_reply::What as Reply;
+use crate::rpc::proto::{
+    HandOverAsk, HandOverBatch, HandOverBegin, HandOverMessage, HandOverReply,
+};
+
+/// How long the giver may take for its first message.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long others may take that this node has to tell of what was taken back.
+const HEARD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Answers that may wait for a slow giver.
+const UNSENT_MAX: usize = 256;
+
+/// Questions that may be under way to one giver. More misses go to the origin.
+const ASKED_MAX: usize = 1_024;
+
+/// How long the owner before may take to answer.
+const PEEK_PATIENCE: Duration = Duration::from_millis(10);
+
+/// The way to the giver of a partition. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
+    tenure: Tenure,
+    sender: mpsc::Sender<Result<HandOverReply, Status>>,
+    numbers: AtomicU64,
+    asked: Mutex<HashMap<u64, oneshot::Sender<Option<CameEntry>>>>,
+}
+
+/// What was asked is not waited for any more.
+struct Asked<'a> {
+    link: &'a Inner,
+    id: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.link.asked.lock().remove(&self.id);
+    }
+}
+
+impl Moves {
+    /// Takes a transfer in; the answers to it.
+    pub(in crate::node) async fn receive(
+        &self,
+        mut messages: Streaming<HandOverMessage>,
+    ) -> Result<impl Stream<Item = Result<HandOverReply, Status>> + use<>, Status> {
+        let first = timeout(BEGIN_PATIENCE, messages.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("nothing was sent"))??;
+        let Some(What::Begin(begin)) = first.and_then(|message| message.what) else {
+            return Err(Status::invalid_argument(
+                "a transfer begins with its partitions",
+            ));
+        };
+        let partitions = self.expect(&begin)?;
+        let (sender, replies) = mpsc::channel(UNSENT_MAX);
+        let link = Link(Arc::new(Inner {
+            tenure: Tenure(begin.tenure),
+            sender,
+            numbers: AtomicU64::new(0),
+            asked: Mutex::default(),
+        }));
+        let mut links = self.0.links.write();
+        for partition in &partitions {
+            links.insert(*partition, link.clone());
+        }
+        self.set_has_links(&links);
+        drop(links);
+        let (moves, shutdown) = (self.clone(), self.0.parts.shutdown.clone());
+        self.0.parts.shutdown.spawn(async move {
+            let from = NodeId(begin.from);
+            tokio::select! {
+                ended = moves.take_in(from, &link, messages) => if let Err(why) = ended {
+                    tracing::debug!(%from, why, "transfer ended");
+                    let _gone = link.0.sender.try_send(Err(Status::aborted(why)));
+                },
+                () = shutdown.begun() => {}
+            }
+            moves.forget(&link, &partitions);
+        });
+        Ok(ReceiverStream::new(replies))
+    }
+
+    /// Nothing more comes on this link.
+    fn forget(&self, link: &Link, partitions: &[Partition]) {
+        let mut links = self.0.links.write();
+        for partition in partitions {
+            let is_it = |known: &Link| Arc::ptr_eq(&known.0, &link.0);
+            if links.get(partition).is_some_and(is_it) {
+                links.remove(partition);
+            }
+        }
+        self.set_has_links(&links);
+        drop(links);
+        let tenure = link.0.tenure;
+        let is_over = |partition, known| known == tenure && partitions.contains(&partition);
+        self.0.parts.cache.expect_no_more(is_over);
+    }
+
+    /// The partitions of a transfer that this node may take in.
+    fn expect(&self, begin: &HandOverBegin) -> Result<Vec<Partition>, Status> {
+        let parts = &self.0.parts;
+        let view = parts.view.clone();
+        let me = parts.me.get();
+        let cluster = view.borrow().cluster().to_owned();
+        if begin.cluster != cluster || begin.to != me.0 {
+            return Err(Status::failed_precondition(format!(
+                "this is member {me} of cluster {cluster}"
+            )));
+        }
+        let all: Option<Vec<Partition>> = begin.partitions.iter().copied().map(known).collect();
+        let all = all.ok_or_else(|| Status::invalid_argument("there is no such partition"))?;
+        // By the latest view, so that nothing can have been taken back here before.
+        let may_expect = |partition| !view.borrow().is_owner(me, partition);
+        let tenure = Tenure(begin.tenure);
+        parts.cache.expect(all.iter().copied(), tenure, may_expect);
+        Ok(all)
+    }
+
+    async fn take_in(
+        &self,
+        from: NodeId,
+        link: &Link,
+        mut messages: Streaming<HandOverMessage>,
+    ) -> Result<(), String> {
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|status| status.message().to_owned())?;
+            match message.what {
+                Some(What::Batch(batch)) => self.keep(from, link, batch).await?,
+                Some(What::Found(found)) => {
+                    let asked = link.0.asked.lock().remove(&found.id);
+                    if let Some(asked) = asked {
+                        let _late = asked.send(hand_over::came(found));
+                    }
+                }
+                Some(What::Begin(_)) | None => return Err("a message is not understood".into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what has come, in its order; then says how far it is.
+    async fn keep(&self, from: NodeId, link: &Link, batch: HandOverBatch) -> Result<(), String> {
+        let parts = &self.0.parts;
+        let (mark, is_warm) = (batch.mark, batch.is_warm);
+        let items = hand_over::items(batch.items, batch.bytes);
+        let items = items.ok_or("a message does not add up")?;
+        let now = parts.clock.now();
+        let mut receipts: Vec<Receipt> = Vec::new();
+        let (mut kept, mut passed) = (0, 0);
+        for item in items {
+            match item {
+                Came::Void(void) => receipts.extend(parts.cache.told(&void, now)),
+                Came::Entry(entry) => {
+                    let is_kept = parts.cache.import(&entry.parts(now, link.0.tenure), now);
+                    kept += u64::from(is_kept);
+                    passed += u64::from(!is_kept);
+                }
+            }
+        }
+        self.0.metrics.kept_entries.increment(kept);
+        self.0.metrics.passed_entries.increment(passed);
+        // Whoever has to hear of it from here must have, before the giver may say that it is done.
+        for receipt in receipts {
+            match timeout(HEARD_PATIENCE, receipt.wait()).await {
+                Ok(Heard::Applied) => {}
+                Ok(_) | Err(_) => return Err("the next one does not hear".into()),
+            }
+        }
+        if mark > 0 {
+            let done = HandOverReply {
+                what: Some(Reply::Done(mark)),
+            };
+            let sent = link.0.sender.send(Ok(done)).await;
+            sent.map_err(|_| "the giver has gone")?;
+        }
+        if is_warm {
+            self.warmed(from, link.0.tenure);
+        }
+        Ok(())
+    }
+
+    /// The question to the owner before, if a key of this tenure may be asked of it.
+    pub(in crate::node) fn peek(&self, hash: KeyHash, tenure: Tenure) -> Option<Peek> {
+        if !self.0.has_links.load(Ordering::Acquire) {
+            return None;
+        }
+        let link = self.0.links.read().get(&hash.partition())?.clone();
+        let may_ask = link.0.tenure == tenure && self.0.parts.cache.is_expected(hash, tenure);
+        let moves = self.clone();
+        may_ask.then_some(Peek { moves, link })
+    }
+}
+
+/// A question to the owner before.
+pub(in crate::node) struct Peek {
+    moves: Moves,
+    link: Link,
+}
+
+impl Peek {
+    /// What the owner before has for the key, if it says so in time.
+    pub(in crate::node) async fn ask(
+        self,
+        group: GroupId,
+        generation: Generation,
+        key: Bytes,
+    ) -> Option<CameEntry> {
+        let metrics = &self.moves.0.metrics;
+        let link = &*self.link.0;
+        let id = link.numbers.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut asked = link.asked.lock();
+            if asked.len() >= ASKED_MAX {
+                metrics.late.increment(1);
+                return None;
+            }
+            asked.insert(id, sender);
+        }
+        let _asked = Asked { link, id };
+        let ask = HandOverAsk {
+            id,
+            group: group.0,
+            generation: generation.0,
+            key,
+        };
+        let ask = HandOverReply {
+            what: Some(Reply::Ask(ask)),
+        };
+        if link.sender.try_send(Ok(ask)).is_err() {
+            metrics.late.increment(1);
+            return None;
+        }
+        match timeout(PEEK_PATIENCE, answer).await {
+            Ok(Ok(Some(entry))) => {
+                metrics.found.increment(1);
+                Some(entry)
+            }
+            Ok(Ok(None)) => {
+                metrics.missing.increment(1);
+                None
+            }
+            Ok(Err(_)) | Err(_) => {
+                metrics.late.increment(1);
+                None
+            }
+        }
+    }
+}
+
+/// The partition of this number, if there is one.
+fn known(number: u32) -> Option<Partition> {
+    let number = u16::try_from(number).ok()?;
+    (usize::from(number) < crate::hash::PARTITIONS).then_some(Partition(number))
+}
