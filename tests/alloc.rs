@@ -30,6 +30,7 @@ fn cache(memory_bytes: u64) -> Cache {
         memory_bytes,
         max_waiters_per_key: 100,
         max_waiters_per_group: 100,
+        max_waiters: 200,
     })
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn cache(memory_bytes: u64) -> Cache {
         memory_bytes,
         max_waiters_per_key: 16_384,
         max_waiters_per_group: 65_536,
+        max_waiters: 131_072,
     })
 }
 

@@ -95,7 +95,7 @@ impl Cache {
         let shards = (0..SHARDS)
             .map(|_| Mutex::new(Shard::new(limits.memory_bytes)))
             .collect();
-        let waiters = Waiters::new(limits.max_waiters_per_key, limits.max_waiters_per_group);
+        let waiters = Waiters::new(&limits);
         Self {
             inner: Arc::new(Inner {
                 shards,

@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_waiters_per_key: usize,
     /// How many callers may wait on all flights of one group.
     pub max_waiters_per_group: usize,
+    /// How many callers may wait in all. No group gets more of these places than are still free.
+    pub max_waiters: usize,
 }
 
 /// What is valid at this moment, by the view of whoever asks.
@@ -119,4 +121,7 @@ pub enum Refused {
     /// [`Limits::max_waiters_per_group`] is reached.
     #[error("too many callers wait for keys of this group")]
     PerGroup,
+    /// [`Limits::max_waiters`] is reached, or nearly, and this group has the most of it.
+    #[error("too many callers wait for keys of all groups")]
+    InAll,
 }

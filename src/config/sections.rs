@@ -129,8 +129,14 @@ sections! {
         max_waiters_per_key: usize = Count { min: 1, max: 1_000_000 };
         /// How many callers may wait for all the loads of one group.
         max_waiters_per_group: usize = Count { min: 1, max: 10_000_000 };
+        /// How many callers may wait for loads in all.
+        max_waiters: usize = Count { min: 1, max: 10_000_000 };
         /// How many misses may queue for a place among the loads in flight.
         miss_queue: usize = Count { min: 1, max: 1_000_000 };
+        /// How long a miss may queue for it.
+        miss_queue_timeout: Duration = span_ms(10, 5 * MINUTE);
+        /// How many refreshes of stale entries one group may queue.
+        refresh_queue: usize = Count { min: 0, max: 1_000_000 };
         /// The pause between two sweeps that drop expired entries.
         sweep_interval: Duration = span_ms(10, MINUTE);
         /// How many gRPC connections may be open.
@@ -185,6 +191,8 @@ sections! {
         max_batch: usize = Count { min: 1, max: 10_000 };
         /// How many calls of one group may be in flight.
         max_concurrent_loads: usize = Count { min: 1, max: 1024 };
+        /// How many calls more of one group may be in flight to refresh stale entries.
+        max_concurrent_refreshes: usize = Count { min: 1, max: 1024 };
         /// How long the embedded origin takes for a call.
         memory_latency: Duration = span_ms(0, MINUTE);
         /// At most how much longer it takes, drawn evenly.
@@ -201,6 +209,10 @@ sections! {
     Frontend("frontend") {
         /// The port of HTTP; 0 is any free one.
         port: u16 = PORT;
+        /// How many look-ups may wait for their nodes.
+        max_waiting: usize = Count { min: 1, max: 10_000_000 };
+        /// How many of them may be of one group.
+        max_waiting_per_group: usize = Count { min: 1, max: 10_000_000 };
         /// How long a client's request may take in all.
         deadline: Duration = span_ms(10, 5 * MINUTE);
         /// How many HTTP connections may be open.
@@ -243,6 +255,8 @@ sections! {
         reconnect_max: Duration = span_ms(1, 5 * MINUTE);
         /// How many requests may wait for an answer of one node.
         max_in_flight: usize = Count { min: 1, max: 1_000_000 };
+        /// How many of them may be of one group.
+        max_in_flight_per_group: usize = Count { min: 1, max: 1_000_000 };
         /// How many requests or answers go in one message.
         max_batch: usize = Count { min: 1, max: 4096 };
         /// How large one message may be.

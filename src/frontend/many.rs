@@ -149,11 +149,12 @@ async fn look_up(
 ) -> Result<Bytes, Problem> {
     path::check(key.as_bytes()).map_err(|error: BadKey| Problem::bad_key(&error))?;
     let key = Bytes::copy_from_slice(key.as_bytes());
+    let busy = || router.retry_after(group);
     let routed = router
         .get(group, key, until)
         .await
-        .map_err(Problem::no_answer)?;
-    match Problem::of_answer(&routed.reply.answer, &group.name) {
+        .map_err(|reason| Problem::no_answer(reason, busy))?;
+    match Problem::of_answer(&routed.reply.answer, &group.name, busy) {
         Some(problem) => Err(problem),
         None => Ok(routed.reply.value),
     }

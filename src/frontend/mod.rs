@@ -2,6 +2,7 @@
 
 mod budget;
 mod follow;
+mod gate;
 mod many;
 mod metrics;
 mod nodes;
@@ -24,6 +25,7 @@ use crate::discovery::Discovery;
 use crate::http::{self, Limits};
 use crate::ids::Epoch;
 use crate::metrics::Registry;
+use crate::rpc::shares::Bounds;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
@@ -100,9 +102,14 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         config.frontend.retry_ratio,
         config.frontend.retry_floor_per_second,
     );
+    let waiting = Bounds {
+        in_all: config.frontend.max_waiting,
+        per_group: config.frontend.max_waiting_per_group,
+    };
+    let gate = gate::Gate::new(waiting, &registry);
     let ready = probe(routing.clone(), shutdown.clone());
     let service = Arc::new(service::Service {
-        router: route::Router::new(routing, budget, clock, &registry),
+        router: route::Router::new(routing, budget, gate, clock, &registry),
         deadline: config.frontend.deadline,
         many: many::Limits {
             max_body_bytes: config.frontend.max_body_bytes.0,

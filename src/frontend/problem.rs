@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457): one constructor per situation.
 
+use std::time::Duration;
+
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -8,8 +10,12 @@ use super::route::NoAnswer;
 use crate::http::{Reply, with_type};
 use crate::rpc::proto::{Answer, Status};
 
-/// How long a client should wait before it asks again, in seconds.
-const RETRY_AFTER_SECONDS: u32 = 1;
+/// How long a client should wait before it asks again where nothing better is known: members are
+/// connected to again, and agree on who owns what, within a second.
+const SOON: Duration = Duration::from_secs(1);
+
+/// After this time a lost or isolated owner's keys are its standby's.
+const TAKEN_OVER: Duration = Duration::from_secs(3);
 
 /// What went wrong, as a client reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +26,9 @@ pub(super) struct Problem {
     status: u16,
     #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
+    /// Seconds after which asking again may help: also the header of that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
     /// The request's body was not read to its end.
     #[serde(skip)]
     leaves_body: bool,
@@ -32,7 +41,23 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.into(),
+            retry_after: (status == StatusCode::SERVICE_UNAVAILABLE).then(|| seconds(SOON)),
             leaves_body: false,
+        }
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(seconds(wait)),
+            ..self
+        }
+    }
+
+    /// The owner has to be replaced before the request can be carried out.
+    pub(super) fn until_taken_over(self) -> Self {
+        match self.retry_after {
+            Some(_) => self.retry_after(TAKEN_OVER),
+            None => self,
         }
     }
 
@@ -53,10 +78,10 @@ impl Problem {
         // A person with curl gets the prompt on a line of its own.
         body.push(b'\n');
         let mut reply = with_type(self.status(), "application/problem+json", body);
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after {
             reply
                 .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         if self.leaves_body {
             // The connection cannot be used again: what follows on it is the rest of the body.
@@ -161,8 +186,8 @@ impl Problem {
         .leaving_body()
     }
 
-    /// No node answered.
-    pub(super) fn no_answer(reason: NoAnswer) -> Self {
+    /// No node answered. `busy`: how long a load of the key's group takes these days.
+    pub(super) fn no_answer(reason: NoAnswer, busy: impl FnOnce() -> Duration) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match reason {
             NoAnswer::Unreachable => Self::new(
@@ -171,11 +196,9 @@ impl Problem {
                 "owner unreachable",
                 "no node that may answer for this key can be reached",
             ),
-            NoAnswer::Overloaded => Self::new(
-                unavailable,
-                "overloaded",
-                "overloaded",
-                "too many calls wait for this key's node",
+            NoAnswer::Overloaded(setting) => Self::overloaded(
+                format!("too many look-ups wait already: {setting} is reached"),
+                busy(),
             ),
             NoAnswer::Deadline => Self::deadline("no node answered within the deadline"),
             NoAnswer::Unknown => Self::new(
@@ -184,13 +207,22 @@ impl Problem {
                 "outcome unknown",
                 "the owner stopped answering; whether it carried the request out is not known",
             ),
-            NoAnswer::Unsettled => Self::new(
-                unavailable,
-                "ownership-unsettled",
-                "ownership unsettled",
-                "the nodes do not agree yet on who answers for this key",
-            ),
+            NoAnswer::Unsettled => Self::unsettled(),
         }
+    }
+
+    fn unsettled() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ownership-unsettled",
+            "ownership unsettled",
+            "the nodes do not agree yet on who answers for this key",
+        )
+    }
+
+    fn overloaded(detail: impl Into<String>, busy: Duration) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "overloaded", "overloaded", detail).retry_after(busy)
     }
 
     fn deadline(detail: impl Into<String>) -> Self {
@@ -202,8 +234,13 @@ impl Problem {
         )
     }
 
-    /// A node answered, but not with a value; none if it did.
-    pub(super) fn of_answer(answer: &Answer, group: &str) -> Option<Self> {
+    /// A node answered, but not with a value; none if it did. `busy`: how long a load of the group takes
+    /// these days.
+    pub(super) fn of_answer(
+        answer: &Answer,
+        group: &str,
+        busy: impl FnOnce() -> Duration,
+    ) -> Option<Self> {
         let detail = answer.message.as_str();
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         Some(match answer.status() {
@@ -217,14 +254,16 @@ impl Problem {
                 "value too large",
                 detail,
             ),
-            Status::Overloaded => Self::new(unavailable, "overloaded", "overloaded", detail),
+            Status::Overloaded => Self::overloaded(detail, busy()),
             Status::Deadline => Self::deadline(detail),
             Status::OriginUnavailable => Self::new(
                 unavailable,
                 "origin-unavailable",
                 "origin unavailable",
                 detail,
-            ),
+            )
+            // Before that its failure is remembered, and it is not asked again.
+            .retry_after(Duration::from_millis(answer.ttl_ms.max(0).unsigned_abs())),
             Status::OriginTimeout => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "origin-timeout",
@@ -243,8 +282,10 @@ impl Problem {
                 "origin's value cannot be served",
                 detail,
             ),
-            Status::Isolated => Self::new(unavailable, "isolated", "owner isolated", detail),
-            Status::NotOwner => Self::no_answer(NoAnswer::Unsettled),
+            Status::Isolated => {
+                Self::new(unavailable, "isolated", "owner isolated", detail).until_taken_over()
+            }
+            Status::NotOwner => Self::unsettled(),
             Status::Internal => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -252,5 +293,54 @@ impl Problem {
                 detail,
             ),
         })
+    }
+}
+
+/// Whole seconds, as `Retry-After` has them: rounded up, and one at least.
+fn seconds(wait: Duration) -> u64 {
+    let up = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    up.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header_of(problem: &Problem) -> Option<String> {
+        let reply = problem.reply();
+        let value = reply.headers().get(header::RETRY_AFTER)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn whoever_is_refused_for_now_is_told_when_to_come_back() {
+        let busy = || Duration::from_millis(2_100);
+        let of = |status: Status, ttl_ms| {
+            let mut answer = Answer {
+                ttl_ms,
+                ..Answer::default()
+            };
+            answer.set_status(status);
+            Problem::of_answer(&answer, "g", busy).unwrap()
+        };
+        for (problem, seconds) in [
+            (of(Status::Overloaded, 0), "3"),
+            (of(Status::OriginUnavailable, 1_001), "2"),
+            (of(Status::OriginUnavailable, -5), "1"),
+            (of(Status::Isolated, 0), "3"),
+            (of(Status::NotOwner, 0), "1"),
+            (Problem::no_answer(NoAnswer::Overloaded("x.y"), busy), "3"),
+            (Problem::no_answer(NoAnswer::Unreachable, busy), "1"),
+            (
+                Problem::no_answer(NoAnswer::Unreachable, busy).until_taken_over(),
+                "3",
+            ),
+        ] {
+            assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(header_of(&problem).as_deref(), Some(seconds), "{problem:?}");
+        }
+        for problem in [of(Status::Deadline, 0), Problem::no_such_key()] {
+            assert_eq!(header_of(&problem.until_taken_over()), None);
+        }
     }
 }

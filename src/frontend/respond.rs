@@ -1,6 +1,7 @@
 //! From a node's answer to an HTTP response: `Cache-Status` (RFC 9211), `Age`, `ETag` and 304. Pure.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -12,15 +13,17 @@ use crate::http::Reply;
 use crate::rpc::proto::{Answer, Detail, Role, Status, Via};
 use crate::topology::group::Group;
 
-/// The response to a GET or HEAD that a node answered.
+/// The response to a GET or HEAD that a node answered. `busy`: how long a load of the group takes these
+/// days.
 pub(super) fn respond(
     routed: &Routed,
     group: &Group,
     request: &HeaderMap,
     method: &Method,
+    busy: impl FnOnce() -> Duration,
 ) -> Reply {
     let answer = &routed.reply.answer;
-    let mut reply = match Problem::of_answer(answer, &group.name) {
+    let mut reply = match Problem::of_answer(answer, &group.name, busy) {
         Some(problem) => problem.reply(),
         None => value(&routed.reply.value, group, request, method),
     };

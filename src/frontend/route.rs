@@ -16,13 +16,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::RetryBudget;
+use super::gate::Gate;
 use super::nodes::Routing;
 use crate::clock::{Clock, as_millis};
 use crate::hash::KeyHash;
 use crate::ids::Epoch;
 use crate::metrics::Registry;
 use crate::rpc::pipeline::CallError;
-use crate::rpc::proto::{Call, Op, Role, Status};
+use crate::rpc::proto::{Answer, Call, Op, Role, Status, Via};
 use crate::rpc::wire::Reply;
 use crate::topology::group::Group;
 use crate::topology::view::MemberIndex;
@@ -45,8 +46,8 @@ pub(super) struct Routed {
 pub(super) enum NoAnswer {
     /// No member that may answer can be reached, or the retry budget is spent.
     Unreachable,
-    /// A named bound of this frontend was reached.
-    Overloaded,
+    /// This setting's bound was reached.
+    Overloaded(&'static str),
     /// The request's deadline passed.
     Deadline,
     /// A delete was sent, and whether it was carried out is not known.
@@ -68,6 +69,7 @@ struct Metrics {
 pub(super) struct Router {
     routing: watch::Receiver<Arc<Routing>>,
     budget: RetryBudget,
+    gate: Gate,
     clock: Clock,
     metrics: Metrics,
 }
@@ -79,6 +81,7 @@ impl Router {
     pub(super) fn new(
         routing: watch::Receiver<Arc<Routing>>,
         budget: RetryBudget,
+        gate: Gate,
         clock: Clock,
         registry: &Registry,
     ) -> Self {
@@ -110,6 +113,7 @@ impl Router {
         Self {
             routing,
             budget,
+            gate,
             clock,
             metrics,
         }
@@ -120,17 +124,33 @@ impl Router {
         Arc::clone(&self.routing.borrow())
     }
 
-    /// Looks a key up, by `until` at the latest. Cancel-safe.
-    ///
-    /// A member that says that it is not the owner is asked again once this frontend has the view that it
-    /// is told of. One that still says so, or that is behind itself, because its Raft has ended or it has
-    /// only just started, is passed over as if it were unreachable.
+    /// When whoever was told that `group` is overloaded may try again.
+    pub(super) fn retry_after(&self, group: &Group) -> Duration {
+        self.gate.retry_after(group.id)
+    }
+
+    /// Looks a key up, by `until` at the latest, if there is a place for it to wait in. Cancel-safe.
     pub(super) async fn get(
         &self,
         group: &Group,
         key: Bytes,
         until: Instant,
     ) -> Result<Routed, NoAnswer> {
+        let _place = self.gate.enter(group)?;
+        let began = Instant::now();
+        let found = self.find(group, key, until).await;
+        if let Ok(routed) = &found
+            && waited_for_a_load(&routed.reply.answer)
+        {
+            self.gate.loaded(group.id, began.elapsed());
+        }
+        found
+    }
+
+    /// A member that says that it is not the owner is asked again once this frontend has the view that it
+    /// is told of. One that still says so, or that is behind itself, because its Raft has ended or it has
+    /// only just started, is passed over as if it were unreachable.
+    async fn find(&self, group: &Group, key: Bytes, until: Instant) -> Result<Routed, NoAnswer> {
         self.budget.first_attempt(self.clock.now());
         let hash = KeyHash::of(group.id, &key);
         let mut routing = self.routing();
@@ -149,7 +169,7 @@ impl Router {
             match timeout_at(until, pipeline.call(call, key.clone())).await {
                 Err(_) => return Err(NoAnswer::Deadline),
                 Ok(Err(CallError::Unreachable | CallError::Lost)) => lost.push(member),
-                Ok(Err(CallError::Overloaded)) => return Err(NoAnswer::Overloaded),
+                Ok(Err(CallError::Overloaded(full))) => return Err(self.gate.refused(group, full)),
                 Ok(Ok(reply)) if reply.answer.status() != Status::NotOwner => {
                     return Ok(Routed { reply, role });
                 }
@@ -186,6 +206,7 @@ impl Router {
         key: Bytes,
         until: Instant,
     ) -> Result<Routed, NoAnswer> {
+        let _place = self.gate.enter(group)?;
         let hash = KeyHash::of(group.id, &key);
         let mut routing = self.routing();
         for _ in 0..2 {
@@ -197,7 +218,7 @@ impl Router {
             let reply = match timeout_at(until, pipeline.call(call, key.clone())).await {
                 Err(_) | Ok(Err(CallError::Lost)) => return Err(NoAnswer::Unknown),
                 Ok(Err(CallError::Unreachable)) => return Err(NoAnswer::Unreachable),
-                Ok(Err(CallError::Overloaded)) => return Err(NoAnswer::Overloaded),
+                Ok(Err(CallError::Overloaded(full))) => return Err(self.gate.refused(group, full)),
                 Ok(Ok(reply)) => reply,
             };
             if reply.answer.status() != Status::NotOwner {
@@ -242,6 +263,16 @@ impl Router {
             Role::Standby => self.metrics.standby.increment(1),
             Role::LastResort => self.metrics.last_resort.increment(1),
         }
+    }
+}
+
+/// Whether the node had to ask the origin for this answer, or to wait until it gave up on it.
+fn waited_for_a_load(answer: &Answer) -> bool {
+    match answer.status() {
+        Status::Ok | Status::Absent => matches!(answer.via(), Via::Miss | Via::Expired),
+        Status::OriginTimeout | Status::Deadline => true,
+        // An overloaded node may have refused at once: that is no time that a load takes.
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::metrics::{Metrics, Outcome};
 use super::path::{self, Path};
 use super::problem::Problem;
 use super::respond::respond;
-use super::route::Router;
+use super::route::{NoAnswer, Router};
 use crate::admin::Probe;
 use crate::http::{Reply, empty, text, with_type};
 use crate::rpc::proto::Op;
@@ -38,7 +38,12 @@ impl Service {
     /// Answers one request.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Reply {
         let began = Instant::now();
-        let (reply, outcome) = self.dispatch(request, began + self.deadline).await;
+        let (mut reply, outcome) = self.dispatch(request, began + self.deadline).await;
+        if reply.status() == StatusCode::SERVICE_UNAVAILABLE {
+            // What is no problem, such as not being ready, may have changed at the next question.
+            let headers = reply.headers_mut();
+            headers.entry(header::RETRY_AFTER).or_insert(1.into());
+        }
         self.metrics.count(outcome, reply.status(), began.elapsed());
         reply
     }
@@ -85,12 +90,13 @@ impl Service {
         method: &Method,
         until: Instant,
     ) -> Counted {
+        let busy = || self.router.retry_after(group);
         match self.router.get(group, key, until).await {
             Ok(routed) => {
                 let outcome = Outcome::of(&routed.reply.answer);
-                (respond(&routed, group, headers, method), outcome)
+                (respond(&routed, group, headers, method, busy), outcome)
             }
-            Err(reason) => (Problem::no_answer(reason).reply(), Outcome::Failed),
+            Err(reason) => (Problem::no_answer(reason, busy).reply(), Outcome::Failed),
         }
     }
 
@@ -112,12 +118,21 @@ impl Service {
                 return (Problem::bad_query(detail).reply(), Outcome::Refused);
             }
         };
+        let busy = || self.router.retry_after(group);
         match self.router.invalidate(op, group, key, until).await {
-            Ok(routed) => match Problem::of_answer(&routed.reply.answer, &group.name) {
+            Ok(routed) => match Problem::of_answer(&routed.reply.answer, &group.name, busy) {
                 None => (empty(StatusCode::NO_CONTENT), Outcome::Invalidated),
                 Some(problem) => (problem.reply(), Outcome::Failed),
             },
-            Err(reason) => (Problem::no_answer(reason).reply(), Outcome::Failed),
+            Err(reason) => {
+                let problem = Problem::no_answer(reason, busy);
+                // Nobody stands in for an owner that cannot be reached.
+                let problem = match reason {
+                    NoAnswer::Unreachable => problem.until_taken_over(),
+                    _ => problem,
+                };
+                (problem.reply(), Outcome::Failed)
+            }
         }
     }
 

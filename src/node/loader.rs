@@ -2,11 +2,13 @@
 //!
 //! No timer gathers them. A miss starts a call at once while fewer than `max_concurrent_loads` of its
 //! group are in flight; beyond that it queues, and the next call to end takes what has queued, up to
-//! `max_batch`. So batches grow with the load and are of one when there is none.
+//! `max_batch`. So batches grow with the load and are of one when there is none. What has queued for
+//! `miss_queue_timeout` fails. Refreshes of stale entries go the same way, with places of their own.
 
-use std::collections::{HashMap, VecDeque};
+mod queues;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +17,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(super) use self::queues::Class;
+use self::queues::{Bounds, Entered, Lane, Queued, Queues};
 use super::moves::{Moves, Peek};
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Role, Stamps};
-use crate::clock::Clock;
+use crate::clock::{Clock, as_millis};
 use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::Registry;
 use crate::origin::{Origin, Row};
@@ -33,37 +37,66 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     /// Keys in one call.
     pub(super) max_batch: usize,
-    /// Calls of one group in flight.
+    /// Calls of one group in flight for misses.
     pub(super) max_concurrent_loads: usize,
+    /// Calls of one group in flight for refreshes.
+    pub(super) max_concurrent_refreshes: usize,
     /// Misses that may queue on this node.
     pub(super) miss_queue: usize,
+    /// How long a miss or a refresh may queue.
+    pub(super) miss_queue_timeout: Duration,
+    /// Refreshes of one group that may queue.
+    pub(super) refresh_queue: usize,
 }
 
-/// One part in so many of the queue is out of one group's reach: a slow table must not keep the others
-/// from queueing.
-const GROUP_LEAVES: usize = 4;
+impl Settings {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            miss_calls: self.max_concurrent_loads,
+            refresh_calls: self.max_concurrent_refreshes,
+            misses: self.miss_queue,
+            refreshes: self.refresh_queue,
+            timeout: self.miss_queue_timeout,
+        }
+    }
+}
 
 /// What a loader counts.
 #[derive(Clone)]
 struct Metrics {
     registry: Registry,
     queued: Gauge,
-    refused: Counter,
     batch: Histogram,
     seconds: Histogram,
 }
 
-/// One group's queue and its calls in flight.
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Queued>,
-    running: usize,
+/// The bound that kept a key from being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    Queue,
+    Timeout,
+    Deadline,
 }
 
-struct Queued {
-    lead: Lead,
-    /// When the caller who began it gives up. Past it the miss is loaded only if others wait for it.
-    until: Millis,
+impl Bound {
+    /// The setting's name, as the metric has it.
+    fn label(self, class: Class) -> &'static str {
+        match (self, class) {
+            (Self::Queue, Class::Miss) => "miss_queue",
+            (Self::Queue, Class::Refresh) => "refresh_queue",
+            (Self::Timeout, _) => "miss_queue_timeout",
+            (Self::Deadline, _) => "deadline",
+        }
+    }
+
+    fn error(self) -> LoadError {
+        let message = match self {
+            Self::Queue => "too many misses queue on this node",
+            Self::Timeout => "queued too long for a place among the loads of its group",
+            Self::Deadline => "nobody waits for this miss any more",
+        };
+        LoadError::new(LoadErrorKind::Overloaded, message)
+    }
 }
 
 /// Runs the loads of one node. Cheap to clone.
@@ -77,8 +110,7 @@ struct Shared {
     view: watch::Receiver<Arc<View>>,
     clock: Clock,
     settings: Settings,
-    queues: Mutex<HashMap<GroupId, Queue>>,
-    queued: AtomicUsize,
+    queues: Mutex<Queues<Lead>>,
     outcomes: Mutex<HashMap<(GroupId, &'static str), Counter>>,
     metrics: Metrics,
     shutdown: Shutdown,
@@ -105,11 +137,6 @@ impl Loader {
                 "Misses that wait for a call to the origin to end.",
                 &[],
             ),
-            refused: registry.counter(
-                "gcache_origin_refused_keys_total",
-                "Misses that failed because node.miss_queue was full or they queued too long.",
-                &[],
-            ),
             batch: registry.histogram(
                 "gcache_origin_load_batch_keys",
                 "Keys in one call to the origin.",
@@ -126,8 +153,7 @@ impl Loader {
             view,
             clock,
             settings,
-            queues: Mutex::default(),
-            queued: AtomicUsize::new(0),
+            queues: Mutex::new(Queues::new(settings.bounds())),
             outcomes: Mutex::default(),
             metrics,
             shutdown,
@@ -141,66 +167,54 @@ impl Loader {
     /// Loads the lead's key in a task of its own, now or as soon as its group has room.
     ///
     /// Never blocks. If the group has no room and the queue none either, the lead fails as
-    /// overloaded. `until` is when the caller gives up; a lead that is still queued then and that
-    /// nobody waits for fails too.
+    /// overloaded, and so does one that has queued too long. `until` is when the caller gives up; a
+    /// lead that is still queued then and that nobody waits for fails too.
     ///
     /// The key of a partition that has just moved here is asked of its owner before first.
-    pub(super) fn submit(&self, lead: Lead, until: Millis) {
+    pub(super) fn submit(&self, lead: Lead, class: Class, until: Millis) {
         let Some(peek) = self.shared.peek(&lead) else {
-            return self.enqueue(lead, until);
+            return self.shared.submit(lead, class, until);
         };
-        let this = self.clone();
+        let shared = Arc::clone(&self.shared);
         self.shared.shutdown.spawn(async move {
             let key = Bytes::copy_from_slice(lead.key());
             let generation = lead.token().generation;
             match peek.ask(lead.group(), generation, key).await {
-                Some(entry) => this.shared.finish_peeked(lead, &entry),
-                None => this.enqueue(lead, until),
+                Some(entry) => shared.finish_peeked(lead, &entry),
+                None => shared.submit(lead, class, until),
             }
         });
     }
+}
 
-    fn enqueue(&self, lead: Lead, until: Millis) {
-        let shared = &self.shared;
-        let group = lead.group();
-        let mut queues = shared.queues.lock();
-        let queue = queues.entry(group).or_default();
-        let has_room = queue.running < shared.settings.max_concurrent_loads;
-        if !has_room && shared.is_full_for(queue) {
-            drop(queues);
-            shared.metrics.refused.increment(1);
-            let refused = Err(overloaded("too many misses queue on this node"));
-            shared.finish(lead, &refused, shared.clock.now());
-            return;
-        }
-        queue.waiting.push_back(Queued { lead, until });
-        queue.running += usize::from(has_room);
-        shared.queued.fetch_add(1, Ordering::Relaxed);
-        shared.metrics.queued.increment(1.0);
-        drop(queues);
-        if has_room {
-            shared.shutdown.spawn(work(Arc::clone(shared), group));
+/// Makes calls until nothing of the lane waits.
+async fn work(shared: Arc<Shared>, lane: Lane) {
+    // A shutdown ends what waits: dropped leads tell their waiters.
+    while let Some(batch) = shared.take(lane) {
+        // A task of its own, so that a panicking origin fails this batch and not the queue.
+        let mut call = shared
+            .shutdown
+            .spawn(run(Arc::clone(&shared), lane.0, batch));
+        tokio::select! {
+            ended = &mut call => if let Err(error) = ended && error.is_panic() {
+                tracing::error!(group = %lane.0, "the origin's code panicked during a load");
+            },
+            () = shared.shutdown.begun() => {
+                call.abort();
+                shared.abandon(lane);
+                return;
+            }
         }
     }
 }
 
-/// Makes calls until nothing of the group waits.
-async fn work(shared: Arc<Shared>, group: GroupId) {
-    // A shutdown ends what waits: dropped leads tell their waiters.
-    while let Some(batch) = shared.take(group) {
-        // A task of its own, so that a panicking origin fails this batch and not the queue.
-        let mut call = shared
-            .shutdown
-            .spawn(run(Arc::clone(&shared), group, batch));
+/// Fails what has queued too long in a lane, until nothing of it queues.
+async fn watch(shared: Arc<Shared>, lane: Lane) {
+    while let Some(next) = shared.fail_overdue(lane) {
+        let wait = next.since(shared.clock.now());
         tokio::select! {
-            ended = &mut call => if let Err(error) = ended && error.is_panic() {
-                tracing::error!(%group, "the origin's code panicked during a load");
-            },
-            () = shared.shutdown.begun() => {
-                call.abort();
-                shared.abandon(group);
-                return;
-            }
+            () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            () = shared.shutdown.begun() => return,
         }
     }
 }
@@ -258,78 +272,80 @@ async fn run(shared: Arc<Shared>, group: GroupId, batch: Vec<Lead>) {
 }
 
 impl Shared {
-    /// Whether nothing more may queue behind what waits in `queue`.
-    fn is_full_for(&self, queue: &Queue) -> bool {
-        let max = self.settings.miss_queue;
-        let share = max - max / GROUP_LEAVES;
-        self.queued.load(Ordering::Relaxed) >= max || queue.waiting.len() >= share
+    fn submit(self: &Arc<Self>, lead: Lead, class: Class, until: Millis) {
+        let lane = (lead.group(), class);
+        let now = self.clock.now();
+        match self.queues(|queues| queues.enter(lane, lead, until, now)) {
+            Entered::Work => drop(self.shutdown.spawn(work(Arc::clone(self), lane))),
+            Entered::Watch => drop(self.shutdown.spawn(watch(Arc::clone(self), lane))),
+            Entered::Wait => {}
+            Entered::Full(lead) => self.refuse(lead, class, Bound::Queue),
+        }
     }
 
-    /// The next batch of a group; none, and one worker fewer, if nothing waits.
-    fn take(&self, group: GroupId) -> Option<Vec<Lead>> {
+    /// The next batch of a lane; none, and one call fewer in flight, if nothing waits.
+    fn take(&self, lane: Lane) -> Option<Vec<Lead>> {
         loop {
-            let (mut batch, late) = self.pop(group);
-            for lead in late {
-                // Somebody may have joined since it was found late.
-                if lead.is_awaited() {
-                    batch.push(lead);
+            let now = self.clock.now();
+            let max = self.settings.max_batch;
+            let taken = self.queues(|queues| queues.take(lane, max, now))?;
+            let mut batch = Vec::with_capacity(taken.len());
+            for Queued { item, until, .. } in taken {
+                if now < until || item.is_awaited() {
+                    batch.push(item);
                 } else {
-                    self.metrics.refused.increment(1);
-                    let nobody = Err(overloaded("nobody waits for this miss any more"));
-                    self.finish(lead, &nobody, self.clock.now());
+                    self.refuse(item, lane.1, Bound::Deadline);
                 }
             }
             if !batch.is_empty() {
                 return Some(batch);
             }
-            let mut queues = self.queues.lock();
-            let queue = queues.entry(group).or_default();
-            if queue.waiting.is_empty() {
-                queue.running -= 1;
-                if queue.running == 0 {
-                    queues.remove(&group);
-                }
-                return None;
-            }
         }
     }
 
-    /// Takes from a group's queue up to `max_batch` leads to load, and those before them that came too
-    /// late, at most as many.
-    fn pop(&self, group: GroupId) -> (Vec<Lead>, Vec<Lead>) {
+    /// Fails what has queued too long in a lane, and says when to look again.
+    fn fail_overdue(self: &Arc<Self>, lane: Lane) -> Option<Millis> {
         let now = self.clock.now();
-        let max = self.settings.max_batch;
-        let (mut batch, mut late) = (Vec::new(), Vec::new());
-        let mut queues = self.queues.lock();
-        let queue = queues.entry(group).or_default();
-        while batch.len() + late.len() < max
-            && let Some(Queued { lead, until }) = queue.waiting.pop_front()
-        {
-            if now < until || lead.is_awaited() {
-                batch.push(lead);
+        let (overdue, next) = self.queues(|queues| queues.overdue(lane, now));
+        for lead in overdue {
+            if lane.1 == Class::Refresh && lead.is_awaited() {
+                // Its entry has gone meanwhile, and whoever has come since waits for it as for a miss.
+                let patience = as_millis(self.settings.miss_queue_timeout);
+                self.submit(lead, Class::Miss, now.plus(patience));
             } else {
-                late.push(lead);
+                self.refuse(lead, lane.1, Bound::Timeout);
             }
         }
-        drop(queues);
-        self.left(batch.len() + late.len());
-        (batch, late)
+        next
     }
 
-    /// Notes that so many leads have left the queues.
-    fn left(&self, leads: usize) {
-        self.queued.fetch_sub(leads, Ordering::Relaxed);
-        self.metrics.queued.decrement(leads as f64);
+    /// Drops what waits of a lane, and one call.
+    fn abandon(&self, lane: Lane) {
+        // Outside the lock: dropped leads wake those who wait.
+        drop(self.queues(|queues| queues.abandon(lane)));
     }
 
-    /// Drops what waits of a group, and one worker.
-    fn abandon(&self, group: GroupId) {
+    /// Does something with the queues, and shows how many misses they hold then.
+    fn queues<T>(&self, work: impl FnOnce(&mut Queues<Lead>) -> T) -> T {
         let mut queues = self.queues.lock();
-        let queue = queues.entry(group).or_default();
-        queue.running -= 1;
-        let waiting = std::mem::take(&mut queue.waiting);
-        drop(queues);
-        self.left(waiting.len());
+        let done = work(&mut queues);
+        self.metrics.queued.set(queues.misses() as f64);
+        done
+    }
+
+    /// Fails a lead that a bound kept from being loaded, and counts it.
+    fn refuse(&self, lead: Lead, class: Class, bound: Bound) {
+        if let Some(group) = self.view.borrow().group(lead.group()) {
+            let labels = [("group", &*group.name), ("limit", bound.label(class))];
+            // Registering again only finds the counter.
+            let refused = self.metrics.registry.counter(
+                "gcache_origin_refused_keys_total",
+                "Keys that were not asked of the origin, by the bound that kept them from it.",
+                &labels,
+            );
+            refused.increment(1);
+        }
+        self.finish(lead, &Err(bound.error()), self.clock.now());
     }
 
     fn finish(&self, lead: Lead, row: &Row, started: Millis) {
@@ -435,8 +451,4 @@ fn of_nothing() -> (Stamps, Freshness) {
         max_value_bytes: 0,
     };
     (stamps, freshness)
-}
-
-fn overloaded(message: &str) -> LoadError {
-    LoadError::new(LoadErrorKind::Overloaded, message)
 }

@@ -98,6 +98,18 @@ impl ReadMetrics {
         }
     }
 
+    /// Counts a call of `group` that a bound kept from waiting; `limit` is the setting's name.
+    pub(super) fn limited(&self, group: &Group, limit: &'static str) {
+        // Registering again only finds the counter.
+        let labels = [("group", &*group.name), ("limit", limit)];
+        let refused = self.registry.counter(
+            "gcache_node_refused_calls_total",
+            "Calls that a bound kept from waiting, by that bound.",
+            &labels,
+        );
+        refused.increment(1);
+    }
+
     /// Counts a call of `group`.
     pub(super) fn count(&self, group: &Group, outcome: Outcome) {
         // The discriminant is the place in ALL, which a test holds.

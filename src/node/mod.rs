@@ -415,6 +415,7 @@ fn cache_limits(config: &Config) -> Limits {
         memory_bytes: config.node.memory.0,
         max_waiters_per_key: config.node.max_waiters_per_key,
         max_waiters_per_group: config.node.max_waiters_per_group,
+        max_waiters: config.node.max_waiters,
     }
 }
 
@@ -423,7 +424,10 @@ fn loader_settings(config: &Config) -> loader::Settings {
         timeout: config.origin.timeout,
         max_batch: config.origin.max_batch,
         max_concurrent_loads: config.origin.max_concurrent_loads,
+        max_concurrent_refreshes: config.origin.max_concurrent_refreshes,
         miss_queue: config.node.miss_queue,
+        miss_queue_timeout: config.node.miss_queue_timeout,
+        refresh_queue: config.node.refresh_queue,
     }
 }
 
@@ -442,7 +446,7 @@ fn service_settings(config: &Config) -> service::Settings {
             items: config.pipeline.max_batch,
             bytes: max / 32,
         },
-        max_in_flight: config.pipeline.max_in_flight,
+        max_in_flight: (&config.pipeline).into(),
         max_unsent_bytes: 2 * max,
     }
 }

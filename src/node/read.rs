@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use super::Me;
 use super::answers::{self, Told, refusal};
 use super::lease::{Duty, Held};
-use super::loader::Loader;
+use super::loader::{Class, Loader};
 use super::metrics::{Outcome as Counted, ReadMetrics};
 use crate::cache::{
-    Cache, Entry, Found, Kind, Lead, Outcome, Phase, Receipt, Request, Role, Stamps, Wait,
+    Cache, Entry, Found, Kind, Lead, Outcome, Phase, Receipt, Refused, Request, Role, Stamps, Wait,
 };
 use crate::clock::{Clock, as_millis};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
@@ -121,6 +121,20 @@ impl ReadPath {
     #[must_use]
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.shared.view.borrow())
+    }
+
+    /// Refuses a call that this bound of its pipeline leaves no place for, and counts it.
+    pub(super) fn limited(
+        &self,
+        (id, group): (u64, GroupId),
+        view: &View,
+        limit: &'static str,
+        why: &str,
+    ) -> AnswerItem {
+        if let Some(group) = view.group(group) {
+            self.shared.metrics.limited(group, limit);
+        }
+        refusal(id, Status::Overloaded, why)
     }
 
     /// Begins a call. Never blocks: hits, refusals and deletes are answered here.
@@ -238,7 +252,7 @@ impl ReadPath {
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
-                    self.submit(lead, call);
+                    self.submit(lead, Class::Refresh, call);
                 }
                 let via = match entry.phase(request.now) {
                     Phase::StaleOnError => Via::StaleIfError,
@@ -248,6 +262,7 @@ impl ReadPath {
                 return Begun::Now(self.serve(call, entry, Told::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
+                self.shared.metrics.limited(group, limit_of(reason));
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
                     self.shared.metrics.count(group, Counted::StaleIfError);
                     let told = Told::of(Via::StaleIfError, detail);
@@ -261,7 +276,7 @@ impl ReadPath {
                 fallback,
             } => {
                 self.shared.metrics.count(group, Counted::Miss);
-                self.submit(lead, call);
+                self.submit(lead, Class::Miss, call);
                 (wait, fallback, true)
             }
             Found::Wait { wait, fallback } => {
@@ -278,10 +293,10 @@ impl ReadPath {
         Begun::Later(self.later(*call, key.clone(), self.until(call), load))
     }
 
-    fn submit(&self, lead: Lead, call: &Call) {
+    fn submit(&self, lead: Lead, class: Class, call: &Call) {
         let left = self.until(call).saturating_duration_since(Instant::now());
         let until = self.shared.clock.now().plus(as_millis(left));
-        self.shared.loader.submit(lead, until);
+        self.shared.loader.submit(lead, class, until);
     }
 
     fn later(&self, call: Call, key: Bytes, until: Instant, waits_for: WaitsFor) -> Later {
@@ -405,6 +420,15 @@ impl ReadPath {
                 "the load did not end within the deadline",
             ),
         }
+    }
+}
+
+/// The setting that kept a caller from waiting, as the metric has it.
+fn limit_of(reason: Refused) -> &'static str {
+    match reason {
+        Refused::PerKey => "max_waiters_per_key",
+        Refused::PerGroup => "max_waiters_per_group",
+        Refused::InAll => "max_waiters",
     }
 }
 

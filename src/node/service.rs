@@ -9,16 +9,17 @@ use metrics::Histogram;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::answers::refusal;
 use super::explain::Explainer;
 use super::moves::Moves;
 use super::read::{Begun, Later, ReadPath};
+use crate::ids::GroupId;
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
 use crate::rpc::proto::{
-    self, Call, ExplainReply, ExplainRequest, GetReply, GetRequest, HandOverMessage, HandOverReply,
+    Call, ExplainReply, ExplainRequest, GetReply, GetRequest, HandOverMessage, HandOverReply,
     PipelineReply, PipelineRequest,
 };
+use crate::rpc::shares::{Bounds, Full, Gate, Place};
 use crate::rpc::status::to_grpc;
 use crate::rpc::wire::{self, AnswerItem};
 use crate::shutdown::Shutdown;
@@ -28,8 +29,9 @@ use crate::shutdown::Shutdown;
 pub(super) struct Settings {
     /// What goes into one message.
     pub(super) batch: BatchLimits,
-    /// Calls of one pipeline that may wait for loads; more are answered as overloaded.
-    pub(super) max_in_flight: usize,
+    /// Calls of one pipeline that may wait for loads; more are answered as overloaded. Their callers may
+    /// have left: then they wait here until their deadline, and no longer at the pipeline's other end.
+    pub(super) max_in_flight: Bounds,
     /// Answers that may wait for a slow reader, in bytes, before its calls are no longer read.
     pub(super) max_unsent_bytes: usize,
 }
@@ -99,6 +101,7 @@ impl Cache for Service {
             service: self.clone(),
             outbox,
             waiting: TaskTracker::new(),
+            places: Gate::new(self.settings.max_in_flight),
         };
         self.shutdown.spawn(conversation.run(request.into_inner()));
         let replies = futures_util::StreamExt::map(sending, Ok);
@@ -160,6 +163,8 @@ struct Conversation {
     outbox: Outbox<PipelineReply>,
     /// The calls that wait for loads.
     waiting: TaskTracker,
+    /// How many of them there may be.
+    places: Gate,
 }
 
 impl Conversation {
@@ -218,11 +223,14 @@ impl Conversation {
         for (call, key) in calls {
             match self.service.path.begin(call, key, &view) {
                 Begun::Now(item) => ready.push(item),
-                Begun::Later(_) if self.waiting.len() >= self.service.settings.max_in_flight => {
-                    let reason = "too many calls of this pipeline wait for loads";
-                    ready.push(refusal(call.id, proto::Status::Overloaded, reason));
-                }
-                Begun::Later(later) => self.wait_for(call.id, later),
+                Begun::Later(later) => match self.places.enter(GroupId(call.group)) {
+                    Ok(place) => self.wait_for(&call, later, place),
+                    Err(full) => {
+                        let (limit, why) = told(full);
+                        let call = (call.id, GroupId(call.group));
+                        ready.push(self.service.path.limited(call, &view, limit, why));
+                    }
+                },
             }
         }
         if ready.is_empty() {
@@ -233,17 +241,34 @@ impl Conversation {
         self.outbox.push_all(ready);
     }
 
-    fn wait_for(&self, id: u64, later: Later) {
+    fn wait_for(&self, call: &Call, later: Later, place: Place) {
         let outbox = self.outbox.clone();
+        let path = self.service.path.clone();
+        let call = (call.id, GroupId(call.group));
         let max = self.service.settings.max_unsent_bytes;
         self.waiting.spawn(async move {
             let mut item = later.answer().await;
             // Loads end whether their frontend reads or not: here is where their values are bounded.
             if outbox.waiting_bytes() >= max {
-                let reason = "the frontend reads its answers too slowly";
-                item = refusal(id, proto::Status::Overloaded, reason);
+                let why = "the frontend reads its answers too slowly";
+                item = path.limited(call, &path.view(), "max_unsent", why);
             }
             outbox.push(item);
+            drop(place);
         });
+    }
+}
+
+/// The setting that leaves a call no place to wait in, as the metric has it, and what its caller reads.
+fn told(full: Full) -> (&'static str, &'static str) {
+    match full {
+        Full::InAll => (
+            "max_in_flight",
+            "too many calls of this pipeline wait for loads",
+        ),
+        Full::PerGroup => (
+            "max_in_flight_per_group",
+            "too many calls of this pipeline wait for loads of this group",
+        ),
     }
 }

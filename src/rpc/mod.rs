@@ -35,6 +35,7 @@ pub mod outbox;
 mod pending;
 pub mod pipeline;
 pub mod server;
+pub mod shares;
 pub mod status;
 mod watch;
 pub mod wire;

@@ -1,12 +1,14 @@
 //! The calls of one pipeline that wait for their answers.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::shares::{Bounds, Full, NumberHasher, Shares};
 use super::wire::Reply;
+use crate::ids::GroupId;
 
 /// Why a call was not answered by its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,12 +19,12 @@ pub enum CallError {
     /// The node stopped answering while the call waited. It may or may not have been carried out.
     #[error("the node stopped answering")]
     Lost,
-    /// `pipeline.max_in_flight` calls wait already. Nothing was sent.
+    /// Too many calls wait already, by `pipeline.max_in_flight` or `max_in_flight_per_group`. Nothing was
+    /// sent.
     #[error("too many calls wait for the node")]
-    Overloaded,
+    Overloaded(Full),
 }
 
-#[derive(Default)]
 struct Table {
     /// Whether the node is reachable. Kept under the same lock as the calls, so that no call can
     /// slip in between the verdict and the clearing.
@@ -30,68 +32,52 @@ struct Table {
     /// Whether it was ever judged.
     judged: bool,
     next_id: u64,
+    shares: Shares,
     waiting: HashMap<u64, oneshot::Sender<Reply>, BuildHasherDefault<NumberHasher>>,
-}
-
-/// Spreads consecutive numbers with one multiplication. They are our own: nobody can choose ones
-/// that collide, which is what the standard hasher spends its time against.
-#[derive(Default)]
-struct NumberHasher(u64);
-
-impl Hasher for NumberHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        /// 2⁶⁴ over the golden ratio: Knuth's multiplicative hashing.
-        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0 = (self.0 ^ number).wrapping_mul(SPREAD);
-    }
 }
 
 /// The table of waiting calls. Shared by the callers and the keeper.
 pub(super) struct Pending {
     table: Mutex<Table>,
-    max: usize,
 }
 
 /// A place in the table, given back when dropped.
 pub(super) struct Ticket<'a> {
     pending: &'a Pending,
     pub(super) id: u64,
+    group: GroupId,
     pub(super) answer: oneshot::Receiver<Reply>,
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.pending.table.lock().waiting.remove(&self.id);
+        let mut table = self.pending.table.lock();
+        table.waiting.remove(&self.id);
+        table.shares.leave(self.group);
     }
 }
 
 impl Pending {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let table = Table {
+            open: false,
+            judged: false,
+            next_id: 0,
+            shares: Shares::new(bounds),
+            waiting: HashMap::default(),
+        };
         Self {
-            table: Mutex::default(),
-            max,
+            table: Mutex::new(table),
         }
     }
 
-    /// Enters a call.
-    pub(super) fn enter(&self) -> Result<Ticket<'_>, CallError> {
+    /// Enters a call of `group`.
+    pub(super) fn enter(&self, group: GroupId) -> Result<Ticket<'_>, CallError> {
         let mut table = self.table.lock();
         if !table.open {
             return Err(CallError::Unreachable);
         }
-        if table.waiting.len() >= self.max {
-            return Err(CallError::Overloaded);
-        }
+        table.shares.enter(group).map_err(CallError::Overloaded)?;
         let id = table.next_id;
         table.next_id += 1;
         let (tx, rx) = oneshot::channel();
@@ -99,6 +85,7 @@ impl Pending {
         Ok(Ticket {
             pending: self,
             id,
+            group,
             answer: rx,
         })
     }
@@ -171,8 +158,13 @@ mod tests {
         }
     }
 
-    fn open(max: usize) -> Pending {
-        let pending = Pending::new(max);
+    const GROUP: GroupId = GroupId(1);
+
+    fn open(per_group: usize) -> Pending {
+        let pending = Pending::new(Bounds {
+            in_all: 100,
+            per_group,
+        });
         assert!(pending.open());
         pending
     }
@@ -180,18 +172,21 @@ mod tests {
     #[tokio::test]
     async fn every_waiting_call_fails_when_the_node_becomes_unreachable() {
         let pending = open(2);
-        let (mut a, mut b) = (pending.enter().unwrap(), pending.enter().unwrap());
-        assert_eq!(pending.enter().err(), Some(CallError::Overloaded));
+        let (mut a, mut b) = (pending.enter(GROUP).unwrap(), pending.enter(GROUP).unwrap());
+        assert_eq!(
+            pending.enter(GROUP).err(),
+            Some(CallError::Overloaded(Full::PerGroup))
+        );
         assert!(pending.close());
         assert!((&mut a.answer).await.is_err() && (&mut b.answer).await.is_err());
-        assert_eq!(pending.enter().err(), Some(CallError::Unreachable));
+        assert_eq!(pending.enter(GROUP).err(), Some(CallError::Unreachable));
         assert!(!pending.close(), "it was closed already");
     }
 
     #[tokio::test]
     async fn an_answer_finds_its_call_and_a_late_one_nobody() {
         let pending = open(2);
-        let (late, mut there) = (pending.enter().unwrap(), pending.enter().unwrap());
+        let (late, mut there) = (pending.enter(GROUP).unwrap(), pending.enter(GROUP).unwrap());
         let late_id = late.id;
         drop(late);
         assert_eq!(
@@ -203,7 +198,7 @@ mod tests {
         assert_eq!((&mut there.answer).await.unwrap().answer.id, there.id);
         pending.close();
         pending.open();
-        let fresh = pending.enter().unwrap();
+        let fresh = pending.enter(GROUP).unwrap();
         assert!(
             fresh.id > there.id,
             "a number is never used twice, so no late answer can match"

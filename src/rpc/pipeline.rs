@@ -18,8 +18,10 @@ use super::outbox::{BatchLimits, Outbox};
 pub use super::pending::CallError;
 use super::pending::Pending;
 use super::proto::{Call, PipelineRequest};
+use super::shares::Bounds;
 use super::wire::{CallItem, Reply};
 use crate::config;
+use crate::ids::GroupId;
 use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
 
@@ -37,7 +39,7 @@ pub struct Settings {
     /// The longest pause.
     pub reconnect_max: Duration,
     /// Calls that may wait for answers.
-    pub max_in_flight: usize,
+    pub max_in_flight: Bounds,
     /// Calls in one message.
     pub max_batch: usize,
     /// Bytes in one message, either way.
@@ -52,9 +54,18 @@ impl From<&config::Pipeline> for Settings {
             connect_timeout: section.connect_timeout,
             reconnect_min: section.reconnect_min,
             reconnect_max: section.reconnect_max,
-            max_in_flight: section.max_in_flight,
+            max_in_flight: section.into(),
             max_batch: section.max_batch,
             max_message_bytes: usize::try_from(section.max_message.0).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl From<&config::Pipeline> for Bounds {
+    fn from(section: &config::Pipeline) -> Self {
+        Self {
+            in_all: section.max_in_flight,
+            per_group: section.max_in_flight_per_group,
         }
     }
 }
@@ -172,7 +183,7 @@ impl Pipeline {
     /// # Errors
     /// [`CallError`].
     pub async fn call(&self, mut call: Call, key: Bytes) -> Result<Reply, CallError> {
-        let mut ticket = self.shared.pending.enter()?;
+        let mut ticket = self.shared.pending.enter(GroupId(call.group))?;
         call.id = ticket.id;
         let sent = match &*self.shared.outbox.lock() {
             Some(outbox) => outbox.push(CallItem { call, key }),

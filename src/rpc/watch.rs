@@ -111,6 +111,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::shares::Bounds;
 
     fn settings() -> Settings {
         Settings {
@@ -119,7 +120,10 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             reconnect_min: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(1),
-            max_in_flight: 1,
+            max_in_flight: Bounds {
+                in_all: 1,
+                per_group: 1,
+            },
             max_batch: 1,
             max_message_bytes: 1 << 20,
         }

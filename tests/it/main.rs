@@ -36,6 +36,7 @@ mod loadgen;
 mod lost_nodes;
 mod many_keys;
 mod operators;
+mod overload;
 mod partitions;
 mod postgres_bad_groups;
 mod postgres_changes;

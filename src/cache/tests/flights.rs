@@ -196,6 +196,36 @@ fn waiters_per_group_are_bounded_exactly_and_a_refused_caller_opens_no_flight() 
 }
 
 #[test]
+fn groups_that_many_wait_for_leave_places_for_another() {
+    let bench = Bench::limited(1 << 20, 100, 8);
+    let in_group = |group, key| {
+        let request = Request {
+            group: GroupId(group),
+            ..bench.request(key)
+        };
+        bench.cache.get_or_join(&request)
+    };
+    // 16 places in all: 8 for the first, then half of what is left, and so on.
+    for (group, places) in [(1, 8), (2, 4), (3, 2), (4, 1)] {
+        let mut waits = Vec::new();
+        let refused = loop {
+            match in_group(group, "a") {
+                Found::Refused { reason, .. } => break reason,
+                found => waits.push(found),
+            }
+        };
+        let bound = if group == 1 {
+            Refused::PerGroup
+        } else {
+            Refused::InAll
+        };
+        assert_eq!((waits.len(), refused), (places, bound), "group {group}");
+        std::mem::forget(waits);
+    }
+    assert!(matches!(in_group(5, "a"), Found::Lead { .. }));
+}
+
+#[test]
 fn a_refused_caller_gets_the_value_that_may_be_served_on_errors() {
     let mut bench = Bench::limited(1 << 20, 1, 100);
     bench.load_value("k", "v");

@@ -61,6 +61,7 @@ impl Bench {
             memory_bytes,
             max_waiters_per_key,
             max_waiters_per_group,
+            max_waiters: 2 * max_waiters_per_group,
         };
         Self {
             cache: Cache::new(limits),

@@ -98,7 +98,7 @@ impl Metrics {
         };
         let transfers = |outcome| {
             registry.counter(
-                "gcache_node_handed_transfers_total",
+                "gcache_node_moves_total",
                 "Transfers of partitions to other members, by how they ended.",
                 &[("outcome", outcome)],
             )

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use super::{Mood, call, inside, inside_with, status};
-use crate::rpc::proto::{Call, Op, Role, Status};
+use crate::rpc::proto::{Call, Op, Role, Status, Via};
 
 #[tokio::test]
 async fn misses_that_wait_together_go_in_one_call() {
@@ -156,4 +157,83 @@ async fn a_queued_miss_that_nobody_waits_for_any_more_is_not_loaded() {
     );
     assert_eq!((status(&first), status(&patient)), (Status::Ok, Status::Ok));
     assert_eq!(node.origin.calls.lock().concat(), ["first", "awaited"]);
+}
+
+/// Of a group whose entries are fresh for a second and stale for another.
+fn waning() -> Call {
+    Call {
+        group: 5,
+        ..call(Op::Get, Role::Owner)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_somebody_waits_for_in_the_end_is_loaded_as_a_miss() {
+    let node = inside_with(1, 2, |settings| {
+        settings.miss_queue_timeout = Duration::from_secs(3);
+    });
+    for key in ["a", "b"] {
+        assert_eq!(status(&node.ask(waning(), key).await), Status::Ok);
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // The refresh of the first hangs and that of the second queues behind it.
+    for key in ["a", "b"] {
+        assert_eq!(node.ask(waning(), key).await.answer.via(), Via::Stale);
+        // So that they do not go in one call.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waits = node.ask(waning(), "b");
+    let begins = async {
+        while node.origin.calls.lock().len() < 4 {
+            node.origin.asked.notified().await;
+        }
+        node.origin.permits.add_permits(2);
+    };
+    let (answer, ()) = tokio::join!(waits, begins);
+    assert_eq!(
+        (status(&answer), answer.answer.via()),
+        (Status::Ok, Via::Miss)
+    );
+    assert_eq!(node.origin.calls.lock().concat(), ["a", "b", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_queued_too_long_is_dropped_and_begun_anew_by_the_next_reader() {
+    let node = inside_with(1, 2, |settings| {
+        settings.miss_queue_timeout = Duration::from_millis(100);
+    });
+    for key in ["a", "b"] {
+        assert_eq!(status(&node.ask(waning(), key).await), Status::Ok);
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for key in ["a", "b"] {
+        assert_eq!(node.ask(waning(), key).await.answer.via(), Via::Stale);
+        // So that they do not go in one call.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(node.cache.stats().flights, 2);
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    assert_eq!(node.cache.stats().flights, 1);
+    node.origin.permits.add_permits(2);
+    assert_eq!(node.ask(waning(), "b").await.answer.via(), Via::Stale);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(node.ask(waning(), "b").await.answer.via(), Via::Hit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_miss_that_queued_too_long_fails_long_before_its_deadline() {
+    let node = inside_with(1, 0, |settings| {
+        settings.max_concurrent_loads = 1;
+        settings.miss_queue_timeout = Duration::from_millis(100);
+    });
+    let began = Instant::now();
+    let behind = async {
+        node.origin.asked.notified().await;
+        let answer = node.get("b").await;
+        assert_eq!(status(&answer), Status::Overloaded);
+        assert_eq!(began.elapsed().as_millis(), 100, "the clock is paused");
+        node.origin.permits.add_permits(1);
+    };
+    assert_eq!(status(&tokio::join!(node.get("a"), behind).0), Status::Ok);
 }

@@ -57,6 +57,14 @@ key_column = \"k\"
 value_column = \"v\"
 ttl = \"60s\"
 on_isolated = \"origin\"
+
+[groups.waning]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"1s\"
+ttl_jitter = 0.0
+stale = \"1s\"
 ";
 const GROUP: GroupId = GroupId(1);
 /// The origin answers with the key itself, so this is below the longest key.
@@ -172,7 +180,10 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         timeout: Duration::from_secs(5),
         max_batch: 128,
         max_concurrent_loads: 4,
+        max_concurrent_refreshes: 1,
         miss_queue: 1000,
+        miss_queue_timeout: Duration::from_secs(60),
+        refresh_queue: 1000,
     };
     change(&mut settings);
     let origin = Arc::new(Told {
@@ -186,6 +197,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         memory_bytes: 1 << 20,
         max_waiters_per_key: 1000,
         max_waiters_per_group: 1000,
+        max_waiters: 2000,
     });
     let (clock, registry, held) = (Clock::start(), Registry::new(), Held::always());
     let asked: Arc<dyn Origin> = Arc::<Told>::clone(&origin);

@@ -1,0 +1,340 @@
+//! What waits for a call to the origin: the misses and the refreshes of each group, apart. Pure; time is
+//! an argument.
+//!
+//! A *lane* is one of the two of one group. It has places for calls in flight and a queue for what finds
+//! none free. Somebody waits for a miss; nobody for a refresh, whose readers have an answer. So refreshes
+//! never take the places of misses, and are the first that are dropped.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::as_millis;
+use crate::ids::{GroupId, Millis};
+
+/// Whether somebody waits for a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Class {
+    /// Somebody does.
+    Miss,
+    /// Nobody does: a stale entry is refreshed.
+    Refresh,
+}
+
+/// What queues and is worked off apart from the rest.
+pub(super) type Lane = (GroupId, Class);
+
+/// The bounds of the queues.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Calls of one group in flight for misses.
+    pub(super) miss_calls: usize,
+    /// Calls of one group in flight for refreshes.
+    pub(super) refresh_calls: usize,
+    /// Misses that may queue, of all groups.
+    pub(super) misses: usize,
+    /// Refreshes of one group that may queue.
+    pub(super) refreshes: usize,
+    /// How long anything may queue.
+    pub(super) timeout: Duration,
+}
+
+/// One part in so many of the queue is out of one group's reach: a slow table must not keep the others
+/// from queueing.
+const GROUP_LEAVES: usize = 4;
+
+/// What queues.
+#[derive(Debug)]
+pub(super) struct Queued<T> {
+    pub(super) item: T,
+    /// When the caller who began it gives up. Past it the miss is loaded only if others wait for it.
+    pub(super) until: Millis,
+    since: Millis,
+}
+
+struct Line<T> {
+    waiting: VecDeque<Queued<T>>,
+    /// Calls in flight.
+    running: usize,
+    /// Whether somebody looks after what has queued too long.
+    is_watched: bool,
+}
+
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            running: 0,
+            is_watched: false,
+        }
+    }
+}
+
+/// What is to be done after something was queued.
+#[derive(Debug)]
+pub(super) enum Entered<T> {
+    /// There is a place for one more call: begin to [`Queues::take`] until there is nothing left.
+    Work,
+    /// From now on look for what is [`Queues::overdue`], until that says otherwise.
+    Watch,
+    /// Nothing.
+    Wait,
+    /// It was not queued: the lane's queue is full.
+    Full(T),
+}
+
+/// The queues of one node.
+pub(super) struct Queues<T> {
+    bounds: Bounds,
+    lines: HashMap<Lane, Line<T>>,
+    /// Misses that queue, of all groups.
+    misses: usize,
+}
+
+impl<T> Queues<T> {
+    /// Empty ones.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            lines: HashMap::new(),
+            misses: 0,
+        }
+    }
+
+    /// How many misses queue.
+    pub(super) fn misses(&self) -> usize {
+        self.misses
+    }
+
+    /// Queues an item, whose caller gives up at `until`.
+    pub(super) fn enter(&mut self, lane: Lane, item: T, until: Millis, now: Millis) -> Entered<T> {
+        let has_room = self.running(lane) < self.calls(lane.1);
+        if !has_room && self.is_full(lane) {
+            return Entered::Full(item);
+        }
+        let line = self.lines.entry(lane).or_default();
+        line.waiting.push_back(Queued {
+            item,
+            until,
+            since: now,
+        });
+        self.misses += usize::from(lane.1 == Class::Miss);
+        if has_room {
+            line.running += 1;
+            Entered::Work
+        } else if !std::mem::replace(&mut line.is_watched, true) {
+            Entered::Watch
+        } else {
+            Entered::Wait
+        }
+    }
+
+    /// The next at most `max` of a lane, for one call; none, and a call fewer in flight, if nothing waits.
+    ///
+    /// The oldest go first. But where the oldest has waited for half of what it may, the queue is longer
+    /// than the origin can work off, and whatever goes first makes the others wait in vain: then the
+    /// newest do, whose callers are the likeliest to be there still (Maurer, "Fail at Scale", ACM Queue
+    /// 13(8), 2015: adaptive LIFO).
+    pub(super) fn take(&mut self, lane: Lane, max: usize, now: Millis) -> Option<Vec<Queued<T>>> {
+        let line = self.lines.get_mut(&lane)?;
+        let Some(oldest) = line.waiting.front() else {
+            line.running -= 1;
+            self.drop_idle(lane);
+            return None;
+        };
+        let is_late = now.since(oldest.since) * 2 >= as_millis(self.bounds.timeout);
+        let count = max.min(line.waiting.len());
+        let taken: Vec<_> = if is_late {
+            line.waiting.drain(line.waiting.len() - count..).collect()
+        } else {
+            line.waiting.drain(..count).collect()
+        };
+        self.left(lane, taken.len());
+        Some(taken)
+    }
+
+    /// Takes out what has queued too long, and says when to look again; never again if nothing waits.
+    pub(super) fn overdue(&mut self, lane: Lane, now: Millis) -> (Vec<T>, Option<Millis>) {
+        let timeout = as_millis(self.bounds.timeout);
+        let Some(line) = self.lines.get_mut(&lane) else {
+            return (Vec::new(), None);
+        };
+        let late = line.waiting.iter();
+        let late = late.take_while(|queued| now.since(queued.since) >= timeout);
+        let late = late.count();
+        let overdue: Vec<_> = line.waiting.drain(..late).map(|late| late.item).collect();
+        let next = line.waiting.front().map(|first| first.since.plus(timeout));
+        if next.is_none() {
+            line.is_watched = false;
+            self.drop_idle(lane);
+        }
+        self.left(lane, overdue.len());
+        (overdue, next)
+    }
+
+    /// Takes out all that waits in a lane; a call fewer is in flight.
+    pub(super) fn abandon(&mut self, lane: Lane) -> Vec<Queued<T>> {
+        let Some(line) = self.lines.get_mut(&lane) else {
+            return Vec::new();
+        };
+        line.running -= 1;
+        let waiting = Vec::from(std::mem::take(&mut line.waiting));
+        self.left(lane, waiting.len());
+        waiting
+    }
+
+    fn running(&self, lane: Lane) -> usize {
+        self.lines.get(&lane).map_or(0, |line| line.running)
+    }
+
+    fn waiting(&self, lane: Lane) -> usize {
+        self.lines.get(&lane).map_or(0, |line| line.waiting.len())
+    }
+
+    fn calls(&self, class: Class) -> usize {
+        match class {
+            Class::Miss => self.bounds.miss_calls,
+            Class::Refresh => self.bounds.refresh_calls,
+        }
+    }
+
+    /// Whether nothing more may queue behind what waits in the lane.
+    fn is_full(&self, lane: Lane) -> bool {
+        let (group, class) = lane;
+        match class {
+            Class::Miss => {
+                let max = self.bounds.misses;
+                let share = max - max / GROUP_LEAVES;
+                self.misses >= max || self.waiting(lane) >= share
+            }
+            Class::Refresh => {
+                let misses = (group, Class::Miss);
+                let misses_queue =
+                    self.waiting(misses) > 0 && self.running(misses) >= self.calls(Class::Miss);
+                misses_queue || self.waiting(lane) >= self.bounds.refreshes
+            }
+        }
+    }
+
+    fn left(&mut self, lane: Lane, items: usize) {
+        if lane.1 == Class::Miss {
+            self.misses -= items;
+        }
+    }
+
+    /// Forgets a lane in which nothing happens.
+    fn drop_idle(&mut self, lane: Lane) {
+        let line = self.lines.get(&lane);
+        if line.is_some_and(|line| line.running == 0 && !line.is_watched) {
+            self.lines.remove(&lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+    const MISSES: Lane = (GROUP, Class::Miss);
+    const REFRESHES: Lane = (GROUP, Class::Refresh);
+    const NEVER: Millis = Millis(u64::MAX);
+
+    /// One call at a time, queues of eight and two, and a second to wait.
+    fn queues() -> Queues<u64> {
+        Queues::new(Bounds {
+            miss_calls: 1,
+            refresh_calls: 1,
+            misses: 8,
+            refreshes: 2,
+            timeout: Duration::from_secs(1),
+        })
+    }
+
+    fn enter(queues: &mut Queues<u64>, lane: Lane, item: u64, now: u64) -> Entered<u64> {
+        queues.enter(lane, item, NEVER, Millis(now))
+    }
+
+    fn take(queues: &mut Queues<u64>, lane: Lane, max: usize, now: u64) -> Option<Vec<u64>> {
+        let taken = queues.take(lane, max, Millis(now))?;
+        Some(taken.into_iter().map(|queued| queued.item).collect())
+    }
+
+    #[test]
+    fn refreshes_leave_the_places_of_misses_and_misses_those_of_refreshes() {
+        let mut queues = queues();
+        for lane in [REFRESHES, MISSES] {
+            assert!(matches!(enter(&mut queues, lane, 1, 0), Entered::Work));
+            assert!(matches!(enter(&mut queues, lane, 2, 0), Entered::Watch));
+        }
+        assert_eq!(queues.misses(), 2);
+    }
+
+    #[test]
+    fn refreshes_have_a_queue_of_their_own_and_none_while_misses_queue() {
+        let mut queues = queues();
+        assert!(matches!(enter(&mut queues, REFRESHES, 0, 0), Entered::Work));
+        assert_eq!(take(&mut queues, REFRESHES, 9, 0), Some(vec![0]));
+        assert!(matches!(
+            enter(&mut queues, REFRESHES, 1, 0),
+            Entered::Watch
+        ));
+        assert!(matches!(enter(&mut queues, REFRESHES, 2, 0), Entered::Wait));
+        assert!(matches!(
+            enter(&mut queues, REFRESHES, 3, 0),
+            Entered::Full(3)
+        ));
+        assert_eq!(take(&mut queues, REFRESHES, 9, 0), Some(vec![1, 2]));
+        for miss in 0..2 {
+            enter(&mut queues, MISSES, miss, 0);
+        }
+        assert!(matches!(
+            enter(&mut queues, REFRESHES, 4, 0),
+            Entered::Full(4)
+        ));
+        assert_eq!(take(&mut queues, MISSES, 9, 0), Some(vec![0, 1]));
+        assert!(matches!(enter(&mut queues, REFRESHES, 5, 0), Entered::Wait));
+    }
+
+    #[test]
+    fn the_oldest_go_first_until_they_have_waited_for_half_of_what_they_may() {
+        let mut queues = queues();
+        for (item, now) in [(1, 0), (2, 100), (3, 200), (4, 300)] {
+            enter(&mut queues, MISSES, item, now);
+        }
+        assert_eq!(take(&mut queues, MISSES, 1, 499), Some(vec![1]));
+        assert_eq!(take(&mut queues, MISSES, 1, 600), Some(vec![4]));
+        assert_eq!(take(&mut queues, MISSES, 9, 600), Some(vec![2, 3]));
+        assert_eq!(take(&mut queues, MISSES, 9, 600), None);
+    }
+
+    #[test]
+    fn what_has_queued_too_long_is_taken_out_at_its_moment_and_not_before() {
+        let mut queues = queues();
+        for (item, now) in [(0, 0), (1, 0), (2, 0), (3, 250)] {
+            enter(&mut queues, MISSES, item, now);
+        }
+        assert_eq!(take(&mut queues, MISSES, 1, 0), Some(vec![0]));
+        let mut overdue = |now| queues.overdue(MISSES, Millis(now));
+        assert_eq!(overdue(0), (vec![], Some(Millis(1_000))));
+        assert_eq!(overdue(999), (vec![], Some(Millis(1_000))));
+        assert_eq!(overdue(1_000), (vec![1, 2], Some(Millis(1_250))));
+        assert_eq!(overdue(1_250), (vec![3], None));
+        assert_eq!(queues.misses(), 0);
+        assert!(matches!(
+            enter(&mut queues, MISSES, 4, 2_000),
+            Entered::Watch
+        ));
+    }
+
+    #[test]
+    fn a_lane_is_forgotten_once_nothing_happens_in_it() {
+        let mut queues = queues();
+        enter(&mut queues, MISSES, 1, 0);
+        enter(&mut queues, MISSES, 2, 0);
+        assert_eq!(take(&mut queues, MISSES, 9, 0), Some(vec![1, 2]));
+        assert_eq!(take(&mut queues, MISSES, 9, 0), None);
+        assert_eq!(queues.lines.len(), 1, "it is watched");
+        assert_eq!(queues.overdue(MISSES, Millis(9)), (vec![], None));
+        assert_eq!(queues.lines.len(), 0);
+    }
+}
