@@ -24,6 +24,19 @@ const BATCH: [f64; 11] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
 ];
 
+/// Calls of a node, by group and outcome. Named here, as are the three below, because operators' commands
+/// read it too.
+pub const NODE_CALLS: &str = "gcache_node_calls_total";
+
+/// Charged to a node's entries.
+pub const CACHE_MEMORY: &str = "gcache_cache_memory_bytes";
+
+/// A node's entries.
+pub const CACHE_ENTRIES: &str = "gcache_cache_entries";
+
+/// Keys that a node asked of the origin.
+pub const LOADED_KEYS: &str = "gcache_origin_loaded_keys_total";
+
 /// Hands out metric handles. Clones and labelled copies feed the same exposition.
 #[derive(Clone)]
 pub struct Registry {

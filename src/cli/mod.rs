@@ -4,6 +4,7 @@
 //! result goes to stdout.
 
 mod args;
+mod balance;
 mod commands;
 mod control;
 mod explain;
@@ -13,9 +14,11 @@ mod identity;
 mod loadgen;
 mod members;
 mod operate;
+mod plan;
 mod print;
 mod reach;
 mod recover;
+mod samples;
 mod setup;
 mod snapshot;
 

@@ -10,10 +10,8 @@ use super::commands::write;
 use super::explain::explain;
 use super::print::{plain, print_json, table};
 use super::reach::{Cluster, applied, target};
-use crate::hash::PARTITIONS;
 use crate::ids::NodeId;
 use crate::rpc::control_proto::{Member, StatusReply};
-use crate::topology::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
 pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
@@ -29,54 +27,9 @@ pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
 
 pub(super) async fn ring(command: RingCommand) -> Result<(), Failure> {
     match command {
-        RingCommand::Show { reach } => show_ring(&reach).await,
+        RingCommand::Show { reach } => super::balance::show(&reach).await,
+        RingCommand::Plan(args) => super::plan::plan(&args).await,
         RingCommand::Explain { group, key, reach } => explain(&group, &key, &reach).await,
-    }
-}
-
-async fn show_ring(reach: &Reach) -> Result<(), Failure> {
-    let state = Cluster::of(reach)?.state().await?;
-    let weights: u64 = state.members().map(weight).sum();
-    let standing_by = |id| {
-        let assignments = state.table().iter();
-        assignments
-            .filter(|(_, assignment)| assignment.standby == Some(id))
-            .count()
-    };
-    let member = |member: &MemberRecord| {
-        let owned = state.table().owned_by(member.id);
-        let fair = PARTITIONS as f64 * weight(member) as f64 / weights.max(1) as f64;
-        json!({
-            "name": &*member.name,
-            "status": member.status.to_string(),
-            "zone": member.zone.as_str(),
-            "weight": member.weight,
-            "partitions": owned,
-            "fair": (fair * 10.0).round() / 10.0,
-            "standby": standing_by(member.id),
-        })
-    };
-    let members: Vec<_> = state.members().map(member).collect();
-    if reach.json {
-        return print_json(&json!({ "epoch": state.epoch().0, "members": members }));
-    }
-    let columns = [
-        "name",
-        "status",
-        "zone",
-        "weight",
-        "partitions",
-        "fair",
-        "standby",
-    ];
-    write(table(&columns, &members).as_bytes(), false)
-}
-
-/// What a member counts for: only who is up is given partitions.
-fn weight(member: &MemberRecord) -> u64 {
-    match member.status {
-        MemberStatus::Up => member.weight.into(),
-        _ => 0,
     }
 }
 

@@ -23,7 +23,7 @@ use super::moves::{Moves, Peek};
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Role, Stamps};
 use crate::clock::{Clock, as_millis};
 use crate::ids::{Generation, GroupId, Millis, Tenure};
-use crate::metrics::Registry;
+use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
 use crate::rpc::hand_over::CameEntry;
 use crate::shutdown::Shutdown;
@@ -413,7 +413,7 @@ impl Shared {
         let mut outcomes = self.outcomes.lock();
         let counter = outcomes.entry((group.id, outcome)).or_insert_with(|| {
             self.metrics.registry.counter(
-                "gcache_origin_loaded_keys_total",
+                LOADED_KEYS,
                 "Keys asked of the origin, by what became of them.",
                 &[("group", &group.name), ("outcome", outcome)],
             )

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use crate::cache::{Kind, Stats};
 use crate::ids::GroupId;
-use crate::metrics::Registry;
+use crate::metrics::{CACHE_ENTRIES, CACHE_MEMORY, NODE_CALLS, Registry};
 use crate::rpc::proto::Via;
 use crate::topology::group::Group;
 use crate::topology::view::View;
@@ -120,7 +120,7 @@ impl ReadMetrics {
         }
         let by_outcome = Outcome::ALL.map(|(_, label)| {
             self.registry.counter(
-                "gcache_node_calls_total",
+                NODE_CALLS,
                 "Calls by group and by what became of them.",
                 &[("group", &group.name), ("outcome", label)],
             )
@@ -153,18 +153,14 @@ impl CacheMetrics {
     pub(super) fn register(registry: &Registry) -> Self {
         Self {
             registry: registry.clone(),
-            memory: registry.gauge(
-                "gcache_cache_memory_bytes",
-                "Charged to entries, overhead included.",
-                &[],
-            ),
+            memory: registry.gauge(CACHE_MEMORY, "Charged to entries, overhead included.", &[]),
             budget: registry.gauge(
                 "gcache_cache_budget_bytes",
                 "The bound of gcache_cache_memory_bytes.",
                 &[],
             ),
             entries: registry.gauge(
-                "gcache_cache_entries",
+                CACHE_ENTRIES,
                 "Entries, void ones not yet reclaimed included.",
                 &[],
             ),

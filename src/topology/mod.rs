@@ -10,6 +10,7 @@
 
 pub mod command;
 pub mod fixed;
+pub mod forecast;
 pub mod group;
 pub mod lease;
 pub mod member;

@@ -49,6 +49,7 @@ mod protocol;
 mod refused;
 mod restarts;
 mod ring_explain;
+mod ring_plan;
 mod seeds;
 mod shutdown;
 mod slow_clients;

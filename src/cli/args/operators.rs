@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::cli::members::Remove;
+use crate::cli::plan::Plan;
 use crate::cli::recover::Recover;
 use crate::cli::snapshot::Snapshot;
 
@@ -70,6 +71,13 @@ pub(in crate::cli) enum RingCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Print what a join, a leave or another weight would move, and what the origin would see of it
+    ///
+    /// All changes together, and nothing is changed. Bytes and rates are what the members count, looked at
+    /// twice within two seconds; a partition is taken for an even share of its member.
+    ///
+    /// Example: gcache ring plan --join n4:b --leave n1 --weight n2=512 --seeds 127.0.1.1
+    Plan(Plan),
     /// Print who answers for a key, and what its owner and its standby hold of it
     ///
     /// Nothing is loaded, and nothing that is cached is touched.
