@@ -242,6 +242,9 @@ pub(super) struct Loadgen {
     /// Write the report to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Write what each second came to into this file while the run goes on: a line of JSON per second
+    #[arg(long, value_name = "FILE")]
+    pub(super) timeline: Option<PathBuf>,
     /// Compare every key's last answer with this origin after the run
     #[arg(long, value_name = "URL", requires = "groups", value_parser = origin_url)]
     pub(super) verify_with: Option<OriginUrl>,

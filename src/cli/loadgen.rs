@@ -9,7 +9,7 @@ use super::setup::{groups_of, open_origin};
 use crate::config::{self, Layers};
 use crate::ids::{Generation, GroupId};
 use crate::loadgen::plan::{Options, Plan};
-use crate::loadgen::{self, Report, Truth};
+use crate::loadgen::{self, Report, Timeline, Truth};
 use crate::net::raise_open_files;
 use crate::shutdown::{Shutdown, Signals};
 use crate::topology::group::Group;
@@ -17,16 +17,20 @@ use crate::topology::group::Group;
 pub(super) async fn loadgen(args: args::Loadgen) -> Result<(), Failure> {
     let truth = truth(&args)?;
     if let Some(path) = &args.json {
-        check_folder(path)?;
+        check_folder("--json", path)?;
     }
-    let json = args.json.clone();
+    if let Some(path) = &args.timeline {
+        check_folder("--timeline", path)?;
+    }
+    let (json, timeline) = (args.json.clone(), args.timeline.clone());
     let plan = plan(args, truth.is_some())?;
     if let Some(Truth { origin, group }) = &truth {
         let checked = origin.check(group).await;
         checked.map_err(|error| Failure::Failed(format!("--verify-with: {error}")))?;
     }
+    let timeline = timeline.map(|path| open_timeline(&path)).transpose()?;
     raise_open_files();
-    let report = until_signal(plan, truth).await?;
+    let report = until_signal(plan, truth, timeline).await?;
     write(report.to_string().as_bytes(), false)?;
     if let Some(path) = &json {
         loadgen::save(&report, path)?;
@@ -37,10 +41,14 @@ pub(super) async fn loadgen(args: args::Loadgen) -> Result<(), Failure> {
 }
 
 /// Runs to the end, or to an early one if a signal asks for it.
-async fn until_signal(plan: Plan, truth: Option<Truth>) -> Result<Report, Failure> {
+async fn until_signal(
+    plan: Plan,
+    truth: Option<Truth>,
+    timeline: Option<Timeline>,
+) -> Result<Report, Failure> {
     let mut signals = Signals::catch().map_err(anyhow::Error::from)?;
     let shutdown = Shutdown::new();
-    let mut running = Box::pin(loadgen::run(plan, truth, shutdown.clone()));
+    let mut running = Box::pin(loadgen::run(plan, truth, timeline, shutdown.clone()));
     tokio::select! {
         report = running.as_mut() => return Ok(report?),
         _ = signals.first() => shutdown.begin(),
@@ -112,15 +120,20 @@ fn bounds() -> Result<config::Origin, Failure> {
     Ok(loaded.config.origin)
 }
 
+fn open_timeline(path: &Path) -> Result<Timeline, Failure> {
+    let told = |error| Failure::Failed(format!("--timeline: {}: {error}", path.display()));
+    Timeline::create(path).map_err(told)
+}
+
 /// A mistyped path should be told before a long run and not after it.
-fn check_folder(path: &Path) -> Result<(), Failure> {
+fn check_folder(flag: &str, path: &Path) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
     if folder.is_dir() && path.file_name().is_some() && !path.is_dir() {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "--json: {} cannot be a file: give one in a folder that exists",
+        "{flag}: {} cannot be a file: give one in a folder that exists",
         path.display()
     )))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan ─ keys, pace ─► open | closed ─► connection ─► record, ledger ─► report ─ table
-//!                      (in workers)                   (once a second)   verify
+//!                      (in workers)                   (once a second)   verify, timeline
 //! ```
 //!
 //! Called by `cli`. It is an HTTP client like any other: of the cluster it knows the URLs only. With
@@ -21,6 +21,7 @@ mod record;
 mod replies;
 mod report;
 mod table;
+mod timeline;
 mod verify;
 mod worker;
 
@@ -38,6 +39,7 @@ use tokio::time::{Instant, timeout};
 
 pub use replies::Replies;
 pub use report::{Latency, Planned, Report};
+pub use timeline::{Second, Timeline};
 pub use verify::{Difference, Truth, Verification};
 
 use connection::Route;
@@ -66,12 +68,18 @@ const WAITING_SNAPSHOTS: usize = 4;
 /// How long the first connection may take.
 const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Carries out a plan, until its end or until `shutdown` begins.
+/// Carries out a plan, until its end or until `shutdown` begins. What each second came to goes into
+/// `timeline` on the way.
 ///
 /// # Errors
 /// If no frontend can be reached at all, or this machine has no threads left. Failed requests are no
 /// error: see [`Report::failure`].
-pub async fn run(plan: Plan, truth: Option<Truth>, shutdown: Shutdown) -> anyhow::Result<Report> {
+pub async fn run(
+    plan: Plan,
+    truth: Option<Truth>,
+    mut timeline: Option<Timeline>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Report> {
     let keys = Arc::new(Keys::new(&plan));
     let routes = routes(&plan, &keys, truth.is_some()).await?;
     let ledger = truth.as_ref().map(|_| Arc::new(Ledger::new(plan.keys)));
@@ -91,8 +99,11 @@ pub async fn run(plan: Plan, truth: Option<Truth>, shutdown: Shutdown) -> anyhow
         bell: Arc::new(Notify::new()),
     };
     let start = work.start;
+    if let Some(timeline) = &mut timeline {
+        timeline.begin(start);
+    }
     let threads = start_workers(work);
-    let total = collect(collected, workers, &plan).await;
+    let total = collect(collected, workers, &plan, timeline.as_mut()).await;
     for ended in threads.join_all().await {
         ended.context("cannot start a worker")?;
     }
@@ -105,6 +116,7 @@ pub async fn run(plan: Plan, truth: Option<Truth>, shutdown: Shutdown) -> anyhow
     let end = total.last.map_or(planned_end, |last| last.max(planned_end));
     let measured = end.saturating_duration_since(start + plan.warmup);
     let mut report = Report::new(&plan, &total, measured, interrupted);
+    report.timeline_failure = timeline.and_then(Timeline::failure);
     if let (Some(truth), Some(ledger)) = (&truth, &ledger) {
         report.verification = Some(verify::verify(truth, ledger, &keys).await);
     }
@@ -166,15 +178,21 @@ fn start_workers(work: Work) -> JoinSet<std::io::Result<()>> {
 }
 
 /// Adds up what the workers count, and shows it second by second, until they end.
-async fn collect(mut collected: mpsc::Receiver<Snapshot>, workers: usize, plan: &Plan) -> Record {
+async fn collect(
+    mut collected: mpsc::Receiver<Snapshot>,
+    workers: usize,
+    plan: &Plan,
+    mut timeline: Option<&mut Timeline>,
+) -> Record {
     let progress = Progress::new(plan.end());
-    let mut total = Record::new();
+    let (mut total, mut rest) = (Record::new(), Record::new());
     // Seconds of which not every worker has told yet, from `first` on.
     let mut first = 1;
     let mut seconds: VecDeque<(usize, Record)> = VecDeque::new();
     while let Some(Snapshot { second, record }) = collected.recv().await {
         total.add(&record);
         let Some(ahead) = second.and_then(|second| usize::try_from(second - first).ok()) else {
+            rest.add(&record);
             continue;
         };
         while seconds.len() <= ahead {
@@ -184,10 +202,18 @@ async fn collect(mut collected: mpsc::Receiver<Snapshot>, workers: usize, plan: 
         seconds[ahead].1.add(&record);
         while let Some((_, last)) = seconds.pop_front_if(|(told, _)| *told == workers) {
             progress.tell(first, &last, &total);
+            if let Some(timeline) = &mut timeline {
+                timeline.tell(first, &last);
+            }
             first += 1;
         }
     }
     progress.end();
+    if let Some(timeline) = timeline {
+        // Some workers ended within a second that others told of.
+        seconds.iter().for_each(|(_, partial)| rest.add(partial));
+        timeline.end(&rest);
+    }
     total
 }
 

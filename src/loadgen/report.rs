@@ -56,6 +56,8 @@ pub struct Report {
     pub hit_ratio: Option<f64>,
     /// The comparison with the origin, if one was asked for.
     pub verification: Option<Verification>,
+    /// Why the timeline is not complete, if one was asked for and it is not.
+    pub timeline_failure: Option<String>,
 }
 
 /// A plan, told.
@@ -138,41 +140,25 @@ impl Report {
             },
             latency_us: (answered > 0).then(|| Latency::of(record)),
             statuses: record.statuses.clone(),
-            failures: Cause::ALL
-                .iter()
-                .map(|cause| {
-                    let count = record.failures.get(cause).copied().unwrap_or(0);
-                    (cause.name(), count)
-                })
-                .collect(),
+            failures: failures(record),
             replies: record.replies,
             hit_ratio: record.replies.hit_ratio(),
             verification: None,
+            timeline_failure: None,
         }
     }
 
-    /// What makes the run a failure, if anything: nothing was answered, or what was answered is wrong.
+    /// What makes the run a failure, if anything: nothing was answered, or what was answered is wrong, or
+    /// what was to be written was not.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         if self.answered_requests + self.warmup_requests == 0 {
             return Some("no request was answered".into());
         }
-        let told = self.verification.as_ref()?;
-        if told.is_clean() {
-            return None;
-        }
-        Some(if told.keys_different > 0 {
-            format!(
-                "{} of {} keys were answered with something else than the origin has",
-                told.keys_different, told.keys_compared
-            )
-        } else if let Some(failure) = &told.failure {
-            format!(
-                "{} keys could not be compared with the origin: {failure}",
-                told.keys_failed
-            )
-        } else {
-            "no key was compared with the origin".into()
+        let wrong = self.verification.as_ref().and_then(wrong);
+        wrong.or_else(|| {
+            let told = self.timeline_failure.as_ref()?;
+            Some(format!("the timeline is not complete: {told}"))
         })
     }
 
@@ -217,8 +203,35 @@ impl Planned {
     }
 }
 
+/// What a comparison with the origin found wrong.
+fn wrong(told: &Verification) -> Option<String> {
+    if told.is_clean() {
+        return None;
+    }
+    Some(if told.keys_different > 0 {
+        format!(
+            "{} of {} keys were answered with something else than the origin has",
+            told.keys_different, told.keys_compared
+        )
+    } else if let Some(failure) = &told.failure {
+        format!(
+            "{} keys could not be compared with the origin: {failure}",
+            told.keys_failed
+        )
+    } else {
+        "no key was compared with the origin".into()
+    })
+}
+
+/// Requests without an answer by every cause there is.
+pub(super) fn failures(record: &Record) -> BTreeMap<&'static str, u64> {
+    let count = |cause: &Cause| record.failures.get(cause).copied().unwrap_or(0);
+    let causes = Cause::ALL.iter();
+    causes.map(|cause| (cause.name(), count(cause))).collect()
+}
+
 impl Latency {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         let latency = &record.latency;
         Self {
             min: latency.min(),
@@ -322,6 +335,12 @@ pub(super) mod tests {
             ..eventful()
         };
         assert_eq!(plain.failure(), None);
+        let cut_short = Report {
+            timeline_failure: Some("no space".into()),
+            ..plain
+        };
+        let told = cut_short.failure().unwrap();
+        assert_eq!(told, "the timeline is not complete: no space");
         let plan = Plan::new(Options {
             connections: Some(1),
             ..options()

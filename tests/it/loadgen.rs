@@ -144,6 +144,43 @@ async fn the_warm_up_is_sent_and_not_counted() {
     assert_eq!(report["hit_ratio"], 1.0, "20 keys were warm: {report:#}");
 }
 
+#[tokio::test]
+async fn the_timeline_has_every_second_and_adds_up_to_the_report() {
+    let cluster = Cluster::start(Setup::default()).await;
+    let rows = rows_of(&cluster);
+    let args =
+        format!("{rows} --rate 400 --duration 2500ms --json report.json --timeline timeline.jsonl");
+    let ended = run(cluster.folder(), &args).await;
+    let report = report(cluster.folder(), &ended);
+    let text = std::fs::read_to_string(cluster.folder().join("timeline.jsonl"));
+    let text = text.expect("the timeline was written");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    let seconds: Vec<_> = lines.iter().map(|line| line["second"].as_u64()).collect();
+    assert_eq!(seconds, [Some(1), Some(2), None], "{text}");
+    for path in [
+        "/requests",
+        "/answered_requests",
+        "/statuses/200",
+        "/replies/hit",
+        "/replies/miss",
+        "/late_requests",
+    ] {
+        let told = |line: &Value| line.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        let sum: u64 = lines.iter().map(told).sum();
+        assert_eq!(sum, number(&report, path), "{path}: {text}");
+    }
+    let step = number(&lines[1], "/ended_unix_ms") - number(&lines[0], "/ended_unix_ms");
+    assert_eq!(step, 1000, "{text}");
+    let counts = lines.iter().flat_map(|line| {
+        let counts = line["latency_counts"].as_array().expect("pairs");
+        counts.iter().map(|pair| number(pair, "/1"))
+    });
+    assert_eq!(counts.sum::<u64>(), 1000, "{text}");
+}
+
 /// A server that answers every request with an empty 200; the one with this number, over all
 /// connections, after `stall`. Tells how many it was asked.
 async fn server(stalls_at: u64, stall: Duration) -> (SocketAddr, watch::Receiver<u64>) {
@@ -451,6 +488,10 @@ async fn wrong_flags_exit_2_and_say_what_would_be_right() {
         (
             "--keys 10 --group g --json no/such/r.json",
             "--json: no/such/r.json",
+        ),
+        (
+            "--keys 10 --group g --timeline no/such/r.json",
+            "--timeline: no/such/r.json",
         ),
         ("--keys 10 --group g --groups groups.toml", "--verify-with"),
         (&format!("--keys 10 --group g {verify}"), "--groups"),
