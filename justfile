@@ -53,6 +53,10 @@ bench-control *ARGS:
 bench-faults *ARGS:
     cargo bench --bench faults -- "$@"
 
+# Watch clusters under load while nodes join, leave and die; NAMEs select scenarios
+bench-moves *ARGS:
+    cargo bench --bench scenarios -- "$@"
+
 # Format the code
 fmt:
     cargo fmt --all
@@ -65,7 +69,7 @@ fmt-check:
 lint:
     cargo clippy --locked --all-targets --features simulation -- -D warnings
     @# Not among all targets: they are only run when named.
-    cargo clippy --locked --bench rivals --bench control --bench faults -- -D warnings
+    cargo clippy --locked --bench rivals --bench control --bench faults --bench scenarios -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error

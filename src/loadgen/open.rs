@@ -25,8 +25,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// many as there are requests to send would keep both sides from sending any.
 const MAX_OPENING: usize = 16;
 
-/// Keys of an open loop are one sequence, whichever connection asks for them.
-const STREAM: u64 = 0;
+/// Keys of an open loop are one sequence, whichever connection asks for them. It is none of a closed loop's,
+/// which are numbered by connection: one can warm up for the other without being repeated.
+const STREAM: u64 = u64::MAX;
 
 /// Runs this worker's share of the requests until the end of the plan or an interrupt.
 pub(super) async fn run(

@@ -1,0 +1,172 @@
+//! Scenarios: a cluster of real processes under a steady load, to which something happens.
+//!
+//! `just bench-moves [NAME…]` carries them out one after the other and writes JSON, charts and Markdown into
+//! bench/results/moves. What a scenario is stands in `scenario`, how it is carried out in `run`; bench/README.md
+//! says what is measured. Processes listen on 127.0.10.0/24 (nodes), 127.0.11.0/24 (frontends) and 127.0.12.1
+//! (PostgreSQL and the relay to it).
+
+mod chart;
+mod cluster;
+mod counters;
+mod load;
+mod origin;
+mod outcome;
+mod process;
+mod relay;
+mod report;
+mod run;
+mod sample;
+mod scenario;
+mod variant;
+mod verdict;
+mod watch;
+mod windows;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Parser;
+use gcache::shutdown::{Shutdown, Signals};
+
+use crate::outcome::Outcome;
+use crate::run::Options;
+use crate::scenario::{ALL, Scenario};
+
+/// Carry out scenarios: what joins, departures and losses of nodes do to a cluster under load.
+///
+/// Example: just bench-moves 3to4 4to3
+#[derive(Parser)]
+struct Args {
+    /// Which; all if none is named
+    #[arg(value_name = "NAME", value_parser = ALL.iter().map(|it| it.name).collect::<Vec<_>>())]
+    names: Vec<String>,
+    /// Requests per second
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// The cache of each node, in MiB; there are twice as many keys as fit
+    #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    memory: u64,
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves"))]
+    out: PathBuf,
+    /// Where data directories and logs are; they stay there if a scenario cannot be carried out
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Only this variant, where there are both
+    #[arg(long, value_parser = ["warm", "cold"])]
+    only: Option<String>,
+    /// Only tell again what is in the folder of the results
+    #[arg(long)]
+    tell: bool,
+    /// Said by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    gcache::net::raise_open_files();
+    std::fs::create_dir_all(&args.out).context("the folder of the results")?;
+    if !args.tell {
+        measure(&args)?;
+    }
+    let text = tell(&args.out)?;
+    print(&text);
+    note(&format!("written to {}", args.out.display()));
+    Ok(())
+}
+
+fn measure(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let shutdown = Shutdown::new();
+    let interrupt = shutdown.clone();
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
+    runtime.spawn(async move {
+        signals.first().await;
+        interrupt.begin();
+    });
+    let options = Options {
+        rate: args.rate,
+        memory_mib: args.memory,
+    };
+    let is_wanted = |scenario: &&Scenario| {
+        args.names.is_empty() || args.names.iter().any(|name| name == scenario.name)
+    };
+    for scenario in ALL.iter().filter(is_wanted) {
+        for variant in variant::variants(scenario)? {
+            if args.only.as_ref().is_some_and(|only| only != variant.name) {
+                continue;
+            }
+            let outcome = in_folder(args, |folder| {
+                run::carry_out(scenario, &variant, &options, (folder, &shutdown, &runtime))
+            });
+            let outcome =
+                outcome.with_context(|| format!("{}, {}", scenario.name, variant.name))?;
+            save(&args.out, &outcome)?;
+        }
+    }
+    Ok(())
+}
+
+/// Measures in a new folder, which stays if that fails.
+fn in_folder(
+    args: &Args,
+    measure: impl FnOnce(&Path) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<Outcome> {
+    let above = args.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = tempfile::Builder::new()
+        .prefix("gcache-scenario.")
+        .tempdir_in(above)
+        .context("a folder for the data")?;
+    let outcome = measure(folder.path());
+    outcome.map_err(|error| {
+        let kept = folder.keep();
+        error.context(format!("its logs are in {}", kept.display()))
+    })
+}
+
+fn save(out: &Path, outcome: &Outcome) -> anyhow::Result<()> {
+    let path = out.join(format!("{}.json", outcome.file()));
+    let text = serde_json::to_string(outcome)? + "\n";
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Makes charts and Markdown of all outcomes that are in a folder.
+fn tell(out: &Path) -> anyhow::Result<String> {
+    let mut scenarios = Vec::new();
+    for scenario in ALL {
+        let files = ["warm", "cold"].map(|variant| format!("{}.{variant}.json", scenario.name));
+        let mut runs: Vec<Outcome> = Vec::new();
+        for path in files
+            .iter()
+            .map(|file| out.join(file))
+            .filter(|path| path.exists())
+        {
+            let text = std::fs::read_to_string(&path)?;
+            let read = serde_json::from_str(&text);
+            runs.push(read.with_context(|| format!("{} is of another version", path.display()))?);
+        }
+        if let Some(svg) = chart::draw(&runs.iter().collect::<Vec<_>>()) {
+            std::fs::write(out.join(format!("{}.svg", scenario.name)), svg)?;
+        }
+        if !runs.is_empty() {
+            scenarios.push(runs);
+        }
+    }
+    let text = report::markdown(&scenarios);
+    std::fs::write(out.join("moves.md"), &text)?;
+    Ok(text)
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+fn note(text: &str) {
+    eprintln!("{text}");
+}

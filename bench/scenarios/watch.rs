@@ -1,0 +1,88 @@
+//! Waiting, within the bound of a scenario and only until somebody interrupts it.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use gcache::shutdown::Shutdown;
+use tokio::time::Instant;
+
+/// Between two looks at what is waited for, and at the interrupt.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a scenario may go on.
+pub(crate) struct Watch {
+    shutdown: Shutdown,
+    end: Instant,
+}
+
+impl Watch {
+    /// One that lets nothing go on for longer than `bound` from now.
+    pub(crate) fn new(shutdown: &Shutdown, bound: Duration) -> Self {
+        Self {
+            shutdown: shutdown.clone(),
+            end: Instant::now() + bound,
+        }
+    }
+
+    /// What is left of the bound.
+    pub(crate) fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// Lets some time pass.
+    ///
+    /// # Errors
+    /// Somebody interrupted it, or the bound is reached.
+    pub(crate) fn pause(&self, time: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            sleep(left.min(PAUSE));
+        }
+    }
+
+    /// Looks until `look` succeeds, for as long as `patience`.
+    ///
+    /// # Errors
+    /// What was seen last, or as [`Watch::pause`].
+    pub(crate) fn until<T>(
+        &self,
+        claim: &str,
+        patience: Duration,
+        mut look: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let end = Instant::now() + patience;
+        loop {
+            match look() {
+                Ok(found) => return Ok(found),
+                Err(seen) if Instant::now() >= end => {
+                    return Err(seen.context(format!("not within {patience:?}: {claim}")));
+                }
+                Err(_) => self.pause(PAUSE)?,
+            }
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.shutdown.has_begun() {
+            bail!("interrupted");
+        }
+        if self.left().is_zero() {
+            bail!("the scenario took longer than it may");
+        }
+        Ok(())
+    }
+}
+
+/// Waits: there are threads here and no runtime.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every thread here is its own, and nothing else runs on it"
+)]
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
