@@ -100,7 +100,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
             if args.only.as_ref().is_some_and(|only| only != variant.name) {
                 continue;
             }
-            let outcome = in_folder(args, |folder| {
+            let outcome = in_folder(args, &shutdown, |folder| {
                 run::carry_out(scenario, &variant, &options, (folder, &shutdown, &runtime))
             });
             let outcome =
@@ -111,9 +111,10 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures in a new folder, which stays if that fails.
+/// Measures in a new folder, which stays if that fails, unless because somebody wanted it to end.
 fn in_folder(
     args: &Args,
+    shutdown: &Shutdown,
     measure: impl FnOnce(&Path) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
     let above = args.folder.clone().unwrap_or_else(std::env::temp_dir);
@@ -123,6 +124,9 @@ fn in_folder(
         .context("a folder for the data")?;
     let outcome = measure(folder.path());
     outcome.map_err(|error| {
+        if shutdown.has_begun() {
+            return error;
+        }
         let kept = folder.keep();
         error.context(format!("its logs are in {}", kept.display()))
     })
