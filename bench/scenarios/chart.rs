@@ -198,8 +198,11 @@ impl Scale {
                 event.at,
                 escape(&event.what)
             );
-            // There is no room for more: when it had converged is the next line.
-            if is_named && !event.what.ends_with("converged") {
+            // What was done is written; what came of it are the lines that follow, and there is no room for more.
+            let is_result = ["converged", "ended"]
+                .iter()
+                .any(|end| event.what.ends_with(end));
+            if is_named && !is_result {
                 // Two that are close to each other are not written over each other.
                 let y = bottom - 5.0 - 14.0 * (index % 4) as f64;
                 text(svg, (x + 3.0, y), "start", &event.what);
