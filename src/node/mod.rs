@@ -121,6 +121,24 @@ struct Known {
 }
 
 impl Known {
+    fn sweeper(
+        &self,
+        cache: &Cache,
+        clock: Clock,
+        config: &Config,
+        registry: &Registry,
+    ) -> Sweeper {
+        Sweeper {
+            cache: cache.clone(),
+            clock,
+            view: self.view.clone(),
+            budget_bytes: config.node.memory.0,
+            metrics: metrics::CacheMetrics::register(registry),
+            held: self.held.clone(),
+            isolated: metrics::isolated(registry),
+        }
+    }
+
     /// The moves of a node whose control plane says what moves.
     fn moves(
         &self,
@@ -200,22 +218,10 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, control::Leaver) {
         stages.loads.clone(),
         moves.clone(),
     );
-    let sweeper = Sweeper {
-        cache: cache.clone(),
-        clock,
-        view: view.clone(),
-        budget_bytes: config.node.memory.0,
-        metrics: metrics::CacheMetrics::register(&registry),
-        held: held.clone(),
-        isolated: metrics::isolated(&registry),
-    };
+    let sweeper = known.sweeper(&cache, clock, config, &registry);
     shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
-    shutdown.spawn(follow(
-        known,
-        moves.clone(),
-        cache.clone(),
-        shutdown.clone(),
-    ));
+    let follow = follow(known, moves.clone(), cache.clone(), shutdown.clone());
+    shutdown.spawn(follow);
     let explainer = explain::Explainer::new(me.clone(), cache.clone(), view.clone(), clock);
     let path = read::ReadPath::new(
         (me, held),

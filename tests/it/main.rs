@@ -35,6 +35,7 @@ mod leaving;
 mod loadgen;
 mod lost_nodes;
 mod many_keys;
+mod moves;
 mod operators;
 mod overload;
 mod partitions;

@@ -99,13 +99,13 @@ impl Metrics {
         let transfers = |outcome| {
             registry.counter(
                 "gcache_node_moves_total",
-                "Transfers of partitions to other members, by how they ended.",
+                "Partitions handed to other members, one for each transfer, by how it ended.",
                 &[("outcome", outcome)],
             )
         };
         let peeks = |outcome| {
             registry.counter(
-                "gcache_node_peeks_total",
+                "gcache_node_peeked_keys_total",
                 "Misses for which the owner before was asked, by what it had.",
                 &[("outcome", outcome)],
             )

@@ -120,6 +120,7 @@ impl Member {
             memory_bytes: 1 << 20,
             max_waiters_per_key: 100,
             max_waiters_per_group: 1_000,
+            max_waiters: 2_000,
         };
         let mut lease = Lease::new(NodeId(id), Incarnation(start));
         lease.applied(view.epoch(), view.latest_since(NodeId(id)));
