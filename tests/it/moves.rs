@@ -140,7 +140,12 @@ async fn what_is_not_sent_in_time_is_asked_of_the_owner_before() {
     shared_out(&grown, 4).await;
     ask_for_big(&grown).await;
     let admin = (grown.hosts[newcomer], 2112).into();
-    let found = sum(admin, "gcache_node_peeked_keys_total", &["outcome=\"found\""]).await;
+    let found = sum(
+        admin,
+        "gcache_node_peeked_keys_total",
+        &["outcome=\"found\""],
+    )
+    .await;
     let kept = kept(&grown, newcomer).await;
     assert!(found > 10.0, "{found} asked for, {kept} sent");
     assert!(found + kept > 70.0, "{found} asked for, {kept} sent");
