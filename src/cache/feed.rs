@@ -236,7 +236,7 @@ impl Feed {
         self.0.state.lock().end
     }
 
-    /// How many entries were left out for want of room.
+    /// How many entries were left out, for want of room or because the feed ended before.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.0.state.lock().left_out
@@ -251,6 +251,8 @@ impl State {
     fn finish(&mut self, end: End) {
         if self.end.is_none() {
             self.end = Some(end);
+            let is_entry = |item: &&Item| matches!(item, Item::Entry(_));
+            self.left_out += self.items.iter().filter(is_entry).count() as u64;
             self.items.clear();
             self.entry_bytes = 0;
         }

@@ -1,5 +1,5 @@
 //! The giver's side of one transfer: what is kept goes first, then whatever happens, until the move is over;
-//! after that questions are answered for a while.
+//! after that, if not all was sent, questions are answered for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -154,6 +154,10 @@ impl Source {
             if self.0.feed.end() == Some(End::Broken) {
                 return Err("too much was taken back that it has not heard of".into());
             }
+        }
+        if is_warm && self.0.feed.left_out() == 0 {
+            // The new owner has all there was: nobody need ask.
+            return Ok(());
         }
         self.answer_questions(moves, &sender, &mut replies).await
     }

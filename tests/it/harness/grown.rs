@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use gcache::hash::PARTITIONS;
 use gcache::rpc::control;
 use gcache::rpc::pipeline::Target;
 use gcache::topology::state::State;
@@ -325,7 +326,8 @@ impl Grown {
         serde_json::from_str(&ended.stdout).expect("it is JSON")
     }
 
-    /// Waits until `nodes` members are up and own everything, and enough of them vote.
+    /// Waits until `nodes` members are up and own everything, somebody stands by for everything, and enough
+    /// of them vote.
     pub(crate) async fn complete(&self, nodes: usize) -> Value {
         until(&format!("{nodes} members are complete"), async || {
             let ended = self.operate(&["cluster", "status", "--json"]).await;
@@ -341,7 +343,8 @@ impl Grown {
                     .filter(|member| member["role"] != "learner")
                     .count()
                     >= nodes.min(3)
-                && status["quorum"] == true;
+                && status["quorum"] == true
+                && (nodes == 1 || self.stood_by().await == PARTITIONS);
             if is_complete {
                 Ok(status)
             } else {
@@ -349,6 +352,17 @@ impl Grown {
             }
         })
         .await
+    }
+
+    /// How many partitions have a standby: the last that a cluster which forms is given.
+    async fn stood_by(&self) -> usize {
+        let ended = self.operate(&["ring", "show", "--json"]).await;
+        let ring: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+        let members = ring["members"].as_array().cloned().unwrap_or_default();
+        let stood_by = members
+            .iter()
+            .filter_map(|member| member["standby"].as_u64());
+        stood_by.sum::<u64>() as usize
     }
 
     /// The index of the node that leads.
