@@ -2,7 +2,7 @@
 //!
 //! `source` is the giver's side of one transfer and `target` the receiver's; this is what both have in
 //! common, and where a new view begins and ends transfers. The protocol is told in
-//! [`crate::topology::moves`], in `cache::feed` and in `cache::arrivals`; a checker of its own tries it in
+//! [`mod@crate::topology::moves`], in `cache::feed` and in `cache::arrivals`; a checker of its own tries it in
 //! tests/sim/ownership.
 
 mod source;
