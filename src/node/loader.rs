@@ -170,9 +170,11 @@ impl Loader {
     /// overloaded, and so does one that has queued too long. `until` is when the caller gives up; a
     /// lead that is still queued then and that nobody waits for fails too.
     ///
-    /// The key of a partition that has just moved here is asked of its owner before first.
+    /// A miss of a partition that has just moved here is asked of its owner before first. A refresh is not:
+    /// what is kept here is as new as what is there.
     pub(super) fn submit(&self, lead: Lead, class: Class, until: Millis) {
-        let Some(peek) = self.shared.peek(&lead) else {
+        let peek = (class == Class::Miss).then(|| self.shared.peek(&lead));
+        let Some(peek) = peek.flatten() else {
             return self.shared.submit(lead, class, until);
         };
         let shared = Arc::clone(&self.shared);

@@ -351,9 +351,8 @@ impl Later {
         } = self;
         match waits_for {
             WaitsFor::Load(load) => path.loaded(&call, load, until).await,
-            WaitsFor::Arrival(route) => path.arrived(call, key, &route, until).await,
-            WaitsFor::Told(receipts, counted) => {
-                path.told(call, key, (receipts, counted), until).await
+            WaitsFor::Arrival(_) | WaitsFor::Told(..) => {
+                path.waited(call, key, waits_for, until).await
             }
             WaitsFor::Epoch => {
                 let patience = Instant::now() + path.shared.settings.epoch_wait;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use metrics::Counter;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::source::{Gone, Source};
 use self::target::Link;
@@ -67,6 +67,8 @@ struct Shared {
     metrics: Metrics,
     /// What this node sends, by whom it is for and the tenure to come.
     sources: Mutex<BTreeMap<(NodeId, Tenure), Source>>,
+    /// Places for transfers that come in.
+    transfers: Arc<Semaphore>,
     has_links: AtomicBool,
     /// From where what arrives comes.
     links: RwLock<HashMap<Partition, Link>>,
@@ -134,6 +136,7 @@ impl Moves {
             parts,
             metrics: Metrics::register(registry),
             sources: Mutex::default(),
+            transfers: Arc::new(Semaphore::new(target::TRANSFERS_MAX)),
             has_links: AtomicBool::new(false),
             links: RwLock::default(),
             warm: Mutex::default(),
@@ -144,6 +147,9 @@ impl Moves {
     /// A new view is there. When this returns, what is to move is told to whom it moves to, and what has
     /// moved is not any more: then, and not before, the node may say that it has applied the view.
     pub(super) fn follow(&self, before: &View, view: &View) {
+        if view.cluster() != before.cluster() {
+            self.forget_cluster();
+        }
         self.begin(view);
         self.end(before, view);
         let me = self.0.parts.me.get();
@@ -157,6 +163,19 @@ impl Moves {
             !comes && !has_come && view.epoch().0 >= tenure.0
         });
         self.look_whether_warm(view);
+    }
+
+    /// A recovered cluster may count up to tenures that the one before had given already.
+    fn forget_cluster(&self) {
+        let shared = &self.0;
+        for (_, source) in std::mem::take(&mut *shared.sources.lock()) {
+            source.over(Gone::default());
+            source.feed().finish(End::Over);
+            shared.parts.cache.untap(source.feed());
+        }
+        shared.parts.cache.expect_no_more(|_, _| true);
+        shared.warm.lock().clear();
+        self.report(|report| *report = MoveReport::default());
     }
 
     /// Begins to send what moves away from here.

@@ -40,6 +40,7 @@ const ITEMS_MAX: usize = 256;
 const BURST: Duration = Duration::from_millis(50);
 
 /// What was valid of partitions when they were given away: their tenure, and what it inherited.
+#[derive(Default)]
 pub(super) struct Gone(pub(super) HashMap<Partition, (Tenure, Option<Tenure>)>);
 
 /// One transfer. Clones are the same.
@@ -313,9 +314,11 @@ impl Source {
         let entry = parts.cache.peek(group, &ask.key, hash)?;
         let is_ours = entry.tenure() == tenure || Some(entry.tenure()) == inherits;
         let is_same = entry.generation() == Generation(ask.generation);
-        let is_alive = entry.phase(parts.clock.now()) != Phase::Dead;
+        // One that is due for a refresh would only come back as such.
+        let is_fresh = entry.phase(parts.clock.now()) == Phase::Fresh;
         let is_answer = !entry.is_standby() && entry.error().is_none();
-        (is_ours && is_same && is_alive && is_answer).then_some(entry)
+        let fits = hand_over::weight(&Item::Entry(entry.clone())) <= moves.settings().max_message;
+        (is_ours && is_same && is_fresh && is_answer && fits).then_some(entry)
     }
 }
 

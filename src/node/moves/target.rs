@@ -24,6 +24,10 @@ use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{
     HandOverAsk, HandOverBatch, HandOverBegin, HandOverMessage, HandOverReply,
 };
+use crate::topology::member::MAX_MEMBERS;
+
+/// Transfers that may come in at once: one from each member, and as many that have just ended.
+pub(super) const TRANSFERS_MAX: usize = 2 * MAX_MEMBERS;
 
 /// How long the giver may take for its first message.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -76,6 +80,10 @@ impl Moves {
                 "a transfer begins with its partitions",
             ));
         };
+        let place = self.0.transfers.clone().try_acquire_owned();
+        let place = place.map_err(|_| {
+            Status::resource_exhausted(format!("{TRANSFERS_MAX} transfers come in already"))
+        })?;
         let partitions = self.expect(&begin)?;
         let (sender, replies) = mpsc::channel(UNSENT_MAX);
         let link = Link(Arc::new(Inner {
@@ -101,6 +109,7 @@ impl Moves {
                 () = shutdown.begun() => {}
             }
             moves.forget(&link, &partitions);
+            drop(place);
         });
         Ok(ReceiverStream::new(replies))
     }

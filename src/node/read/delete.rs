@@ -78,71 +78,74 @@ impl ReadPath {
         Begun::Later(self.later(call, key.clone(), until, WaitsFor::Arrival(*route)))
     }
 
-    /// Carries a delete out once this node is known as the owner.
-    pub(super) async fn arrived(
+    /// Says that a delete is done once this node is known as the owner, and all who are told of it have done
+    /// it too. If one will not hear of it any more, its partition is elsewhere by now, or stays, or the
+    /// leader is about to give its move up: then all is asked anew, by a view that may be another.
+    pub(super) async fn waited(
         &self,
         call: Call,
         key: Bytes,
-        route: &Route,
+        mut waits_for: WaitsFor,
         until: Instant,
     ) -> AnswerItem {
-        let shared = &self.shared;
-        if !shared.held.acts(route, shared.clock, until).await {
-            let why = match shared.held.is_valid(shared.clock.now()) {
-                true => ARRIVING,
-                false => ISOLATED,
+        loop {
+            let why = match waits_for {
+                WaitsFor::Arrival(route) => self.acts(&route, until).await.err(),
+                WaitsFor::Told(receipts, counted) => match heard(&receipts, until).await {
+                    Ok(true) if self.is_done(&call, &key, counted) => {
+                        return answers::done(call.id);
+                    }
+                    Ok(_) => None,
+                    Err(why) => Some(why),
+                },
+                WaitsFor::Epoch | WaitsFor::Load(_) => Some(ARRIVING),
             };
-            return refusal(call.id, Status::Isolated, why);
+            if let Some(why) = why {
+                return refusal(call.id, Status::Isolated, why);
+            }
+            waits_for = match self.judge(call, key.clone(), &self.view()) {
+                Begun::Now(answer) => return answer,
+                Begun::Later(later) => later.waits_for,
+            };
+            // Whatever stands in the way ends with a commit.
+            tokio::time::sleep_until(until.min(Instant::now() + AGAIN_AFTER)).await;
         }
-        self.again(call, key, until, ARRIVING).await
     }
 
-    /// Says that a delete is done once all who are told of it have done it too. If one will not hear of
-    /// it any more, its partition is elsewhere by now, or stays: then all is asked anew.
-    pub(super) async fn told(
-        &self,
-        call: Call,
-        key: Bytes,
-        (receipts, counted): (Vec<Receipt>, Counted),
-        until: Instant,
-    ) -> AnswerItem {
+    /// Waits until this node acts for what it owns by `route`.
+    async fn acts(&self, route: &Route, until: Instant) -> Result<(), &'static str> {
         let shared = &self.shared;
-        for receipt in receipts {
-            match timeout_at(until, receipt.wait()).await {
-                Ok(Heard::Applied) => {}
-                Ok(Heard::Waits | Heard::Ended(_)) => {
-                    return self.again(call, key, until, UNHEARD).await;
-                }
-                Err(_) => return refusal(call.id, Status::Isolated, UNHEARD),
-            }
+        if shared.held.acts(route, shared.clock, until).await {
+            return Ok(());
         }
-        // What was true when it was dropped may have ended while the others were told.
-        let view = self.view();
-        let group = GroupId(call.group);
-        let route = view.route(KeyHash::of(group, &key));
-        let owns = view.is_owner(shared.me.get(), route.partition);
-        if owns && shared.held.duty(&route, shared.clock.now()) == Duty::Acts {
-            if let Some(group) = view.group(group) {
-                shared.metrics.count(group, counted);
-            }
-            return answers::done(call.id);
-        }
-        self.again(call, key, until, UNHEARD).await
+        Err(match shared.held.is_valid(shared.clock.now()) {
+            true => ARRIVING,
+            false => ISOLATED,
+        })
     }
 
-    /// A delete once more from the beginning, at the latest when there is another view: by now the key may
-    /// be another's.
-    async fn again(&self, call: Call, key: Bytes, until: Instant, why: &'static str) -> AnswerItem {
-        if Instant::now() >= until {
-            return refusal(call.id, Status::Isolated, why);
+    /// Whether what was true when a key was dropped is true still, after others were told; counts it then.
+    fn is_done(&self, call: &Call, key: &[u8], counted: Counted) -> bool {
+        let (shared, view) = (&self.shared, self.view());
+        let group = GroupId(call.group);
+        let route = view.route(KeyHash::of(group, key));
+        let is_done = view.is_owner(shared.me.get(), route.partition)
+            && shared.held.duty(&route, shared.clock.now()) == Duty::Acts;
+        if let Some(group) = view.group(group).filter(|_| is_done) {
+            shared.metrics.count(group, counted);
         }
-        match self.judge(call, key, &self.view()) {
-            Begun::Now(answer) => answer,
-            Begun::Later(mut later) => {
-                later.until = later.until.min(until);
-                tokio::time::sleep(AGAIN_AFTER).await;
-                Box::pin(later.answer()).await
-            }
+        is_done
+    }
+}
+
+/// Whether all have done what they were told; an error if that is not known by `until`.
+async fn heard(receipts: &[Receipt], until: Instant) -> Result<bool, &'static str> {
+    for receipt in receipts {
+        match timeout_at(until, receipt.wait()).await {
+            Ok(Heard::Applied) => {}
+            Ok(Heard::Waits | Heard::Ended(_)) if Instant::now() < until => return Ok(false),
+            Ok(Heard::Waits | Heard::Ended(_)) | Err(_) => return Err(UNHEARD),
         }
     }
+    Ok(true)
 }

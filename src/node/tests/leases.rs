@@ -1,6 +1,8 @@
 //! What a node does without a lease, and with a tenure that is not settled.
 
 use super::{GROUP, Inside, ME, call, inside, status, view_of};
+use crate::cache::{End, Feed};
+use crate::hash::KeyHash;
 use crate::ids::{Epoch, GroupId, Millis};
 use crate::node::{Known, follow};
 use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
@@ -113,6 +115,50 @@ async fn a_delete_waits_until_the_new_owner_is_known() {
     arrive(&node);
     let refused = node.ask(of(GROUP, Op::Delete), "Tom").await;
     assert_eq!(status(&refused), Status::Isolated);
+}
+
+/// Tells `feed` of Tom's partition.
+fn tap(node: &Inside, feed: &Feed) {
+    let partition = KeyHash::of(GROUP, b"Tom").partition();
+    let set = [partition].into_iter().collect();
+    node.cache.tap(set, feed.clone());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_waits_until_whom_the_key_moves_to_has_done_it() {
+    let node = inside(1, 10);
+    let feed = Feed::new();
+    tap(&node, &feed);
+    let delete = node.ask(of(GROUP, Op::Delete), "Tom");
+    let receiver = async {
+        assert!(feed.filled().await);
+        let mark = feed.take(1).mark;
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        feed.acknowledge(mark);
+    };
+    let (deleted, ()) = tokio::join!(delete, receiver);
+    assert_eq!(status(&deleted), Status::Ok);
+    assert!(node.clock.now() >= Millis(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_the_next_owner_cannot_hear_is_tried_until_the_move_ends_and_then_refused() {
+    let node = inside(1, 10);
+    let feed = Feed::new();
+    feed.finish(End::Broken);
+    tap(&node, &feed);
+    let refused = node.ask(of(GROUP, Op::Delete), "Tom").await;
+    assert_eq!(status(&refused), Status::Isolated);
+    assert!(node.clock.now() >= Millis(4_000));
+    // The move is given up: then it is done at once.
+    let delete = node.ask(of(GROUP, Op::Delete), "Tom");
+    let given_up = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        node.cache.untap(&feed);
+    };
+    let (deleted, ()) = tokio::join!(delete, given_up);
+    assert_eq!(status(&deleted), Status::Ok);
+    assert!(node.clock.now() < Millis(5_000));
 }
 
 #[tokio::test]
