@@ -8,7 +8,7 @@
 //!                  → pure       cache · topology · …       no I/O, no clock, no spawn
 //! ```
 //!
-//! Five walks:
+//! Six walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
@@ -19,6 +19,9 @@
 //! - **a topology change**: `node/control/carrier` (state → [`topology::view::View`]) → `node/read` (may I
 //!   answer?) → `cache` (stamps); and `node/control/followers` → `frontend/follow` → `frontend/nodes`
 //!   (pipelines) → `frontend/route`.
+//! - **a move**: `node/control/office` ([`topology::moves`](mod@topology::moves)) prepares →
+//!   `node/moves/source` (`cache`: taps, feed) → `rpc/hand_over` → `node/moves/target` (`cache`: arrivals) → renewals say warm → the office
+//!   activates → `node/loader` peeks.
 //! - **a lease**: `node/control/renew` → `rpc/control` → `node/control/office` of the leader → a quorum round
 //!   → [`topology::lease`] → back, and `node/lease` (may I act?) → `node/read`.
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
