@@ -44,6 +44,7 @@ fn request(key: &[u8], generation: u32, now: u64) -> Request<'_> {
         stamps: Stamps {
             tenure: Tenure(1),
             inherits: None,
+            copies: None,
             generation,
         },
         now: Millis(now),

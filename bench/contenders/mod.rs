@@ -63,6 +63,7 @@ pub(crate) fn request(key: &Key) -> Request<'_> {
         stamps: Stamps {
             tenure: Tenure(1),
             inherits: None,
+            copies: None,
             generation: Generation(1),
         },
         now: Millis(1_000),

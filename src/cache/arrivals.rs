@@ -6,7 +6,7 @@
 //! memory is bounded: beyond it nothing more of that partition is accepted.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -24,10 +24,28 @@ pub const ARRIVAL_VOIDS_MAX: usize = 4_096;
 pub(super) struct Arrivals {
     any: AtomicBool,
     all: Mutex<HashMap<Partition, Arrival>>,
+    /// What this node keeps copies of, and their stamps. It takes back nothing of that by itself: who does
+    /// is the owner.
+    copied: Mutex<HashMap<Partition, (Tenure, Line)>>,
+}
+
+/// One stream from another member. A later one from there takes the place of an earlier one, of which
+/// something may still be on its way: it would come back after it was taken back by the later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line(pub(super) u64);
+
+impl Line {
+    /// Another one, and later than all before.
+    #[must_use]
+    pub fn another() -> Self {
+        static LINES: AtomicU64 = AtomicU64::new(0);
+        Self(LINES.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 struct Arrival {
     tenure: Tenure,
+    line: Line,
     /// Hashes of what this node has taken back.
     voided: HashSet<u64>,
     is_closed: bool,
@@ -48,27 +66,28 @@ impl Arrivals {
         }
     }
 
-    /// Whether what another says of the key is as new as what this node knows. Only under the shard's
-    /// lock.
-    fn accepts(&self, hash: KeyHash, tenure: Tenure) -> bool {
+    /// Whether what another says of the key is as new as what this node knows, on this line or, without
+    /// one, in an answer. Only under the shard's lock.
+    fn accepts(&self, hash: KeyHash, tenure: Tenure, line: Option<Line>) -> bool {
         let all = self.all.lock();
         let arrival = all.get(&hash.partition());
         arrival.is_some_and(|arrival| {
-            arrival.tenure == tenure && !arrival.is_closed && !arrival.voided.contains(&hash.0)
+            let is_it = arrival.tenure == tenure && line.is_none_or(|line| line == arrival.line);
+            is_it && !arrival.is_closed && !arrival.voided.contains(&hash.0)
         })
     }
 }
 
 impl Cache {
-    /// Entries of these partitions may arrive from now on, for `tenure`. A later tenure takes the place of
-    /// an earlier one; the same again changes nothing.
+    /// Entries of these partitions may arrive from now on, for `tenure` and on this line. A later tenure
+    /// takes the place of an earlier one, and of the same a later line that of an earlier one.
     ///
     /// To be called before the node owns them, as long as nobody can have taken anything back here:
     /// `may_expect` is asked for each under the lock that taking back waits for, and says so.
     pub fn expect(
         &self,
         partitions: impl IntoIterator<Item = Partition>,
-        tenure: Tenure,
+        (tenure, line): (Tenure, Line),
         may_expect: impl Fn(Partition) -> bool,
     ) {
         let arrivals = &self.inner.arrivals;
@@ -76,16 +95,21 @@ impl Cache {
         // Before the question: whoever takes back after it finds the partition expected.
         arrivals.any.store(true, Ordering::SeqCst);
         for partition in partitions {
-            let is_known = all
-                .get(&partition)
-                .is_some_and(|known| known.tenure >= tenure);
-            if is_known || !may_expect(partition) {
-                continue;
+            match all.get_mut(&partition) {
+                Some(known) if known.tenure > tenure => continue,
+                // What was taken back here stays so.
+                Some(known) if known.tenure == tenure => {
+                    known.line = line;
+                    continue;
+                }
+                _ if !may_expect(partition) => continue,
+                _ => {}
             }
             all.insert(
                 partition,
                 Arrival {
                     tenure,
+                    line,
                     voided: HashSet::new(),
                     is_closed: false,
                 },
@@ -94,29 +118,70 @@ impl Cache {
         arrivals.any.store(!all.is_empty(), Ordering::SeqCst);
     }
 
-    /// Nothing more of this tenure is accepted for the partitions that `is_over` names.
-    pub fn expect_no_more(&self, is_over: impl Fn(Partition, Tenure) -> bool) {
+    /// Nothing more of this tenure and on this line is accepted for the partitions that `is_over` names.
+    pub fn expect_no_more(&self, is_over: impl Fn(Partition, Tenure, Line) -> bool) {
         let arrivals = &self.inner.arrivals;
         let mut all = arrivals.all.lock();
-        all.retain(|partition, arrival| !is_over(*partition, arrival.tenure));
+        all.retain(|partition, arrival| !is_over(*partition, arrival.tenure, arrival.line));
         arrivals.any.store(!all.is_empty(), Ordering::SeqCst);
+    }
+
+    /// Copies of these partitions may arrive from now on, with this stamp and on this line. A later stamp
+    /// takes the place of an earlier one, and of the same a later line that of an earlier one.
+    ///
+    /// Only where `may_expect` says so, which is asked under the lock that every copy waits for.
+    pub fn expect_copies(
+        &self,
+        partitions: impl IntoIterator<Item = Partition>,
+        (stamp, line): (Tenure, Line),
+        may_expect: impl Fn(Partition) -> bool,
+    ) {
+        let mut copied = self.inner.arrivals.copied.lock();
+        for partition in partitions {
+            let is_later = copied.get(&partition).is_some_and(|known| known.0 > stamp);
+            if !is_later && may_expect(partition) {
+                copied.insert(partition, (stamp, line));
+            }
+        }
+    }
+
+    /// No more copies are kept of the partitions, with the stamps and on the lines, that `is_over` names.
+    pub fn expect_no_more_copies(&self, is_over: impl Fn(Partition, Tenure, Line) -> bool) {
+        let mut copied = self.inner.arrivals.copied.lock();
+        copied.retain(|partition, (stamp, line)| !is_over(*partition, *stamp, *line));
+    }
+
+    /// Keeps a copy of what the owner has, if its partition is expected with its stamp and on this line, and
+    /// there is none that is newer. Returns whether it is kept.
+    pub fn import_copy(&self, parts: &EntryParts<'_>, line: Line, now: Millis) -> bool {
+        let hash = KeyHash::of(parts.group, parts.key);
+        let entry = Entry::copy(parts);
+        if entry.ends_at() <= now {
+            return false;
+        }
+        let mut shard = self.shard(hash);
+        let copied = &self.inner.arrivals.copied;
+        let expected = copied.lock().get(&parts.partition).copied();
+        expected == Some((parts.tenure, line)) && self.put_under(&mut shard, hash, &entry)
     }
 
     /// Whether the key's value may be asked of the member that `tenure` came from.
     #[must_use]
     pub fn is_expected(&self, hash: KeyHash, tenure: Tenure) -> bool {
-        self.inner.arrivals.any.load(Ordering::Acquire) && self.inner.arrivals.accepts(hash, tenure)
+        self.inner.arrivals.any.load(Ordering::Acquire)
+            && self.inner.arrivals.accepts(hash, tenure, None)
     }
 
-    /// Keeps an entry that was sent, if its partition is expected under its tenure, the key was not taken
-    /// back here, and there is none that is newer. Returns whether it is kept.
-    pub fn import(&self, parts: &EntryParts<'_>, now: Millis) -> bool {
+    /// Keeps an entry that was sent, if its partition is expected under its tenure and on this line, the key
+    /// was not taken back here, and there is none that is newer. Returns whether it is kept.
+    pub fn import(&self, parts: &EntryParts<'_>, line: Line, now: Millis) -> bool {
         let hash = KeyHash::of(parts.group, parts.key);
         let entry = Entry::new(parts);
         if entry.ends_at() <= now {
             return false;
         }
         let mut shard = self.shard(hash);
-        self.inner.arrivals.accepts(hash, parts.tenure) && self.put_under(&mut shard, hash, &entry)
+        self.inner.arrivals.accepts(hash, parts.tenure, Some(line))
+            && self.put_under(&mut shard, hash, &entry)
     }
 }

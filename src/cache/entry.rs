@@ -6,7 +6,7 @@
 //! from another member; judged by `shard` under the shard's lock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use triomphe::ThinArc;
 
@@ -84,11 +84,33 @@ struct Meta {
     stale_if_error_ms: u32,
     /// The age until which the origin is not asked again, after a failed refresh. Same access rule.
     hold_ms: AtomicU32,
-    key_len: u32,
+    key_len: u16,
+    /// When those who keep copies were last told that it is used, in units of [`TOLD_EVERY_MS`]; it wraps.
+    told: AtomicU16,
     partition: Partition,
     kind: Kind,
-    standby: bool,
+    filler: Filler,
 }
+
+/// Who put an entry here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filler {
+    /// This member, as the owner, or the owner before.
+    Owner,
+    /// This member, in place of the owner.
+    Standby,
+    /// The owner, with this member as its standby.
+    Copy,
+}
+
+/// How often those who keep copies are told that an entry is used, so that they keep it as long as the owner
+/// does.
+pub const TOLD_EVERY_MS: u64 = 4_096;
+
+const _: () = assert!(
+    crate::hash::MAX_KEY_BYTES <= u16::MAX as usize,
+    "the length of a key fits"
+);
 
 const _: () = assert!(size_of::<Meta>() == 48, "memory per entry is accounted for");
 
@@ -105,6 +127,20 @@ impl Entry {
     /// alive: a 16-byte value must not pin the 64 KiB frame it arrived in.
     #[must_use]
     pub fn new(parts: &EntryParts<'_>) -> Self {
+        let filler = match parts.standby {
+            true => Filler::Standby,
+            false => Filler::Owner,
+        };
+        Self::filled(parts, filler)
+    }
+
+    /// The same, as a copy of what the owner has.
+    #[must_use]
+    pub(super) fn copy(parts: &EntryParts<'_>) -> Self {
+        Self::filled(parts, Filler::Copy)
+    }
+
+    fn filled(parts: &EntryParts<'_>, filler: Filler) -> Self {
         let windows = u32::MAX - parts.fresh_ms;
         let meta = Meta {
             filled_at: parts.filled_at,
@@ -115,10 +151,11 @@ impl Entry {
             stale_ms: parts.stale_ms.min(windows),
             stale_if_error_ms: parts.stale_if_error_ms.min(windows),
             hold_ms: AtomicU32::new(0),
-            key_len: u32::try_from(parts.key.len()).expect("keys are at most MAX_KEY_BYTES"),
+            key_len: u16::try_from(parts.key.len()).expect("keys are at most MAX_KEY_BYTES"),
+            told: AtomicU16::new(0),
             partition: parts.partition,
             kind: parts.kind,
-            standby: parts.standby,
+            filler,
         };
         // The crate takes one slice; building it byte by byte through an iterator would cost more
         // than this second copy.
@@ -136,7 +173,7 @@ impl Entry {
             key: self.key(),
             value: self.value(),
             kind: meta.kind,
-            standby: meta.standby,
+            standby: meta.filler == Filler::Standby,
             tenure: meta.tenure,
             generation: meta.generation,
             filled_at: meta.filled_at,
@@ -149,13 +186,13 @@ impl Entry {
     /// The key.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        &self.0.slice[..self.meta().key_len as usize]
+        &self.0.slice[..usize::from(self.meta().key_len)]
     }
 
     /// The value: empty for a negative entry, the message for an error.
     #[must_use]
     pub fn value(&self) -> &[u8] {
-        &self.0.slice[self.meta().key_len as usize..]
+        &self.0.slice[usize::from(self.meta().key_len)..]
     }
 
     /// What the entry says.
@@ -203,7 +240,24 @@ impl Entry {
     /// Whether a standby filled it in place of the owner.
     #[must_use]
     pub fn is_standby(&self) -> bool {
-        self.meta().standby
+        self.meta().filler == Filler::Standby
+    }
+
+    /// Whether it came as a copy of what another member owned then.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.meta().filler == Filler::Copy
+    }
+
+    /// Whether it is time to tell those who keep copies that it is used; it counts as told then.
+    pub(super) fn is_to_be_told(&self, now: Millis) -> bool {
+        let told = (now.0 / TOLD_EVERY_MS) as u16;
+        let before = &self.meta().told;
+        let is_due = before.load(Ordering::Relaxed) != told;
+        if is_due {
+            before.store(told, Ordering::Relaxed);
+        }
+        is_due
     }
 
     /// When it was filled.
@@ -291,9 +345,17 @@ impl Entry {
     /// Whether someone with these stamps and this role may serve it, freshness aside.
     pub(super) fn is_valid(&self, stamps: &Stamps, role: Role) -> bool {
         let meta = self.meta();
-        meta.generation == stamps.generation
-            && stamps.accept_tenure(meta.tenure)
-            && meta.standby == (role == Role::Standby)
+        let accepts = match (role, meta.filler) {
+            // The second where it is about to be known as the owner, by a fail-over: whoever owned before
+            // acknowledges nothing any more.
+            (Role::Standby, Filler::Copy) => {
+                stamps.copies == Some(meta.tenure) || stamps.inherits == Some(meta.tenure)
+            }
+            (Role::Standby, Filler::Owner) => false,
+            (Role::Owner | Role::LastResort, Filler::Standby) => false,
+            _ => stamps.accept_tenure(meta.tenure),
+        };
+        meta.generation == stamps.generation && accepts
     }
 
     /// Whether no present or future view can make it valid, as far as `stamps` know.
@@ -303,7 +365,9 @@ impl Entry {
     pub(super) fn is_void(&self, stamps: &Stamps) -> bool {
         let meta = self.meta();
         meta.generation < stamps.generation
-            || (meta.tenure < stamps.tenure && !stamps.accept_tenure(meta.tenure))
+            || (meta.tenure < stamps.tenure
+                && !stamps.accept_tenure(meta.tenure)
+                && stamps.copies != Some(meta.tenure))
     }
 
     /// Whether it carries a stamp above one of these.

@@ -15,13 +15,16 @@ use tokio::sync::Notify;
 use super::budget::charge;
 use super::entry::Entry;
 use crate::hash::KeyHash;
-use crate::ids::GroupId;
+use crate::ids::{GroupId, Partition, Tenure};
 
 /// Bytes of entries that may wait in a feed.
 pub const FEED_BYTES_MAX: u64 = 4 << 20;
 
 /// How many keys that were taken back may wait in a feed or for their acknowledgement. One more ends it.
 pub const FEED_VOIDS_MAX: u64 = 65_536;
+
+/// Keys in use that may wait in a feed; of more nothing is said.
+pub const FEED_USED_MAX: usize = 65_536;
 
 /// One thing to tell.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub enum Item {
     Entry(Entry),
     /// The owner has taken this back.
     Void(Void),
+    /// From here on these partitions are told of too, and what is kept of them has this stamp.
+    Keep(Box<[Partition]>, Tenure),
 }
 
 /// A key whose value was taken back.
@@ -70,6 +75,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// The mark of the last thing taken back in this batch or before; 0 if there was none.
     pub mark: u64,
+    /// Keys that are in use, in no order.
+    pub used: Vec<KeyHash>,
 }
 
 /// An ordered feed to one member. Clones are the same feed.
@@ -88,6 +95,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     items: VecDeque<Item>,
+    used: Vec<KeyHash>,
     entry_bytes: u64,
     voided: u64,
     /// The mark of what was taken last.
@@ -146,6 +154,24 @@ impl Feed {
         true
     }
 
+    /// Puts in that these partitions are told of from here on. Before they are tapped.
+    pub fn keep(&self, partitions: Box<[Partition]>, stamp: Tenure) {
+        let mut state = self.0.state.lock();
+        if state.end.is_none() {
+            state.items.push_back(Item::Keep(partitions, stamp));
+        }
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    /// Puts in that a key is in use, if there is room.
+    pub(super) fn used(&self, hash: KeyHash) {
+        let mut state = self.0.state.lock();
+        if state.end.is_none() && state.used.len() < FEED_USED_MAX {
+            state.used.push(hash);
+        }
+    }
+
     /// Puts in what was taken back. Only under the lock of its shard.
     pub(super) fn void(&self, void: Void) -> Receipt {
         let mut state = self.0.state.lock();
@@ -175,12 +201,14 @@ impl Feed {
             match item {
                 Item::Entry(entry) => state.entry_bytes -= charge(entry),
                 Item::Void(_) => state.taken += 1,
+                Item::Keep(..) => {}
             }
         }
         let mark = state.taken;
+        let used = std::mem::take(&mut state.used);
         drop(state);
         self.0.moved.notify_waiters();
-        Batch { items, mark }
+        Batch { items, mark, used }
     }
 
     /// Waits until there is something to take, or the feed has ended; true if there is. Cancel-safe.
@@ -254,6 +282,7 @@ impl State {
             let is_entry = |item: &&Item| matches!(item, Item::Entry(_));
             self.left_out += self.items.iter().filter(is_entry).count() as u64;
             self.items.clear();
+            self.used.clear();
             self.entry_bytes = 0;
         }
     }

@@ -125,6 +125,7 @@ mod tests {
             error_ttl: Duration::from_millis(500),
             max_value_bytes: 1 << 20,
             on_isolated: crate::topology::group::OnIsolated::Serve,
+            copies: 1,
         })
     }
 
@@ -133,6 +134,7 @@ mod tests {
             stamps: Stamps {
                 tenure: Tenure(1),
                 inherits: None,
+                copies: None,
                 generation: Generation(1),
             },
             freshness: rules(),

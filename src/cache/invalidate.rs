@@ -90,7 +90,7 @@ impl Cache {
             hash,
             verb,
         };
-        let receipts = inner.taps.void(void, hash.partition());
+        let receipts = inner.taps.void(void, group, hash.partition());
         Voided { found, receipts }
     }
 

@@ -45,11 +45,12 @@ use std::sync::atomic::AtomicUsize;
 
 use parking_lot::{Mutex, MutexGuard};
 
-pub use self::arrivals::ARRIVAL_VOIDS_MAX;
-pub use self::entry::{Entry, EntryParts, Kind, Phase};
+pub use self::arrivals::{ARRIVAL_VOIDS_MAX, Line};
+pub use self::entry::{Entry, EntryParts, Kind, Phase, TOLD_EVERY_MS};
 pub use self::explain::Standing;
 pub use self::feed::{
-    Batch, End, FEED_BYTES_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt, Verb, Void,
+    Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt, Verb,
+    Void,
 };
 pub use self::flight::{Token, Wait};
 pub use self::freshness::Freshness;
@@ -119,7 +120,10 @@ impl Cache {
         let mut guard = self.shard(request.hash);
         let shard = &mut *guard;
         let fallback = match shard.look(request, &self.inner.budget) {
-            Some((entry, Phase::Fresh)) => return Found::Fresh(entry),
+            Some((entry, Phase::Fresh)) => {
+                self.inner.taps.used(&entry, request.hash, request.now);
+                return Found::Fresh(entry);
+            }
             // The origin failed a moment ago: within its `error_ttl` nobody asks it again.
             Some((entry, _)) if entry.is_held(request.now) => {
                 return Found::Stale {

@@ -26,6 +26,8 @@ pub struct Stamps {
     pub tenure: Tenure,
     /// An earlier tenure whose entries stay valid.
     pub inherits: Option<Tenure>,
+    /// The stamp of the copies that a standby may serve.
+    pub copies: Option<Tenure>,
     /// The group's generation.
     pub generation: Generation,
 }

@@ -99,6 +99,16 @@ impl Shard {
             .filter(|entry| entry.is_for(group, key))
     }
 
+    /// Whoever is in this slot was used elsewhere; false if nobody is.
+    pub(super) fn touch(&mut self, hash: u64) -> bool {
+        self.lru.get(&hash).is_some()
+    }
+
+    /// Whoever is in this slot, without moving it.
+    pub(super) fn peek_slot(&self, hash: u64) -> Option<&Entry> {
+        self.lru.peek(&hash)
+    }
+
     /// Puts an entry whose charge was reserved into its empty slot.
     pub(super) fn insert(&mut self, hash: u64, entry: Entry, budget: &Budget) {
         while self.lru.len() >= self.lru.capacity() && self.evict(budget) {}
@@ -107,6 +117,10 @@ impl Shard {
         let group = self.groups.entry(entry.group()).or_default();
         group.bytes += bytes;
         group.entries += 1;
+        if entry.is_copy() {
+            group.copied_bytes += bytes;
+            group.copies += 1;
+        }
         self.expiry.add(entry.ends_at(), hash);
         self.counts.stored += 1;
         let before = self.lru.insert(hash, entry);
@@ -216,6 +230,8 @@ impl Shard {
             let sum = stats.groups.entry(group).or_default();
             sum.bytes += own.bytes;
             sum.entries += own.entries;
+            sum.copied_bytes += own.copied_bytes;
+            sum.copies += own.copies;
         }
     }
 
@@ -229,6 +245,10 @@ impl Shard {
             .expect("a group with entries has a sum");
         group.bytes -= bytes;
         group.entries -= 1;
+        if entry.is_copy() {
+            group.copied_bytes -= bytes;
+            group.copies -= 1;
+        }
         if group.entries == 0 {
             self.groups.remove(&entry.group());
         }
@@ -256,6 +276,8 @@ impl Shard {
             let group = groups.entry(entry.group()).or_default();
             group.bytes += charge(entry);
             group.entries += 1;
+            group.copied_bytes += u64::from(entry.is_copy()) * charge(entry);
+            group.copies += u64::from(entry.is_copy());
         }
         assert_eq!(groups, self.groups, "group sums");
         assert_eq!(
@@ -301,6 +323,8 @@ fn judge(entry: &Entry, request: &Request<'_>) -> Verdict {
     }
     match entry.phase(request.now) {
         Phase::Dead => Verdict::Drop(Gone::Expired),
+        // A standby has no stale windows.
+        Phase::Stale | Phase::StaleOnError if request.role == Role::Standby => Verdict::Pass,
         phase => Verdict::Serve(phase),
     }
 }

@@ -31,6 +31,10 @@ pub struct GroupStats {
     pub bytes: u64,
     /// Its entries.
     pub entries: u64,
+    /// Charges of what came as copies of what others owned.
+    pub copied_bytes: u64,
+    /// Entries that came so.
+    pub copies: u64,
     /// Callers who wait for its keys.
     pub waiters: u64,
 }

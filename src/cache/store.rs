@@ -52,7 +52,12 @@ impl Cache {
         if let Some(old) = shard.peek(flight.group, &flight.key, flight.hash) {
             // A dead one keeps nothing out: whether the sweep has been here makes no difference.
             let is_newer = old.is_newer_than(flight.token.tenure, flight.token.generation);
-            if is_newer && old.phase(at.now) != Phase::Dead {
+            // Of a copy past its time a standby has no use.
+            let is_of_use = match flight.role {
+                Role::Standby => old.phase(at.now) == Phase::Fresh || !old.is_copy(),
+                Role::Owner | Role::LastResort => true,
+            };
+            if is_newer && is_of_use && old.phase(at.now) != Phase::Dead {
                 return false;
             }
             if let Kind::Error(kind) = entry.kind() {

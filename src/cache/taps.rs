@@ -11,8 +11,8 @@ use super::Cache;
 use super::entry::{Entry, Kind, Phase};
 use super::expiry::Record;
 use super::feed::{Feed, Receipt, Void};
-use crate::hash::{PARTITIONS, SHARDS};
-use crate::ids::{Millis, Partition};
+use crate::hash::{KeyHash, PARTITIONS, SHARDS};
+use crate::ids::{GroupId, Millis, Partition};
 
 /// How many entries are looked at under one hold of a shard's lock, while a feed is given what is there.
 const WALKED_AT_ONCE: usize = 128;
@@ -63,7 +63,23 @@ impl FromIterator<Partition> for PartitionSet {
 #[derive(Default)]
 pub(super) struct Taps {
     any: AtomicBool,
-    taps: RwLock<Vec<(PartitionSet, Feed)>>,
+    /// Whether any is a standby's.
+    any_copied: AtomicBool,
+    taps: RwLock<Vec<Tap>>,
+}
+
+struct Tap {
+    partitions: PartitionSet,
+    /// The groups that the receiver is told of; none for all.
+    groups: Option<Box<[GroupId]>>,
+    feed: Feed,
+}
+
+impl Tap {
+    fn is_on(&self, group: GroupId, partition: Partition) -> bool {
+        let is_meant = |groups: &[GroupId]| groups.contains(&group);
+        self.partitions.contains(partition) && self.groups.as_deref().is_none_or(is_meant)
+    }
 }
 
 impl Taps {
@@ -72,22 +88,52 @@ impl Taps {
         if !self.any.load(Ordering::Acquire) || !may_leave(entry) {
             return;
         }
-        for (partitions, feed) in self.taps.read().iter() {
-            if partitions.contains(entry.partition()) {
+        for tap in self.taps.read().iter() {
+            if tap.is_on(entry.group(), entry.partition()) {
                 // Nobody counts on it: it is loaded again where it is missing.
-                let _is_in = feed.offer(entry);
+                let _is_in = tap.feed.offer(entry);
+            }
+        }
+    }
+
+    /// An entry was served: who keeps a copy is told so once in a while.
+    #[inline]
+    pub(super) fn used(&self, entry: &Entry, hash: KeyHash, now: Millis) {
+        if self.any_copied.load(Ordering::Relaxed) && entry.is_to_be_told(now) {
+            self.tell_used(entry, hash);
+        }
+    }
+
+    #[cold]
+    fn tell_used(&self, entry: &Entry, hash: KeyHash) {
+        for tap in self.taps.read().iter() {
+            if tap.groups.is_some() && tap.is_on(entry.group(), entry.partition()) {
+                tap.feed.used(hash);
             }
         }
     }
 
     /// A key's value was taken back: who has to hear of it.
-    pub(super) fn void(&self, void: impl Fn() -> Void, partition: Partition) -> Vec<Receipt> {
+    pub(super) fn void(
+        &self,
+        void: impl Fn() -> Void,
+        group: GroupId,
+        partition: Partition,
+    ) -> Vec<Receipt> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();
         }
         let taps = self.taps.read();
-        let tapped = taps.iter().filter(|tap| tap.0.contains(partition));
-        tapped.map(|(_, feed)| feed.void(void())).collect()
+        let tapped = taps.iter().filter(|tap| tap.is_on(group, partition));
+        tapped.map(|tap| tap.feed.void(void())).collect()
+    }
+}
+
+impl Taps {
+    fn note(&self, all: &[Tap]) {
+        let any_copied = all.iter().any(|tap| tap.groups.is_some());
+        self.any_copied.store(any_copied, Ordering::Release);
+        self.any.store(!all.is_empty(), Ordering::Release);
     }
 }
 
@@ -135,18 +181,61 @@ impl Cache {
     /// From now on `feed` is told what happens to these partitions. What is there already is for
     /// [`walk`](Self::walk), which must begin after this.
     pub fn tap(&self, partitions: PartitionSet, feed: Feed) {
-        let taps = &self.inner.taps;
-        let mut all = taps.taps.write();
-        all.push((partitions, feed));
-        taps.any.store(true, Ordering::Release);
+        self.set_tap(Tap {
+            partitions,
+            groups: None,
+            feed,
+        });
+    }
+
+    /// From now on `feed` is told what happens to these groups in these partitions, whatever it was told
+    /// before, and which of their keys are in use.
+    pub fn tap_groups(&self, partitions: PartitionSet, groups: Box<[GroupId]>, feed: Feed) {
+        self.set_tap(Tap {
+            partitions,
+            groups: Some(groups),
+            feed,
+        });
+    }
+
+    fn set_tap(&self, tap: Tap) {
+        let mut all = self.inner.taps.taps.write();
+        all.retain(|other| !other.feed.is(&tap.feed));
+        all.push(tap);
+        self.inner.taps.note(&all);
     }
 
     /// `feed` is told nothing any more. Where a store or a delete is under way it still may be.
     pub fn untap(&self, feed: &Feed) {
         let taps = &self.inner.taps;
         let mut all = taps.taps.write();
-        all.retain(|(_, other)| !other.is(feed));
-        taps.any.store(!all.is_empty(), Ordering::Release);
+        all.retain(|tap| !tap.feed.is(feed));
+        taps.note(&all);
+    }
+
+    /// These keys were used where their owner is. Those that are not here.
+    pub fn used(&self, hashes: &[KeyHash]) -> Vec<KeyHash> {
+        let is_missing = |hash: &&KeyHash| !self.shard(**hash).touch(hash.0);
+        hashes.iter().filter(is_missing).copied().collect()
+    }
+
+    /// Gives `feed` those of these keys that are here and that `is_meant` names, as far as there is room.
+    pub fn offer_again(
+        &self,
+        hashes: &[KeyHash],
+        feed: &Feed,
+        now: Millis,
+        is_meant: impl Fn(&Entry) -> bool,
+    ) {
+        for hash in hashes {
+            let shard = self.shard(*hash);
+            let entry = shard.peek_slot(hash.0).filter(|entry| {
+                entry.phase(now) != Phase::Dead && may_leave(entry) && is_meant(entry)
+            });
+            if !entry.is_none_or(|entry| feed.has_room() && feed.offer(entry)) {
+                return;
+            }
+        }
     }
 
     /// Gives `feed` some more of what is in the cache, as far as `is_meant` names it and it is alive at

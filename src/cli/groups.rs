@@ -242,6 +242,7 @@ async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
         "error_ttl": show_duration(group.spec.error_ttl),
         "max_value_bytes": group.spec.max_value_bytes,
         "on_isolated": group.spec.on_isolated.name(),
+        "copies": group.spec.copies,
     });
     if reach.json {
         return print_json(&told);

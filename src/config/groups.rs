@@ -18,9 +18,9 @@ use super::ConfigError;
 use super::document::{Document, Fields, describe};
 use super::place::SourceFile;
 use super::report::{Mistakes, quote};
-use super::rule::{Share, Size, Span, Text};
+use super::rule::{Count, Share, Size, Span, Text};
 use super::value::ByteSize;
-use crate::topology::group::{GroupSpec, KeyType, OnIsolated, Source};
+use crate::topology::group::{GroupSpec, KeyType, MAX_COPIES, OnIsolated, Source};
 use crate::topology::rules::{
     MAX_ERROR_TTL, MAX_GROUPS, MAX_TTL, MAX_TTL_JITTER, MAX_VALUE_BYTES, MIN_ERROR_TTL, MIN_TTL,
     is_content_type, is_group_name, is_identifier, is_statement, is_table,
@@ -83,6 +83,11 @@ const ON_ISOLATED: Text<OnIsolated> = Text {
         known.map(|(choice, _)| *choice)
     },
     write: |choice| choice.name().to_owned(),
+};
+
+const COPIES: Count<u8> = Count {
+    min: 1,
+    max: MAX_COPIES,
 };
 
 const CONTENT_TYPE: Text<String> = Text {
@@ -178,6 +183,7 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
     let max_value_bytes = fields.optional("max_value_bytes", &MAX_VALUE, one_mib, mistakes);
     let serve = OnIsolated::Serve;
     let on_isolated = fields.optional("on_isolated", &ON_ISOLATED, serve, mistakes);
+    let copies = fields.optional("copies", &COPIES, 1, mistakes);
     fields.finish(mistakes);
     Some(GroupSpec {
         source: source?,
@@ -190,6 +196,7 @@ fn read_group(mut fields: Fields<'_, '_>, mistakes: &mut Mistakes) -> Option<Gro
         error_ttl: error_ttl?,
         max_value_bytes: max_value_bytes?.0,
         on_isolated: on_isolated?,
+        copies: copies?,
     })
 }
 
@@ -271,6 +278,7 @@ mod tests {
             error_ttl: Duration::from_millis(500),
             max_value_bytes: 1 << 20,
             on_isolated: OnIsolated::Serve,
+            copies: 1,
         };
         assert_eq!(groups[1], ("zebra".to_owned(), expected));
     }

@@ -65,6 +65,7 @@ impl Explainer {
             let stamps = Stamps {
                 tenure: route.tenure,
                 inherits: route.inherits,
+                copies: view.copies_of(route.partition).stamp(),
                 generation: group.generation,
             };
             let entry = self.cache.peek(id, key, hash)?;

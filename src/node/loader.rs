@@ -381,6 +381,7 @@ impl Shared {
                 let stamps = Stamps {
                     tenure: row.tenure,
                     inherits: row.inherits,
+                    copies: None,
                     generation: group.generation,
                 };
                 (stamps, Freshness::of(&group.spec))
@@ -441,6 +442,7 @@ fn of_nothing() -> (Stamps, Freshness) {
     let stamps = Stamps {
         tenure: Tenure(u64::MAX),
         inherits: None,
+        copies: None,
         generation: Generation(u32::MAX),
     };
     let freshness = Freshness {

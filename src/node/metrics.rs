@@ -202,6 +202,8 @@ impl CacheMetrics {
             let share = stats.groups.get(&group.id).copied().unwrap_or_default();
             self.of_group(group, "gcache_cache_group_memory_bytes", share.bytes);
             self.of_group(group, "gcache_cache_group_entries", share.entries);
+            self.of_group(group, "gcache_cache_group_copied_bytes", share.copied_bytes);
+            self.of_group(group, "gcache_cache_group_copied_entries", share.copies);
         }
     }
 

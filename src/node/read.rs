@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use self::delete::acts_by;
 use super::Me;
 use super::answers::{self, Told, refusal};
 use super::lease::{Duty, Held};
@@ -176,6 +177,7 @@ impl ReadPath {
             stamps: Stamps {
                 tenure: row.tenure,
                 inherits: row.inherits,
+                copies: view.copies_of(row.partition).stamp(),
                 generation: group.generation,
             },
             now,
@@ -188,6 +190,7 @@ impl ReadPath {
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
             Op::Delete | Op::Expire => {
+                let row = acts_by(view, row);
                 self.invalidate(call, &key, group, &request, (&row, view.epoch()))
             }
         }

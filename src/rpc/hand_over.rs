@@ -1,12 +1,12 @@
 //! Messages of a transfer: entries and what was taken back, with their bytes side by side in one buffer.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::proto::hand_over_item::Kind as WireKind;
 use super::proto::{HandOverBatch, HandOverFound, HandOverItem};
 use crate::cache::{Entry, EntryParts, Item, Kind, Verb, Void};
-use crate::hash::KeyHash;
-use crate::ids::{Generation, GroupId, Millis, Tenure};
+use crate::hash::{KeyHash, PARTITIONS};
+use crate::ids::{Generation, GroupId, Millis, Partition, Tenure};
 
 /// What a record adds to a message beside its key and value.
 const RECORD_BYTES: usize = 48;
@@ -18,6 +18,8 @@ pub enum Came {
     Entry(CameEntry),
     /// What was taken back.
     Void(Void),
+    /// Copies are kept of these partitions, with this stamp.
+    Keep(Vec<Partition>, Tenure),
 }
 
 /// An entry as it came.
@@ -29,12 +31,18 @@ pub struct CameEntry {
 }
 
 impl CameEntry {
+    /// The partition of its key.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        KeyHash::of(GroupId(self.record.group), &self.key).partition()
+    }
+
     /// What it is made of for who received it at `now` and keeps it under `tenure`.
     #[must_use]
     pub fn parts(&self, now: Millis, tenure: Tenure) -> EntryParts<'_> {
         let group = GroupId(self.record.group);
         EntryParts {
-            partition: KeyHash::of(group, &self.key).partition(),
+            partition: self.partition(),
             group,
             key: &self.key,
             value: &self.value,
@@ -60,6 +68,7 @@ pub fn weight(item: &Item) -> usize {
         + match item {
             Item::Entry(entry) => entry.key().len() + entry.value().len(),
             Item::Void(void) => void.key.len(),
+            Item::Keep(partitions, _) => size_of::<u64>() + partitions.len() * size_of::<u16>(),
         }
 }
 
@@ -86,6 +95,16 @@ pub fn batch(items: &[Item], mark: u64, is_warm: bool, now: Millis) -> HandOverB
                 ..HandOverItem::default()
             }
         }
+        Item::Keep(partitions, stamp) => {
+            let before = bytes.len();
+            bytes.put_u64_le(stamp.0);
+            partitions.iter().for_each(|at| bytes.put_u16_le(at.0));
+            HandOverItem {
+                kind: WireKind::Kept.into(),
+                key_bytes: short(bytes.len() - before),
+                ..HandOverItem::default()
+            }
+        }
     };
     let items = items.iter().map(record).collect();
     HandOverBatch {
@@ -93,6 +112,7 @@ pub fn batch(items: &[Item], mark: u64, is_warm: bool, now: Millis) -> HandOverB
         bytes: bytes.freeze(),
         mark,
         is_warm,
+        used: Vec::new(),
     }
 }
 
@@ -114,7 +134,7 @@ pub fn came(found: HandOverFound) -> Option<CameEntry> {
     let mut all = items(vec![item], found.bytes)?;
     match all.next()? {
         Came::Entry(entry) => Some(entry),
-        Came::Void(_) => None,
+        Came::Void(_) | Came::Keep(..) => None,
     }
 }
 
@@ -140,9 +160,21 @@ pub fn items(records: Vec<HandOverItem>, bytes: Bytes) -> Option<impl Iterator<I
         match record.kind() {
             WireKind::Deleted => void(Verb::Delete),
             WireKind::Expired => void(Verb::Expire),
+            WireKind::Kept => kept(&key),
             WireKind::Value | WireKind::Absent => Came::Entry(CameEntry { record, key, value }),
         }
     }))
+}
+
+/// What a record says of copies; whoever is no partition is left out.
+fn kept(mut bytes: &[u8]) -> Came {
+    let stamp = bytes.try_get_u64_le().unwrap_or_default();
+    let mut partitions = Vec::with_capacity(bytes.len() / size_of::<u16>());
+    while let Ok(partition) = bytes.try_get_u16_le() {
+        partitions.push(Partition(partition));
+    }
+    partitions.retain(|partition| usize::from(partition.0) < PARTITIONS);
+    Came::Keep(partitions, Tenure(stamp))
 }
 
 fn record(entry: &Entry, now: Millis) -> HandOverItem {
@@ -171,7 +203,6 @@ fn short(len: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Partition;
 
     #[test]
     fn items_come_out_as_they_went_in_and_older_by_what_they_were() {
@@ -196,7 +227,12 @@ mod tests {
             hash: KeyHash::of(group, b"Ann"),
             verb: Verb::Expire,
         };
-        let sent = [Item::Void(void.clone()), Item::Entry(entry.clone())];
+        let all: Box<[_]> = [Partition(7), Partition(4_095)].into();
+        let sent = [
+            Item::Void(void.clone()),
+            Item::Entry(entry.clone()),
+            Item::Keep(all.clone(), Tenure(1 << 40)),
+        ];
         let message = batch(&sent, 7, true, Millis(1_040));
         assert_eq!((message.mark, message.is_warm), (7, true));
         let mut came = items(message.items.clone(), message.bytes.clone()).unwrap();
@@ -204,6 +240,10 @@ mod tests {
         let Some(Came::Entry(back)) = came.next() else {
             panic!("the second is an entry");
         };
+        let last = came.next();
+        assert!(
+            matches!(last, Some(Came::Keep(back, Tenure(stamp))) if *back == *all && stamp == 1 << 40)
+        );
         // By the receiver's clock.
         let expected = EntryParts {
             tenure: Tenure(9),

@@ -15,7 +15,8 @@ use crate::ids::{Epoch, Generation, GroupId, Incarnation, NodeId, Partition, Ten
 
 pub use super::codec::DecodeError;
 
-/// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`].
+/// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`],
+/// [`GroupSpec::copies`] and [`Command::SetCopies`].
 pub const COMMAND_VERSION: u32 = 2;
 
 /// The version of what nodes and frontends say to each other.
@@ -49,6 +50,8 @@ pub enum Command {
     ResetGroup(GroupRef),
     /// A member is gone for ever.
     RemoveMember(NodeId),
+    /// Standbys keep copies from now on, or none.
+    SetCopies(Vec<CopiesRun>),
 }
 
 /// What a node says of itself when it joins or resumes.
@@ -196,6 +199,19 @@ pub struct AbortRun {
     pub tenure: Tenure,
 }
 
+/// Consecutive partitions whose standbys keep copies from now on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiesRun {
+    /// The first of them.
+    pub first: Partition,
+    /// How many.
+    pub count: u16,
+    /// Since when the copies are as they are, so that no later ones are meant.
+    pub since: Epoch,
+    /// Whether they are kept.
+    pub are_kept: bool,
+}
+
 /// A member is down, and others take its partitions. Every move from it or to it is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailOver {
@@ -270,6 +286,7 @@ impl Command {
         match self {
             // An older executable would read such a group as one that says nothing of it.
             Self::SetGroups(set) if set.upserts.iter().any(|(_, spec)| is_newer(spec)) => 2,
+            Self::SetCopies(_) => 2,
             _ => 1,
         }
     }
@@ -292,5 +309,5 @@ impl Command {
 
 /// Whether a group says something that executables of version 1 do not know.
 fn is_newer(spec: &GroupSpec) -> bool {
-    spec.on_isolated != OnIsolated::Serve
+    spec.on_isolated != OnIsolated::Serve || spec.copies != 1
 }

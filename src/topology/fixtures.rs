@@ -79,6 +79,7 @@ pub(super) fn table_spec(table: &str, ttl_s: u64) -> GroupSpec {
         error_ttl: Duration::from_millis(500),
         max_value_bytes: 1 << 20,
         on_isolated: OnIsolated::Serve,
+        copies: 1,
     }
 }
 

@@ -42,7 +42,12 @@ pub struct GroupSpec {
     pub max_value_bytes: u64,
     /// What a node answers with that may have been replaced without knowing.
     pub on_isolated: OnIsolated,
+    /// How many members keep what is loaded: 1, the owner alone, to [`MAX_COPIES`], the standby too.
+    pub copies: u8,
 }
+
+/// The most [`copies`](GroupSpec::copies): an owner and a standby.
+pub const MAX_COPIES: u8 = 2;
 
 /// What a node answers with while it holds no lease: others may own its keys by now, and may have been
 /// told that values were deleted which it still has.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::apply::next_epoch;
-use super::command::{AbortRun, ActivateRun, Command, MoveRun, PrepareMoves};
+use super::command::{AbortRun, ActivateRun, Command, CopiesRun, MoveRun, PrepareMoves};
 use super::member::MemberStatus;
 use super::partitions::PartitionTable;
 use super::placement::place;
@@ -29,7 +29,21 @@ pub struct MoveReport {
     pub warmed: Tenure,
     /// It cannot send what it is to send for the moves of this tenure, or of one before.
     pub broken: Tenure,
+    /// A standby that does not hear this member, and since when the copies that it has are kept.
+    pub unheard: Option<Unheard>,
 }
+
+/// A standby that may have copies and is not told of deletes any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// The standby.
+    pub standby: NodeId,
+    /// Copies kept since then or before are meant.
+    pub since: Epoch,
+}
+
+/// For how long a standby that did not hear an owner keeps no copies of what that has.
+pub const COPIES_PAUSE_MS: u64 = 10_000;
 
 /// What a leader has noted of the moves under way. It is of one term and gone with it.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +51,8 @@ pub struct MoveBook {
     /// Since when all know of the moves of a tenure.
     known: BTreeMap<Tenure, Millis>,
     reports: BTreeMap<NodeId, MoveReport>,
+    /// When copies were last found to be unheard.
+    unheard: Option<Millis>,
 }
 
 impl MoveBook {
@@ -47,6 +63,10 @@ impl MoveBook {
 
     /// The command that ends what is to end now, if anything: at first what cannot go on.
     pub fn next(&mut self, now: Millis, state: &State, settled: Epoch) -> Option<Command> {
+        if let Some(dropped) = self.drop_copies(state) {
+            self.unheard = Some(now);
+            return Some(dropped);
+        }
         let table = state.table();
         let pending = pending(table);
         self.known
@@ -74,7 +94,55 @@ impl MoveBook {
         if !broken.is_empty() {
             return Some(Command::AbortMoves(aborts(&broken)));
         }
-        (!ready.is_empty()).then(|| Command::ActivateMoves(activations(state, &mut ready)))
+        if !ready.is_empty() {
+            return Some(Command::ActivateMoves(activations(state, &mut ready)));
+        }
+        let is_time = |at| now.since(at) >= COPIES_PAUSE_MS;
+        self.unheard
+            .is_none_or(is_time)
+            .then(|| keep_copies(state))?
+    }
+
+    /// Takes the copies from standbys that do not hear the owner: until then it acknowledges no delete.
+    fn drop_copies(&self, state: &State) -> Option<Command> {
+        let unheard = |owner: NodeId| self.reports.get(&owner)?.unheard;
+        let mut runs = Vec::new();
+        for (partition, at) in state.table().iter() {
+            let is_meant = |unheard: Unheard| {
+                at.standby == Some(unheard.standby) && at.copies.since <= unheard.since
+            };
+            if at.copies.are_kept && at.owner.and_then(unheard).is_some_and(is_meant) {
+                add_copies(&mut runs, partition, at.copies.since, false);
+            }
+        }
+        (!runs.is_empty()).then_some(Command::SetCopies(runs))
+    }
+}
+
+/// Lets standbys keep copies again.
+fn keep_copies(state: &State) -> Option<Command> {
+    let mut runs = Vec::new();
+    for (partition, at) in state.table().iter().filter(|_| state.has_copies()) {
+        let both = [at.owner, at.standby];
+        let are_up = both.iter().all(|id| id.is_some_and(|id| is_up(state, id)));
+        if !at.copies.are_kept && are_up {
+            add_copies(&mut runs, partition, at.copies.since, true);
+        }
+    }
+    (!runs.is_empty()).then_some(Command::SetCopies(runs))
+}
+
+fn add_copies(runs: &mut Vec<CopiesRun>, partition: Partition, since: Epoch, are_kept: bool) {
+    match runs.last_mut() {
+        Some(run) if run.first.0 + run.count == partition.0 && run.since == since => {
+            run.count += 1;
+        }
+        _ => runs.push(CopiesRun {
+            first: partition,
+            count: 1,
+            since,
+            are_kept,
+        }),
     }
 }
 

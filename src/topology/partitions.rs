@@ -28,6 +28,54 @@ pub struct Assignment {
     pub inherits: Option<Tenure>,
     /// Where it is moving to, while it is.
     pub move_to: Option<PendingMove>,
+    /// What the standby keeps of what the owner has.
+    pub copies: Copies,
+}
+
+/// Whether a standby keeps copies of the groups that have two, and since when.
+///
+/// Copies are stamped with that epoch, as a tenure. It changes with the owner, with the standby and with
+/// what is copied, so that what a standby has kept from an earlier time is never taken for a copy: it was
+/// told of no delete meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// The epoch of the command that made it so.
+    pub since: Epoch,
+    /// Whether there are any. Without them the owner has nobody to tell of a delete.
+    pub are_kept: bool,
+}
+
+impl Copies {
+    /// The stamp of copies; none if there are none.
+    #[must_use]
+    pub fn stamp(self) -> Option<Tenure> {
+        self.are_kept.then_some(Tenure(self.since.0))
+    }
+}
+
+impl Assignment {
+    /// The epoch that all must know before the owner acknowledges deletes by itself: another may have owned
+    /// before, or have kept copies.
+    #[must_use]
+    pub fn acts_since(&self) -> Epoch {
+        self.since.max(self.copies.since)
+    }
+
+    /// This assignment with the copies that it has after `was`, if it is made at `at`: the same if owner
+    /// and standby are. If not, new ones where they are `wanted`, and else none.
+    #[must_use]
+    pub(super) fn with_copies(self, was: &Self, at: Epoch, wanted: bool) -> Self {
+        let is_same = (was.owner, was.standby) == (self.owner, self.standby);
+        let are_kept = wanted && self.standby.is_some();
+        let copies = match is_same || !(are_kept || was.copies.are_kept) {
+            true => was.copies,
+            false => Copies {
+                since: at,
+                are_kept,
+            },
+        };
+        Self { copies, ..self }
+    }
 }
 
 /// A partition on its way to another owner.
@@ -69,21 +117,21 @@ impl PartitionTable {
         self.0[usize::from(partition.0)] = assignment;
     }
 
-    /// Since when `member` owns what it got last; 0 if it owns nothing.
+    /// Since when `member` owns what it got last, or has copied elsewhere; 0 if it owns nothing.
     #[must_use]
     pub fn latest_since(&self, member: NodeId) -> Epoch {
         let owned = self.0.iter().filter(|at| at.owner == Some(member));
-        owned.map(|at| at.since).max().unwrap_or_default()
+        owned.map(Assignment::acts_since).max().unwrap_or_default()
     }
 
-    /// Since when each owner owns what it got last.
+    /// The same of each owner.
     #[must_use]
     pub fn latest_sinces(&self) -> BTreeMap<NodeId, Epoch> {
         let mut sinces = BTreeMap::new();
         for assignment in &self.0 {
             if let Some(owner) = assignment.owner {
-                let latest = sinces.entry(owner).or_insert(assignment.since);
-                *latest = assignment.since.max(*latest);
+                let latest = sinces.entry(owner).or_insert(Epoch(0));
+                *latest = assignment.acts_since().max(*latest);
             }
         }
         sinces

@@ -37,7 +37,7 @@ use super::standby::place_standbys;
 /// allowed or above its share.
 ///
 /// A partition whose owner changed starts the tenure `at` and inherits nothing; all others keep
-/// both. `at` is the epoch of the command that places, newer than every tenure in `current`.
+/// both. Of copies nothing is said. `at` is the epoch of the command that places, newer than every tenure in `current`.
 ///
 /// The order of `members` does not matter; their ids differ, and there are at most
 /// [`MAX_MEMBERS`](super::member::MAX_MEMBERS). Without a member that may own, nothing is assigned.
@@ -61,8 +61,7 @@ pub fn place(members: &[Member], current: Option<&PartitionTable>, at: Epoch) ->
                 standby,
                 tenure: Tenure(at.0),
                 since: at,
-                inherits: None,
-                move_to: None,
+                ..Assignment::default()
             },
         }
     })

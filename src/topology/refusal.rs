@@ -141,6 +141,19 @@ pub enum Refusal {
         /// The new owner.
         id: NodeId,
     },
+    /// The copies meant are not those that there are.
+    #[error("the copies of partition {partition} are of epoch {found}, not {expected}")]
+    OtherCopies {
+        /// The partition.
+        partition: Partition,
+        /// Those that are meant.
+        expected: Epoch,
+        /// Those that there are.
+        found: Epoch,
+    },
+    /// A partition would have copies that has no standby, or no group of two copies.
+    #[error("partition {0} has no standby, or no group of two copies")]
+    NobodyCopies(Partition),
     /// The partition is moving.
     #[error("partition {partition} is moving to member {to}")]
     Moving {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::group::{GroupSpec, Source};
+use super::group::{GroupSpec, MAX_COPIES, Source};
 
 /// The longest name of a process, member or zone: what one label of a DNS name may have.
 pub(crate) const MAX_NAME_BYTES: usize = 63;
@@ -168,6 +168,7 @@ pub(crate) fn wrong_field(spec: &GroupSpec) -> Option<&'static str> {
         ("negative_ttl", is_window(spec.negative_ttl)),
         ("error_ttl", is_error_ttl),
         ("max_value_bytes", is_max_value),
+        ("copies", (1..=MAX_COPIES).contains(&spec.copies)),
     ];
     let wrong = source
         .into_iter()

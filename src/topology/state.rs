@@ -287,6 +287,12 @@ impl State {
         self.groups.values()
     }
 
+    /// Whether any group has two copies, so that standbys keep some.
+    #[must_use]
+    pub fn has_copies(&self) -> bool {
+        self.groups.values().any(|group| group.spec.copies > 1)
+    }
+
     /// The latest revisions of the groups, the latest last: at most [`KEPT_REVISIONS`].
     #[must_use]
     pub fn revisions(&self) -> &[Revision] {

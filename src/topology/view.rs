@@ -13,7 +13,7 @@ use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
 
 use super::group::Group;
 use super::member::{Member, MemberStatus};
-use super::partitions::{PartitionTable, PendingMove, partitions};
+use super::partitions::{Copies, PartitionTable, PendingMove, partitions};
 use super::rendezvous;
 
 pub use check::{PartitionRule, ViewError, ViewMistake};
@@ -26,6 +26,8 @@ pub struct View {
     /// In ascending order of their ids.
     members: Box<[Member]>,
     slots: Box<[Slot]>,
+    /// Apart from the slots: reads have no use for them.
+    copies: Box<[Copies]>,
     /// In ascending order of their partitions.
     moving: Box<[Moving]>,
     /// In ascending order of their ids.
@@ -131,6 +133,8 @@ impl View {
                 since: assignment.since,
             })
             .collect();
+        let copies = table.iter().map(|(_, assignment)| assignment.copies);
+        let copies = copies.collect();
         let moving = table.iter().filter_map(|(partition, assignment)| {
             let PendingMove { to, tenure } = assignment.move_to?;
             Some(Moving {
@@ -146,6 +150,7 @@ impl View {
             cluster: cluster.into(),
             epoch,
             slots,
+            copies,
             moving,
             members: members.into_boxed_slice(),
             groups_by_name: groups.iter().map(|g| (g.name.clone(), g.clone())).collect(),
@@ -247,6 +252,17 @@ impl View {
         }
     }
 
+    /// What the standby of a partition keeps.
+    ///
+    /// # Panics
+    ///
+    /// If `partition` is not below [`PARTITIONS`](crate::hash::PARTITIONS).
+    #[must_use]
+    #[inline]
+    pub fn copies_of(&self, partition: Partition) -> Copies {
+        self.copies[usize::from(partition.0)]
+    }
+
     /// The partitions that are moving, in ascending order.
     #[must_use]
     pub fn moving(&self) -> &[Moving] {
@@ -258,14 +274,16 @@ impl View {
         partitions().map(|partition| self.route_of(partition))
     }
 
-    /// Since when `node` owns what it got last; 0 if it owns nothing.
+    /// Since when `node` owns what it got last, or has copied elsewhere; 0 if it owns nothing.
     #[must_use]
     pub fn latest_since(&self, node: NodeId) -> Epoch {
         let Some(own) = self.index_of(node) else {
             return Epoch::default();
         };
-        let owned = self.slots.iter().filter(|slot| slot.owner == Some(own));
-        owned.map(|slot| slot.since).max().unwrap_or_default()
+        let both = self.slots.iter().zip(&self.copies);
+        let owned = both.filter(|(slot, _)| slot.owner == Some(own));
+        let since = owned.map(|(slot, copies)| slot.since.max(copies.since));
+        since.max().unwrap_or_default()
     }
 
     /// Whether `node` owns `partition`; panics as [`route_of`](Self::route_of) does.

@@ -18,6 +18,7 @@ mod control_disks;
 mod control_founding;
 mod control_snapshots;
 mod control_strangers;
+mod copies;
 mod deadlines;
 mod dev;
 mod directories;

@@ -39,7 +39,7 @@ async fn serving(set: &[&str]) -> Grown {
 }
 
 /// Waits until `owners` members own all partitions evenly, each with a standby.
-async fn shared_out(grown: &Grown, owners: usize) {
+pub(crate) async fn shared_out(grown: &Grown, owners: usize) {
     until(&format!("{owners} members share all"), async || {
         let ended = grown.operate(&["ring", "show", "--json"]).await;
         let ring: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
@@ -61,7 +61,7 @@ async fn shared_out(grown: &Grown, owners: usize) {
 }
 
 /// Asks for every row.
-async fn ask_for_all(grown: &Grown) {
+pub(crate) async fn ask_for_all(grown: &Grown) {
     for row in 0..ROWS {
         let answer = grown.get(0, &format!("/v1/scores/key-{row}")).await;
         assert_eq!((answer.status, answer.text()), (200, value(row)));

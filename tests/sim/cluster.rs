@@ -132,6 +132,7 @@ fn spec(dice: &mut Dice) -> GroupSpec {
         error_ttl: Duration::from_millis(200),
         max_value_bytes: 1 << 20,
         on_isolated: OnIsolated::Serve,
+        copies: 1,
     }
 }
 

@@ -86,6 +86,7 @@ fn an_entry_of_another_role_or_a_newer_view_is_unused() {
     assert_eq!(entry.standing(&newer, Some(Role::Standby)), Standing::Void);
     let heir = Stamps {
         inherits: Some(STAMPS.tenure),
+        copies: None,
         ..newer
     };
     assert_eq!(entry.standing(&heir, Some(Role::Standby)), Standing::Valid);

@@ -1,6 +1,7 @@
 //! The engine's promises, one test per claim. This file is the bench they are tried on: a cache and
 //! the view, clock and rules that its callers would bring.
 
+mod copies;
 mod explaining;
 mod flights;
 mod freshness;
@@ -33,6 +34,7 @@ const RULES: Freshness = Freshness {
 const STAMPS: Stamps = Stamps {
     tenure: Tenure(10),
     inherits: None,
+    copies: None,
     generation: Generation(3),
 };
 

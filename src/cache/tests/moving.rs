@@ -5,6 +5,9 @@ use crate::ids::Partition;
 
 const NEXT: Tenure = Tenure(20);
 
+/// What comes, comes on this.
+const LINE: Line = Line(7);
+
 impl Bench {
     fn tap(&self, key: &str) -> Feed {
         let feed = Feed::new();
@@ -15,7 +18,7 @@ impl Bench {
 
     fn expect(&self, key: &str) {
         let partition = hash(key).partition();
-        self.cache.expect([partition], NEXT, |_| true);
+        self.cache.expect([partition], (NEXT, LINE), |_| true);
     }
 
     /// Keeps what was sent, under the tenure to come.
@@ -34,7 +37,7 @@ impl Bench {
             stale_ms: 0,
             stale_if_error_ms: 0,
         };
-        self.cache.import(&parts, self.now)
+        self.cache.import(&parts, LINE, self.now)
     }
 
     fn own_next(&mut self) {
@@ -48,6 +51,7 @@ fn told(feed: &Feed) -> Vec<String> {
     let tell = |item: &Item| match item {
         Item::Entry(entry) => format!("{}={}", text(entry.key()), text(entry.value())),
         Item::Void(void) => format!("{:?} {}", void.verb, text(&void.key)),
+        Item::Keep(partitions, stamp) => format!("keep {partitions:?} {stamp}"),
     };
     feed.take(usize::MAX).items.iter().map(tell).collect()
 }
@@ -178,12 +182,13 @@ fn the_owner_is_heard_and_nothing_older_comes_back_for_what_was_taken_back_here(
 #[test]
 fn what_is_expected_no_more_is_not_accepted() {
     let bench = Bench::new();
-    bench.cache.expect([hash("a").partition()], NEXT, |_| false);
+    let partitions = [hash("a").partition()];
+    bench.cache.expect(partitions, (NEXT, LINE), |_| false);
     assert!(!bench.import("a", "1", 0), "it may own it already");
     bench.expect("a");
-    bench.cache.expect_no_more(|_, tenure| tenure < NEXT);
+    bench.cache.expect_no_more(|_, tenure, _| tenure < NEXT);
     assert!(bench.import("a", "1", 0));
-    bench.cache.expect_no_more(|_, tenure| tenure == NEXT);
+    bench.cache.expect_no_more(|_, tenure, _| tenure == NEXT);
     assert!(!bench.import("a", "1", 0));
 }
 
@@ -198,6 +203,29 @@ fn a_partition_of_which_too_much_is_taken_back_is_closed() {
         bench.delete(&n.to_string());
     }
     assert!(!bench.import("a", "1", 0));
+    bench.assert_settled();
+}
+
+#[test]
+fn a_later_line_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
+    let mut bench = Bench::new();
+    bench.expect("a");
+    bench.own_next();
+    bench.delete("b");
+    let later = Line(LINE.0 + 1);
+    let partitions = ["a", "b"].map(|key| hash(key).partition());
+    bench.cache.expect(partitions, (NEXT, later), |_| true);
+    bench.delete("a");
+    assert!(!bench.import("a", "of a giver that was started again", 0));
+    assert!(
+        !bench.cache.is_expected(hash("a"), NEXT),
+        "it was taken back here"
+    );
+    bench.cache.expect_no_more(|_, _, line| line == LINE);
+    assert!(
+        bench.cache.is_expected(hash("b"), NEXT),
+        "that was another line"
+    );
     bench.assert_settled();
 }
 

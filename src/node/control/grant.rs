@@ -7,7 +7,7 @@ use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{Granted, RenewReply, RenewRequest, SettleReply};
 use crate::topology::lease::Renewal;
-use crate::topology::moves::MoveReport;
+use crate::topology::moves::{MoveReport, Unheard};
 
 impl Running {
     /// Grants a member's lease for longer, if this node leads and a quorum confirms it.
@@ -20,6 +20,10 @@ impl Running {
             moves: MoveReport {
                 warmed: Tenure(request.warmed),
                 broken: Tenure(request.broken),
+                unheard: request.unheard.map(|unheard| Unheard {
+                    standby: NodeId(unheard.standby),
+                    since: Epoch(unheard.since),
+                }),
             },
         };
         let role = self.raft.standing().borrow().role;

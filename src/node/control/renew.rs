@@ -18,8 +18,8 @@ use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::metrics::Registry;
 use crate::node::lease::Held;
 use crate::rpc::control::{Line, to_wire};
-use crate::rpc::control_proto::RenewRequest;
 use crate::rpc::control_proto::renew_reply::Outcome;
+use crate::rpc::control_proto::{RenewRequest, Unheard};
 use crate::rpc::pipeline::Target;
 use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
 use crate::topology::moves::MoveReport;
@@ -269,6 +269,10 @@ impl Asking {
             sent_at_ms: renewal.sent_at.0,
             warmed: renewal.moves.warmed.0,
             broken: renewal.moves.broken.0,
+            unheard: renewal.moves.unheard.map(|unheard| Unheard {
+                standby: unheard.standby.0,
+                since: unheard.since.0,
+            }),
             epoch: renewal.epoch.0,
         };
         let reply = match self.line.renew(&target, request, PATIENCE).await {

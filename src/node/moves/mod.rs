@@ -1,10 +1,14 @@
 //! Partitions that move: what this node sends of those it gives away, and keeps of those it gets.
 //!
-//! `source` is the giver's side of one transfer and `target` the receiver's; this is what both have in
-//! common, and where a new view begins and ends transfers. The protocol is told in
+//! `source` is the giver's side of one transfer and `target` the receiver's; `copier` and `keeper` are the
+//! same for copies, which an owner has its standbys keep; `sending` is what both kinds of streams have in
+//! common. This is where a new view begins and ends them. The protocol is told in
 //! [`mod@crate::topology::moves`], in `cache::feed` and in `cache::arrivals`; a checker of its own tries it in
 //! tests/sim/ownership.
 
+mod copier;
+mod keeper;
+mod sending;
 mod source;
 mod target;
 
@@ -18,6 +22,8 @@ use metrics::Counter;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+use self::copier::Copier;
+use self::sending::Sent;
 use self::source::{Gone, Source};
 use self::target::Link;
 pub(super) use self::target::Peek;
@@ -29,8 +35,9 @@ use crate::ids::{NodeId, Partition, Tenure};
 use crate::metrics::Registry;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
+use crate::topology::member::Member;
 use crate::topology::moves::MoveReport;
-use crate::topology::view::View;
+use crate::topology::view::{Role, View};
 
 /// For how long after a move the old owner is asked for what is missing.
 const PEEK_FOR: Duration = Duration::from_secs(10);
@@ -75,11 +82,16 @@ struct Shared {
     /// Who has sent all that was to come first, by tenure.
     warm: Mutex<BTreeMap<Tenure, BTreeSet<NodeId>>>,
     report: Mutex<MoveReport>,
+    /// Who keeps copies of what this node owns.
+    copiers: Mutex<BTreeMap<NodeId, Copier>>,
 }
 
 struct Metrics {
-    sent_entries: Counter,
-    sent_bytes: Counter,
+    registry: Registry,
+    sent: Sent,
+    copies_kept: Counter,
+    copies_passed: Counter,
+    copies_broken: Counter,
     kept_entries: Counter,
     passed_entries: Counter,
     over: Counter,
@@ -112,15 +124,26 @@ impl Metrics {
                 &[("outcome", outcome)],
             )
         };
+        let copies = |direction| copied_entries(registry, direction);
         Self {
-            sent_entries: entries("sent"),
-            kept_entries: entries("kept"),
-            passed_entries: entries("passed"),
-            sent_bytes: registry.counter(
-                "gcache_node_transfer_sent_bytes_total",
-                "Bytes of keys and values sent of partitions that move.",
+            registry: registry.clone(),
+            copies_kept: copies("kept"),
+            copies_passed: copies("passed"),
+            copies_broken: registry.counter(
+                "gcache_node_unheard_copies_events_total",
+                "Standbys that were found not to hear of what they have copies.",
                 &[],
             ),
+            kept_entries: entries("kept"),
+            passed_entries: entries("passed"),
+            sent: Sent {
+                entries: entries("sent"),
+                bytes: registry.counter(
+                    "gcache_node_transfer_sent_bytes_total",
+                    "Bytes of keys and values sent of partitions that move.",
+                    &[],
+                ),
+            },
             over: transfers("over"),
             broken: transfers("broken"),
             found: peeks("found"),
@@ -128,6 +151,15 @@ impl Metrics {
             late: peeks("late"),
         }
     }
+}
+
+/// The counter of copies that went or came.
+fn copied_entries(registry: &Registry, direction: &'static str) -> Counter {
+    registry.counter(
+        "gcache_node_copied_entries_total",
+        "Entries of which standbys keep copies: sent, received and kept, or received in vain.",
+        &[("direction", direction)],
+    )
 }
 
 impl Moves {
@@ -141,6 +173,7 @@ impl Moves {
             links: RwLock::default(),
             warm: Mutex::default(),
             report: Mutex::default(),
+            copiers: Mutex::default(),
         }))
     }
 
@@ -153,7 +186,7 @@ impl Moves {
         self.begin(view);
         self.end(before, view);
         let me = self.0.parts.me.get();
-        self.0.parts.cache.expect_no_more(|partition, tenure| {
+        self.0.parts.cache.expect_no_more(|partition, tenure, _| {
             let mut moving = view.moving().iter();
             let comes = moving.any(|moving| (moving.partition, moving.to) == (partition, me));
             let route = view.route_of(partition);
@@ -162,7 +195,82 @@ impl Moves {
             // Of a later one this view knows nothing yet.
             !comes && !has_come && view.epoch().0 >= tenure.0
         });
+        self.copy(view);
         self.look_whether_warm(view);
+    }
+
+    /// Copies to whoever stands by now, and keeps copies of nothing else than what this node stands by for.
+    fn copy(&self, view: &View) {
+        let shared = &self.0;
+        let (me, cache) = (shared.parts.me.get(), &shared.parts.cache);
+        cache.expect_no_more_copies(|partition, stamp, _| {
+            let is_mine = view.role_of(me, partition) == Role::Standby
+                && view.copies_of(partition).stamp() == Some(stamp);
+            // Of a later one this view knows nothing yet.
+            !is_mine && view.epoch().0 >= stamp.0
+        });
+        let (groups, wanted) = copier::wanted(view, me);
+        let mut copiers = shared.copiers.lock();
+        copiers.retain(|to, copier| {
+            let is_wanted = wanted
+                .get(to)
+                .is_some_and(|stamps| !copier.is_outlived_by(stamps));
+            if !is_wanted {
+                copier.end(cache);
+            }
+            is_wanted
+        });
+        for (to, stamps) in wanted {
+            let Some(member) = view.member(to) else {
+                continue;
+            };
+            let copier = copiers.entry(to).or_insert_with(|| {
+                let copier = Copier::new(to);
+                let run = copier.clone().run(
+                    self.clone(),
+                    self.target(member),
+                    self.sent_to(view, member),
+                );
+                shared.parts.shutdown.spawn(run);
+                copier
+            });
+            copier.keep(cache, stamps, &groups);
+        }
+        drop(copiers);
+        self.report_unheard();
+    }
+
+    /// Tells the leader of a standby that does not hear, if there is one.
+    fn report_unheard(&self) {
+        let unheard = self.0.copiers.lock().values().find_map(Copier::unheard);
+        self.report(|report| report.unheard = unheard);
+    }
+
+    /// What counts what is copied to a member.
+    fn sent_to(&self, view: &View, to: &Member) -> Sent {
+        let registry = &self.0.metrics.registry;
+        let own = view.member(self.0.parts.me.get());
+        let zone = match own.is_some_and(|own| own.zone == to.zone) {
+            true => "same",
+            false => "other",
+        };
+        Sent {
+            entries: copied_entries(registry, "sent"),
+            bytes: registry.counter(
+                "gcache_node_copied_bytes_total",
+                "Bytes of keys and values sent to standbys that keep copies, by whether they are in another \
+                 zone.",
+                &[("zone", zone)],
+            ),
+        }
+    }
+
+    fn target(&self, member: &Member) -> Target {
+        Target {
+            host: member.host.to_string(),
+            port: member.grpc_port,
+            from: self.0.parts.from,
+        }
     }
 
     /// A recovered cluster may count up to tenures that the one before had given already.
@@ -173,7 +281,11 @@ impl Moves {
             source.feed().finish(End::Over);
             shared.parts.cache.untap(source.feed());
         }
-        shared.parts.cache.expect_no_more(|_, _| true);
+        shared.parts.cache.expect_no_more(|_, _, _| true);
+        for (_, copier) in std::mem::take(&mut *shared.copiers.lock()) {
+            copier.end(&shared.parts.cache);
+        }
+        shared.parts.cache.expect_no_more_copies(|_, _, _| true);
         shared.warm.lock().clear();
         self.report(|report| *report = MoveReport::default());
     }
@@ -195,11 +307,7 @@ impl Moves {
             if sources.contains_key(&(to, tenure)) {
                 continue;
             }
-            let target = Target {
-                host: member.host.to_string(),
-                port: member.grpc_port,
-                from: shared.parts.from,
-            };
+            let target = self.target(member);
             let set: PartitionSet = partitions.into_iter().collect();
             tracing::debug!(%to, %tenure, partitions = set.len(), "transfer begins");
             let source = Source::new(to, tenure, set);

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Moves;
-use crate::cache::{Heard, Receipt};
+use crate::cache::{Heard, Line, Receipt};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
 use crate::rpc::hand_over::{self, Came, CameEntry};
@@ -26,8 +26,9 @@ use crate::rpc::proto::{
 };
 use crate::topology::member::MAX_MEMBERS;
 
-/// Transfers that may come in at once: one from each member, and as many that have just ended.
-pub(super) const TRANSFERS_MAX: usize = 2 * MAX_MEMBERS;
+/// Streams that may come in at once: a transfer from each member, as many that have just ended, and what each
+/// has copied here.
+pub(super) const TRANSFERS_MAX: usize = 3 * MAX_MEMBERS;
 
 /// How long the giver may take for its first message.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -50,6 +51,7 @@ pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
     tenure: Tenure,
+    line: Line,
     sender: mpsc::Sender<Result<HandOverReply, Status>>,
     numbers: AtomicU64,
     asked: Mutex<HashMap<u64, oneshot::Sender<Option<CameEntry>>>>,
@@ -84,10 +86,26 @@ impl Moves {
         let place = place.map_err(|_| {
             Status::resource_exhausted(format!("{TRANSFERS_MAX} transfers come in already"))
         })?;
-        let partitions = self.expect(&begin)?;
         let (sender, replies) = mpsc::channel(UNSENT_MAX);
+        let line = Line::another();
+        let partitions = self.expect(&begin, line)?;
+        if begin.is_copying {
+            let (moves, shutdown) = (self.clone(), self.0.parts.shutdown.clone());
+            self.0.parts.shutdown.spawn(async move {
+                tokio::select! {
+                    ended = moves.keep_copies(line, &sender, messages) => if let Err(why) = ended {
+                        tracing::debug!(from = begin.from, why, "no more copies are kept");
+                        let _gone = sender.try_send(Err(Status::aborted(why)));
+                    },
+                    () = shutdown.begun() => {}
+                }
+                drop(place);
+            });
+            return Ok(ReceiverStream::new(replies));
+        }
         let link = Link(Arc::new(Inner {
             tenure: Tenure(begin.tenure),
+            line,
             sender,
             numbers: AtomicU64::new(0),
             asked: Mutex::default(),
@@ -125,13 +143,12 @@ impl Moves {
         }
         self.set_has_links(&links);
         drop(links);
-        let tenure = link.0.tenure;
-        let is_over = |partition, known| known == tenure && partitions.contains(&partition);
+        let is_over = |_, _, line| line == link.0.line;
         self.0.parts.cache.expect_no_more(is_over);
     }
 
     /// The partitions of a transfer that this node may take in.
-    fn expect(&self, begin: &HandOverBegin) -> Result<Vec<Partition>, Status> {
+    fn expect(&self, begin: &HandOverBegin, line: Line) -> Result<Vec<Partition>, Status> {
         let parts = &self.0.parts;
         let view = parts.view.clone();
         let me = parts.me.get();
@@ -146,7 +163,8 @@ impl Moves {
         // By the latest view, so that nothing can have been taken back here before.
         let may_expect = |partition| !view.borrow().is_owner(me, partition);
         let tenure = Tenure(begin.tenure);
-        parts.cache.expect(all.iter().copied(), tenure, may_expect);
+        let expected = all.iter().copied();
+        parts.cache.expect(expected, (tenure, line), may_expect);
         Ok(all)
     }
 
@@ -184,8 +202,10 @@ impl Moves {
         for item in items {
             match item {
                 Came::Void(void) => receipts.extend(parts.cache.told(&void, now)),
+                Came::Keep(..) => return Err("nothing is copied that moves".into()),
                 Came::Entry(entry) => {
-                    let is_kept = parts.cache.import(&entry.parts(now, link.0.tenure), now);
+                    let (tenure, line) = (link.0.tenure, link.0.line);
+                    let is_kept = parts.cache.import(&entry.parts(now, tenure), line, now);
                     kept += u64::from(is_kept);
                     passed += u64::from(!is_kept);
                 }
@@ -193,13 +213,7 @@ impl Moves {
         }
         self.0.metrics.kept_entries.increment(kept);
         self.0.metrics.passed_entries.increment(passed);
-        // Whoever has to hear of it from here must have, before the giver may say that it is done.
-        for receipt in receipts {
-            match timeout(HEARD_PATIENCE, receipt.wait()).await {
-                Ok(Heard::Applied) => {}
-                Ok(_) | Err(_) => return Err("the next one does not hear".into()),
-            }
-        }
+        all_heard(receipts).await?;
         if mark > 0 {
             let done = HandOverReply {
                 what: Some(Reply::Done(mark)),
@@ -223,6 +237,17 @@ impl Moves {
         let moves = self.clone();
         may_ask.then_some(Peek { moves, link })
     }
+}
+
+/// Waits until whoever has to hear of it from here has, before the giver may say that it is done.
+pub(super) async fn all_heard(receipts: Vec<Receipt>) -> Result<(), String> {
+    for receipt in receipts {
+        match timeout(HEARD_PATIENCE, receipt.wait()).await {
+            Ok(Heard::Applied) => {}
+            Ok(_) | Err(_) => return Err("the next one does not hear".into()),
+        }
+    }
+    Ok(())
 }
 
 /// A question to the owner before.

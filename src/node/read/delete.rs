@@ -18,7 +18,7 @@ use crate::node::metrics::Outcome as Counted;
 use crate::rpc::proto::{Call, Op, Status};
 use crate::rpc::wire::AnswerItem;
 use crate::topology::group::Group;
-use crate::topology::view::Route;
+use crate::topology::view::{Route, View};
 
 /// How long a delete waits for this node to be known as the owner: a change of owners is settled within
 /// a second, and 3 s after a leader was lost.
@@ -30,8 +30,8 @@ const ISOLATED_PATIENCE: Duration = Duration::from_secs(1);
 /// Before a delete is tried again whose partition was about to move.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Why an owner refuses whose partition moves.
-const UNHEARD: &str = "the partition moves, and its next owner does not answer";
+/// Why an owner refuses whose partition moves, or has copies.
+const UNHEARD: &str = "the member that has the key too, or is about to, does not answer";
 
 /// Why a new owner refuses.
 const ARRIVING: &str = "the owner is new, and not all others know it yet";
@@ -128,7 +128,7 @@ impl ReadPath {
     fn is_done(&self, call: &Call, key: &[u8], counted: Counted) -> bool {
         let (shared, view) = (&self.shared, self.view());
         let group = GroupId(call.group);
-        let route = view.route(KeyHash::of(group, key));
+        let route = acts_by(&view, view.route(KeyHash::of(group, key)));
         let is_done = view.is_owner(shared.me.get(), route.partition)
             && shared.held.duty(&route, shared.clock.now()) == Duty::Acts;
         if let Some(group) = view.group(group).filter(|_| is_done) {
@@ -136,6 +136,12 @@ impl ReadPath {
         }
         is_done
     }
+}
+
+/// The route of a delete: nobody else may believe to have the partition, as its owner or with copies of it.
+pub(super) fn acts_by(view: &View, route: Route) -> Route {
+    let since = route.since.max(view.copies_of(route.partition).since);
+    Route { since, ..route }
 }
 
 /// Whether all have done what they were told; an error if that is not known by `until`.

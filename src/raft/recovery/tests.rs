@@ -60,6 +60,7 @@ fn groups() -> Command {
         error_ttl: std::time::Duration::from_millis(500),
         max_value_bytes: 1 << 20,
         on_isolated: crate::topology::group::OnIsolated::Serve,
+        copies: 1,
     };
     Command::SetGroups(SetGroups {
         expected: 0,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::bump;
+use super::{bump, copies};
 use crate::ids::{Generation, GroupId};
 use crate::topology::command::{Change, GroupRef, GroupsChange, SetGroups};
 use crate::topology::group::{Group, GroupSpec};
@@ -49,6 +49,7 @@ pub(super) fn set(state: &mut State, set: &SetGroups) -> Result<Change, Refusal>
         .iter()
         .map(|(name, spec)| (name, spec))
         .collect();
+    let copied = copied(state);
     state
         .groups
         .retain(|_, group| !set.removed.contains(&group.name));
@@ -65,12 +66,23 @@ pub(super) fn set(state: &mut State, set: &SetGroups) -> Result<Change, Refusal>
         groups: Arc::new(specs),
     });
     forget(&mut state.revisions);
+    let is_other = |(id, now): (&GroupId, &u8)| copied.get(id).is_some_and(|was| was != now);
+    let had_copies = copied.values().any(|copies| *copies > 1);
+    if self::copied(state).iter().any(is_other) || had_copies != state.has_copies() {
+        copies::renew(state);
+    }
     bump(state);
     Ok(Change::Groups(GroupsChange {
         epoch: state.epoch,
         revision: number,
         groups: changed,
     }))
+}
+
+/// Of how many copies each group is.
+fn copied(state: &State) -> BTreeMap<GroupId, u8> {
+    let groups = state.groups.values();
+    groups.map(|group| (group.id, group.spec.copies)).collect()
 }
 
 /// Whether the command is for this state and names each group once.

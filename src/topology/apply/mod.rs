@@ -4,6 +4,7 @@
 //! Called by [`State::apply`](super::State::apply) with a state that is thrown away if the command is
 //! refused, so nothing here has to undo what it began.
 
+mod copies;
 mod groups;
 mod members;
 mod partitions;
@@ -31,6 +32,7 @@ pub(super) fn apply(state: &mut State, command: &Command) -> Result<Change, Refu
         Command::FailOver(fail_over) => partitions::fail_over(state, fail_over),
         Command::SetGroups(set) => groups::set(state, set),
         Command::ResetGroup(group) => groups::reset(state, group),
+        Command::SetCopies(runs) => copies::set(state, runs),
     }
 }
 

@@ -48,9 +48,10 @@ fn assigned(
                     tenure,
                     since: next_epoch(state),
                     inherits: inherited(partition, &state.table[partition], run)?,
-                    move_to: None,
+                    ..Assignment::default()
                 }
             };
+            let assignment = assignment.with_copies(&was, next_epoch(state), state.has_copies());
             check(state, partition, &was, &assignment)?;
             set(&mut table, partition, assignment);
         }
@@ -66,9 +67,13 @@ fn inherited(partition: Partition, was: &Assignment, run: &Run) -> Result<Option
         Some(id) if was.move_to.is_some_and(|moving| moving.to == id) => {
             Ok(was.move_to.map(|moving| moving.tenure))
         }
-        // Only who stood by can have been sent every fill and every delete.
-        Some(id) if was.standby == Some(id) => Ok(Some(was.tenure)),
-        Some(id) => Err(Refusal::NothingToInherit { partition, id }),
+        // Only who kept copies has heard of every delete.
+        Some(id) => {
+            let stamp = was.copies.stamp().filter(|_| was.standby == Some(id));
+            stamp
+                .map(Some)
+                .ok_or(Refusal::NothingToInherit { partition, id })
+        }
     }
 }
 
@@ -151,9 +156,9 @@ pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change
                 standby: run.standby,
                 tenure: run.tenure,
                 since: next_epoch(state),
-                inherits: None,
-                move_to: None,
+                ..Assignment::default()
             };
+            let assignment = assignment.with_copies(&was, next_epoch(state), state.has_copies());
             check(state, partition, &was, &assignment)?;
             set(&mut table, partition, assignment);
         }
@@ -227,7 +232,7 @@ pub(super) fn fail_over(state: &mut State, fail_over: &FailOver) -> Result<Chang
 }
 
 /// Makes `table` the state's, as a new epoch if it is another.
-fn take(state: &mut State, table: Arc<PartitionTable>) -> Change {
+pub(super) fn take(state: &mut State, table: Arc<PartitionTable>) -> Change {
     if state.table == table {
         return Change::Nothing;
     }
@@ -240,7 +245,7 @@ fn set(table: &mut Arc<PartitionTable>, partition: Partition, assignment: Assign
 }
 
 /// The partitions that a command has named so far.
-struct Named(Box<[bool; PARTITIONS]>);
+pub(super) struct Named(Box<[bool; PARTITIONS]>);
 
 impl Default for Named {
     fn default() -> Self {
@@ -250,7 +255,7 @@ impl Default for Named {
 
 impl Named {
     /// The partitions of a run, if they exist and none was named before.
-    fn run(
+    pub(super) fn run(
         &mut self,
         first: Partition,
         count: u16,

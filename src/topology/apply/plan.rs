@@ -36,7 +36,7 @@ impl State {
     /// such member or it is down and has nothing.
     ///
     /// A partition that was about to move goes where it was about to go, and what was sent there stays
-    /// valid. Shares are uneven afterwards, until [`plan_assign`](Self::plan_assign).
+    /// valid; so is what a standby has copies of. Shares are uneven afterwards, until [`plan_assign`](Self::plan_assign).
     #[must_use]
     pub fn plan_fail_over(&self, id: NodeId) -> Option<Command> {
         let record = self.members.get(&id)?;
@@ -56,7 +56,8 @@ impl State {
                     let heir = moving_to.or(was.standby.filter(is_up));
                     let heir = heir.or(target[partition].owner);
                     let standby = standby_for(heir, &target, partition);
-                    Some((heir, standby, moving_to.is_some()))
+                    let has_copies = was.copies.are_kept && heir == was.standby;
+                    Some((heir, standby, moving_to.is_some() || has_copies))
                 } else if was.standby == Some(id) && !is_others {
                     let standby = standby_for(was.owner, &target, partition);
                     Some((was.owner, standby, false))

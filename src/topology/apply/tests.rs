@@ -1,5 +1,6 @@
 //! Claims about single commands: what each does, and what it refuses.
 
+mod copies;
 mod groups;
 mod members;
 mod partitions;

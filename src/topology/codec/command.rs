@@ -7,8 +7,8 @@ use super::pb::reset_group::Group as WireGroup;
 use super::{DecodeError, bad, malformed, pb};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::command::{
-    AbortRun, ActivateRun, Assign, Command, FailOver, GroupRef, MoveRun, PrepareMoves, Resume, Run,
-    SetGroups, SetStatus,
+    AbortRun, ActivateRun, Assign, Command, CopiesRun, FailOver, GroupRef, MoveRun, PrepareMoves,
+    Resume, Run, SetGroups, SetStatus,
 };
 
 pub(super) fn to_wire(command: &Command) -> pb::CommandEnvelope {
@@ -51,6 +51,9 @@ pub(super) fn to_wire(command: &Command) -> pb::CommandEnvelope {
             }),
         }),
         Command::RemoveMember(id) => Wire::RemoveMember(pb::RemoveMember { id: id.0 }),
+        Command::SetCopies(runs) => Wire::SetCopies(pb::SetCopies {
+            runs: runs.iter().map(copies_run_to_wire).collect(),
+        }),
     };
     pb::CommandEnvelope {
         version: command.version(),
@@ -97,6 +100,7 @@ pub(super) fn from_wire(envelope: pb::CommandEnvelope) -> Result<Command, Decode
             })
         }
         Wire::RemoveMember(remove) => Command::RemoveMember(NodeId(remove.id)),
+        Wire::SetCopies(set) => Command::SetCopies(all(set.runs, copies_run)?),
     })
 }
 
@@ -184,6 +188,25 @@ fn abort_run(wire: pb::AbortRun) -> Result<AbortRun, DecodeError> {
         first,
         count,
         tenure,
+    })
+}
+
+fn copies_run_to_wire(run: &CopiesRun) -> pb::CopiesRun {
+    pb::CopiesRun {
+        first: run.first.0.into(),
+        count: run.count.into(),
+        since: run.since.0,
+        are_kept: run.are_kept,
+    }
+}
+
+fn copies_run(wire: pb::CopiesRun) -> Result<CopiesRun, DecodeError> {
+    let (first, count) = span(wire.first, wire.count)?;
+    Ok(CopiesRun {
+        first,
+        count,
+        since: Epoch(wire.since),
+        are_kept: wire.are_kept,
     })
 }
 

@@ -23,6 +23,10 @@ pub(super) fn spec_to_wire(name: &str, spec: &GroupSpec) -> pb::GroupSpec {
         error_ttl_ns: ns(spec.error_ttl),
         max_value_bytes: spec.max_value_bytes,
         on_isolated: on_isolated_to_wire(spec.on_isolated),
+        copies: match spec.copies {
+            1 => 0,
+            copies => copies.into(),
+        },
     }
 }
 
@@ -38,6 +42,10 @@ pub(super) fn spec(wire: pb::GroupSpec) -> Result<(Arc<str>, GroupSpec), DecodeE
         error_ttl: Duration::from_nanos(wire.error_ttl_ns),
         max_value_bytes: wire.max_value_bytes,
         on_isolated: on_isolated(wire.on_isolated)?,
+        copies: match wire.copies {
+            0 => 1,
+            copies => u8::try_from(copies).map_err(|_| bad("copies"))?,
+        },
     };
     Ok((wire.name.into(), spec))
 }

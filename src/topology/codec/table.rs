@@ -8,7 +8,7 @@ use super::member::{maybe_id, maybe_number};
 use super::{DecodeError, bad, pb};
 use crate::hash::PARTITIONS;
 use crate::ids::{Epoch, Tenure};
-use crate::topology::partitions::{Assignment, PartitionTable, PendingMove};
+use crate::topology::partitions::{Assignment, Copies, PartitionTable, PendingMove};
 
 pub(super) fn table_to_wire(table: &PartitionTable) -> pb::Table {
     let column = |pick: fn(&Assignment) -> u64| {
@@ -27,6 +27,8 @@ pub(super) fn table_to_wire(table: &PartitionTable) -> pb::Table {
             true => None,
             false => column(|at| at.since.0),
         },
+        copies_since: column(|at| at.copies.since.0).filter(says_something),
+        copies_kept: column(|at| at.copies.are_kept.into()).filter(says_something),
     }
 }
 
@@ -42,6 +44,13 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
         None => tenures.clone(),
         since => column(since)?,
     };
+    // Left out where there never were any.
+    let copies = |wire: Option<pb::Column>| match wire {
+        None => Ok(vec![0; PARTITIONS]),
+        wire => column(wire),
+    };
+    let copies_since = copies(wire.copies_since)?;
+    let copies_kept = copies(wire.copies_kept)?;
     Ok(PartitionTable::from_fn(|partition| {
         let at = usize::from(partition.0);
         Assignment {
@@ -54,8 +63,16 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
                 to,
                 tenure: Tenure(move_tenures[at]),
             }),
+            copies: Copies {
+                since: Epoch(copies_since[at]),
+                are_kept: copies_kept[at] != 0,
+            },
         }
     }))
+}
+
+fn says_something(column: &pb::Column) -> bool {
+    column.values != [0]
 }
 
 fn column_to_wire(numbers: &[u64]) -> pb::Column {

@@ -1,20 +1,22 @@
 //! Claims about bytes: they are frozen, canonical, and nobody panics on any.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::command::{
-    AbortRun, ActivateRun, Assign, FailOver, GroupRef, Joiner, MoveRun, PrepareMoves, Resume, Run,
-    SetGroups, SetStatus,
+    AbortRun, ActivateRun, Assign, CopiesRun, FailOver, GroupRef, Joiner, MoveRun, PrepareMoves,
+    Resume, Run, SetGroups, SetStatus,
 };
 use crate::topology::fixtures::{
     cluster, founding, joiner, query_spec, set_groups, status, table_spec,
 };
 use crate::topology::group::{GroupSpec, OnIsolated};
 use crate::topology::member::MemberStatus;
+use crate::topology::partitions::Assignment;
 use crate::topology::quorum::Quorum;
 
 /// One command of each kind, with every field set.
@@ -109,6 +111,15 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::ResetGroup(GroupRef::Id(GroupId(6))),
         ),
         ("remove_member", Command::RemoveMember(NodeId(2))),
+        (
+            "set_copies",
+            Command::SetCopies(vec![CopiesRun {
+                first,
+                count,
+                since: Epoch(8),
+                are_kept: true,
+            }]),
+        ),
     ]
 }
 
@@ -157,13 +168,13 @@ fn state() -> State {
         .table()
         .iter()
         .find(|(_, at)| at.owner == Some(NodeId(2)) && at.standby == Some(NodeId(1)));
-    let (first, _) = heir.unwrap();
+    let (first, was) = heir.map(|(first, at)| (first, at.tenure)).unwrap();
     let inherit = Run {
         first,
         count: 1,
         owner: Some(NodeId(1)),
         standby: None,
-        is_inheriting: true,
+        is_inheriting: false,
     };
     let expected = state.epoch();
     state
@@ -172,6 +183,12 @@ fn state() -> State {
             runs: vec![inherit],
         }))
         .unwrap();
+    let inherits = Some(was);
+    let assignment = Assignment {
+        inherits,
+        ..state.table()[first]
+    };
+    Arc::make_mut(&mut state.table).set(first, assignment);
     state.set_quorum(Quorum {
         voters: [1, 2].map(NodeId).into(),
         outgoing: [1, 3].map(NodeId).into(),
@@ -303,6 +320,32 @@ fn what_is_newer_in_a_group_is_of_a_newer_version() {
         assert_eq!(command.version(), version);
         assert_eq!(Command::decode(&command.encode()), Ok(command));
     }
+}
+
+/// One that has no copies is written as it was before there were any.
+#[test]
+fn a_state_keeps_copies_and_since_when() {
+    let mut state = state();
+    let table = state::to_wire(&state).table.unwrap();
+    assert_eq!((table.copies_since, table.copies_kept), (None, None));
+    let spec = GroupSpec {
+        copies: 2,
+        ..table_spec("s", 9)
+    };
+    let set = Command::SetGroups(set_groups(2, &[("scores", spec)], &[]));
+    assert_eq!(set.version(), 2, "older executables cannot apply it");
+    state.apply(&set).unwrap();
+    let (first, at) = state.table().iter().next().unwrap();
+    let drop = Command::SetCopies(vec![CopiesRun {
+        first,
+        count: 1,
+        since: at.copies.since,
+        are_kept: false,
+    }]);
+    state.apply(&drop).unwrap();
+    let kept = state.table().iter().filter(|(_, at)| at.copies.are_kept);
+    assert!(kept.count() > 1_000 && !state.table()[first].copies.are_kept);
+    assert_eq!(State::decode(&state.encode()).unwrap(), state);
 }
 
 #[test]

@@ -101,16 +101,20 @@ pub enum PartitionRule {
     /// A move brings a tenure that is newer, of a command that was committed.
     #[error("the tenure of its move is not newer than the tenure, or newer than the epoch")]
     MoveTenureNewer,
+    /// Copies are a standby's, since a command that was committed.
+    #[error("it has copies and no standby, or copies of a later epoch")]
+    CopiesWithStandby,
 }
 
 impl PartitionRule {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::StandbyIsNotOwner,
         Self::StandbyHasOwner,
         Self::TenureWithinEpoch,
         Self::InheritsOlder,
         Self::MovesElsewhere,
         Self::MoveTenureNewer,
+        Self::CopiesWithStandby,
     ];
 
     fn holds(self, assignment: &Assignment, epoch: Epoch) -> bool {
@@ -121,6 +125,7 @@ impl PartitionRule {
             inherits,
             move_to,
             since,
+            copies,
         } = *assignment;
         match self {
             Self::StandbyIsNotOwner => standby.is_none() || standby != owner,
@@ -132,6 +137,9 @@ impl PartitionRule {
             }
             Self::MoveTenureNewer => {
                 move_to.is_none_or(|moving| tenure < moving.tenure && moving.tenure.0 <= epoch.0)
+            }
+            Self::CopiesWithStandby => {
+                copies.since <= epoch && (standby.is_some() || !copies.are_kept)
             }
         }
     }

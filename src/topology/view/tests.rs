@@ -44,6 +44,7 @@ fn group(id: u32, name: &str) -> Group {
         error_ttl: Duration::from_millis(100),
         max_value_bytes: 1 << 20,
         on_isolated: OnIsolated::Serve,
+        copies: 1,
     };
     Group {
         id: GroupId(id),

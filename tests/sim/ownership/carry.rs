@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gcache::cache::{
-    Batch, End, Entry, EntryParts, Feed, Heard, Item, PartitionSet, Phase, Receipt, Walk,
+    Batch, End, Entry, EntryParts, Feed, Heard, Item, Line, PartitionSet, Phase, Receipt, Walk,
 };
+use gcache::hash::KeyHash;
 use gcache::ids::{Generation, Millis, Partition, Tenure};
 use gcache::topology::lease::{Grant, Renewal};
 use gcache::topology::view::{Route, View};
 
+use super::copies::Copied;
 use super::slips::Slip;
 use super::world::{Happening, World, key_of, node};
 use crate::queue::{MILLISECOND, Micros};
@@ -38,15 +40,17 @@ pub(super) enum Carried {
     Applied(u64, u64, Vec<Receipt>),
     /// The receiver has done everything up to this mark.
     Acknowledged(u64, u64),
+    /// The receiver lacks what is in use.
+    Missing(u64, Vec<KeyHash>),
     Peek(Peek),
     Peeked(u64, Option<Entry>, u64),
     PeekOver(u64),
 }
 
 pub(super) struct Delivery {
-    batch: Batch,
+    pub(super) batch: Batch,
     /// By age: entries are sent with it.
-    ages: Vec<u64>,
+    pub(super) ages: Vec<u64>,
     since: Micros,
     is_warm: bool,
 }
@@ -62,16 +66,20 @@ pub(super) struct Peek {
     generation: Generation,
 }
 
-/// One transfer.
+/// One transfer, or what keeps copies.
 pub(super) struct Stream {
-    from: u64,
-    to: u64,
-    starts: (u64, u64),
-    tenure: Tenure,
-    partitions: BTreeSet<Partition>,
-    feed: Feed,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) starts: (u64, u64),
+    pub(super) line: Line,
+    /// Set for copies.
+    pub(super) copied: Option<Copied>,
+    pub(super) tenure: Tenure,
+    /// What is walked over.
+    pub(super) partitions: BTreeSet<Partition>,
+    pub(super) feed: Feed,
     /// None if what was there before it is left to peeks.
-    walk: Option<Walk>,
+    pub(super) walk: Option<Walk>,
     /// What is on its way, in order.
     on_its_way: VecDeque<Delivery>,
     /// When the last message of each direction is there: they keep their order.
@@ -91,6 +99,27 @@ pub(super) struct Gone {
     pub(super) route: Route,
 }
 
+impl Stream {
+    pub(super) fn new((from, to): (u64, u64), starts: (u64, u64), tenure: Tenure) -> Self {
+        Self {
+            from,
+            to,
+            starts,
+            line: Line::another(),
+            copied: None,
+            tenure,
+            partitions: BTreeSet::new(),
+            feed: Feed::new(),
+            walk: Some(Walk::new()),
+            on_its_way: VecDeque::new(),
+            arrives: 0,
+            answers: 0,
+            is_open: false,
+            is_warm: false,
+        }
+    }
+}
+
 impl World {
     /// A member goes by the epoch at `index` from now on.
     pub(super) fn follow(&mut self, id: u64, index: usize) {
@@ -104,11 +133,12 @@ impl World {
         self.tell(|| format!("{id}: goes by epoch {}", view.epoch()));
         self.begin_streams(id, &view);
         self.end_streams(id, &before, &view);
+        self.follow_copies(id, &view);
         let member = self.members.get_mut(&id).expect("it follows");
         member.cache.close_partitions(|partition| {
             before.is_owner(node(id), partition) && !view.is_owner(node(id), partition)
         });
-        let is_over = |partition: Partition, tenure: Tenure| {
+        let is_over = |partition: Partition, tenure: Tenure, _| {
             let route = view.route_of(partition);
             let mut moving = view.moving().iter();
             let comes = moving.any(|moving| moving.partition == partition && moving.to.0 == id);
@@ -140,27 +170,17 @@ impl World {
             if is_known {
                 continue;
             }
-            let feed = Feed::new();
             let set: PartitionSet = partitions.iter().copied().collect();
-            self.members[&id].cache.tap(set, feed.clone());
             let number = self.number();
             let starts = (start, self.members[&to].start);
             // Not all that is there gets through in time, or at all.
             let is_hurried = self.dice.chance(400);
             let stream = Stream {
-                from: id,
-                to,
-                starts,
-                tenure,
                 partitions,
-                feed,
                 walk: (!is_hurried).then(Walk::new),
-                on_its_way: VecDeque::new(),
-                arrives: 0,
-                answers: 0,
-                is_open: false,
-                is_warm: false,
+                ..Stream::new((id, to), starts, tenure)
             };
+            self.members[&id].cache.tap(set, stream.feed.clone());
             self.streams.insert(number, stream);
             let after = self.delay();
             self.queue
@@ -172,7 +192,7 @@ impl World {
     fn end_streams(&mut self, id: u64, before: &View, view: &View) {
         let start = self.members[&id].start;
         for stream in self.streams.values_mut() {
-            if (stream.from, stream.starts.0) != (id, start) {
+            if (stream.from, stream.starts.0) != (id, start) || stream.copied.is_some() {
                 continue;
             }
             let (to, tenure) = (stream.to, stream.tenure);
@@ -206,6 +226,7 @@ impl World {
             Carried::Deliver(stream) => self.deliver(stream),
             Carried::Applied(stream, mark, receipts) => self.applied(stream, mark, receipts),
             Carried::Acknowledged(stream, mark) => self.acknowledged_mark(stream, mark),
+            Carried::Missing(stream, hashes) => self.give_again(stream, &hashes),
             Carried::Peek(peek) => self.peek_arrived(peek),
             Carried::Peeked(load, entry, age) => self.peeked(load, entry, age),
             Carried::PeekOver(load) => self.peek_over(load),
@@ -213,7 +234,7 @@ impl World {
     }
 
     /// Whether both ends of a stream are the processes that began it.
-    fn is_alive(&self, stream: &Stream) -> bool {
+    pub(super) fn is_alive(&self, stream: &Stream) -> bool {
         let starts = (
             self.members[&stream.from].start,
             self.members[&stream.to].start,
@@ -232,7 +253,9 @@ impl World {
         let (from, to, tenure) = (stream.from, stream.to, stream.tenure);
         let is_same = self.members[&from].start == stream.starts.0;
         self.tell(|| format!("{from}: stream to {to} breaks"));
-        if is_same {
+        if is_same && self.streams[&number].copied.is_some() {
+            self.report_unheard(from);
+        } else if is_same {
             let feed = self.streams[&number].feed.clone();
             let slip = self.slip;
             let member = self.members.get_mut(&from).expect("it sends");
@@ -274,15 +297,16 @@ impl World {
         }
         let batch = stream.feed.take(self.dice.within(1..ITEMS_MAX) as usize);
         let has_walked = stream.walk.as_ref().is_none_or(Walk::is_over);
-        let is_warm = has_walked && batch.items.is_empty() && !stream.is_warm;
+        let is_move = stream.copied.is_none();
+        let is_warm = is_move && has_walked && batch.items.is_empty() && !stream.is_warm;
         let is_first = !std::mem::replace(&mut stream.is_open, true);
-        if batch.items.is_empty() && !is_warm && !is_first {
+        if batch.items.is_empty() && batch.used.is_empty() && !is_warm && !is_first {
             return;
         }
         stream.is_warm |= is_warm;
         let ages = batch.items.iter().map(|item| match item {
             Item::Entry(entry) => entry.age_ms(clock),
-            Item::Void(_) => 0,
+            Item::Void(_) | Item::Keep(..) => 0,
         });
         let delivery = Delivery {
             ages: ages.collect(),
@@ -305,18 +329,20 @@ impl World {
     fn deliver(&mut self, number: u64) {
         let now = self.now();
         let stream = &self.streams[&number];
-        // Over or not: what is on its way is there all the same.
-        if self.members[&stream.to].start != stream.starts.1
-            || stream.feed.end() == Some(End::Broken)
-        {
+        // Over, broken or not: what is on its way is there all the same.
+        if self.members[&stream.to].start != stream.starts.1 {
             return;
         }
         let carries = self.carries(stream.from, stream.to);
+        let is_broken = stream.feed.end() == Some(End::Broken);
         let stream = self.streams.get_mut(&number).expect("it is there");
-        let next = stream
-            .on_its_way
-            .front_mut()
-            .expect("one for each happening");
+        let Some(next) = stream.on_its_way.front_mut() else {
+            return;
+        };
+        if is_broken && (!carries || next.since > 0) {
+            stream.on_its_way.clear();
+            return;
+        }
         if !carries {
             if next.since == 0 {
                 next.since = now;
@@ -328,7 +354,10 @@ impl World {
             return self.queue.push(MILLISECOND, Happening::Carried(again));
         }
         let delivery = stream.on_its_way.pop_front().expect("it was just there");
-        let receipts = self.take_in(number, &delivery);
+        let receipts = match self.streams[&number].copied {
+            None => self.take_in(number, &delivery),
+            Some(_) => self.copy_in(number, &delivery),
+        };
         let stream = &self.streams[&number];
         if delivery.is_warm {
             let tenure = stream.tenure;
@@ -353,7 +382,8 @@ impl World {
         let view = Arc::clone(&member.view);
         let may_expect = |partition: Partition| !view.is_owner(node(to), partition);
         let partitions = stream.partitions.iter().copied();
-        member.cache.expect(partitions, tenure, may_expect);
+        let line = stream.line;
+        member.cache.expect(partitions, (tenure, line), may_expect);
         for partition in &stream.partitions {
             member.came_from.insert(*partition, (from, stream.tenure));
         }
@@ -366,6 +396,7 @@ impl World {
         for (item, age) in items {
             match item {
                 Item::Void(void) => receipts.extend(cache.told(void, clock)),
+                Item::Keep(..) => unreachable!("nothing is copied that moves"),
                 Item::Entry(entry) => {
                     let parts = EntryParts {
                         tenure,
@@ -374,7 +405,7 @@ impl World {
                     };
                     let is_kept = match slip {
                         Some(Slip::LateEntry) => cache.put(&Entry::new(&parts)),
-                        _ => cache.import(&parts, clock),
+                        _ => cache.import(&parts, line, clock),
                     };
                     self.seen.imported += u64::from(is_kept);
                 }

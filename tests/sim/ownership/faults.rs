@@ -102,6 +102,7 @@ impl World {
         // What it owns and is about to hand over, it hands over empty.
         let view = Arc::clone(&self.members[&id].view);
         self.begin_streams(id, &view);
+        self.follow_copies(id, &view);
         self.tell(|| format!("{id} starts again"));
     }
 }

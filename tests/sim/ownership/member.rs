@@ -16,6 +16,7 @@ use gcache::topology::moves::MoveReport;
 use gcache::topology::view::{Role as ViewRole, Route, View};
 
 use super::carry::Gone;
+use super::copies::FOR_EVER;
 use super::oracle::{Detail, LOAD_MAX};
 use super::slips::Slip;
 use super::world::{GROUP, Happening, Load, World, key_of};
@@ -150,12 +151,18 @@ impl Member {
         let stamps = Stamps {
             tenure: route.tenure,
             inherits: route.inherits,
+            copies: self.view.copies_of(route.partition).stamp(),
             generation: group.generation,
         };
         match slip {
             Some(Slip::NoTenure) => Stamps {
                 tenure: Tenure(1),
                 inherits: None,
+                copies: None,
+                ..stamps
+            },
+            Some(Slip::CopiesForEver) => Stamps {
+                inherits: stamps.inherits.map(|_| FOR_EVER),
                 ..stamps
             },
             Some(Slip::GenerationRolledBack) => Stamps {
@@ -300,7 +307,13 @@ impl World {
         let Ok(version) = <[u8; 8]>::try_from(entry.value()) else {
             return;
         };
+        let detail = match detail {
+            // Deletes wait for copies, so that they are as good as what the owner has.
+            Detail::Standby if entry.is_copy() => Detail::Copy,
+            detail => detail,
+        };
         match detail {
+            Detail::Copy => self.seen.copies += 1,
             Detail::Owner => {}
             Detail::Standby => self.seen.standby += 1,
             Detail::LastResort => self.seen.last_resort += 1,
@@ -439,7 +452,7 @@ impl World {
         let now = self.now();
         let hash = self.hash(call.key);
         let member = &self.members[&call.to];
-        let route = member.view.route(hash);
+        let route = self.acts_by(member, member.view.route(hash));
         let voided = member.cache.delete(self.group(), &key_of(call.key), hash);
         let duty = member.duty(&route, now);
         self.seen.forwarded += voided.receipts.len() as u64;
@@ -457,6 +470,16 @@ impl World {
         let start = self.members[&call.to].start;
         self.queue
             .push(LOOK_EVERY, Happening::Told(call.to, start, call));
+    }
+
+    /// The route of a delete: nobody else may believe to have copies.
+    fn acts_by(&self, member: &Member, route: Route) -> Route {
+        let copied = member.view.copies_of(route.partition).since;
+        let since = match self.slip {
+            Some(Slip::DroppedUnsettled) => route.since,
+            _ => route.since.max(copied),
+        };
+        Route { since, ..route }
     }
 
     fn acknowledge(&mut self, call: &Call) {
@@ -487,7 +510,7 @@ impl World {
         }
         let all_have =
             !call.receipts.is_empty() && heard.clone().all(|heard| heard == Heard::Applied);
-        let route = member.view.route(self.hash(call.key));
+        let route = self.acts_by(member, member.view.route(self.hash(call.key)));
         let owns = member.view.is_owner(NodeId(id), route.partition);
         if all_have && owns && member.duty(&route, now) == Duty::Acts {
             return self.acknowledge(&call);

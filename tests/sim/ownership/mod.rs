@@ -3,12 +3,13 @@
 //!
 //! The caches, feeds, leases and books are those of the product; the log is a list, since Raft has a
 //! simulator of its own; messages, clocks and the origin are simulated. `world` is one history, `member` what
-//! a node does with a call, `carry` what one tells another, `office` the leader, `oracle` what must hold.
+//! a node does with a call, `carry` what one tells another, `copies` what standbys keep, `office` the leader, `oracle` what must hold.
 //! `slips` shows that each mistake which the protocol is there to prevent is found.
 //!
 //! `GCACHE_SIM_SEEDS` and `GCACHE_SIM_SEED` are as for the others.
 
 mod carry;
+mod copies;
 mod faults;
 mod member;
 mod office;
@@ -49,6 +50,10 @@ pub(super) struct Seen {
     pub(super) broken: u64,
     pub(super) elected: u64,
     pub(super) restarted: u64,
+    pub(super) copied: u64,
+    pub(super) copies: u64,
+    pub(super) missing: u64,
+    pub(super) dropped: u64,
 }
 
 impl Seen {
@@ -57,7 +62,7 @@ impl Seen {
         pairs.for_each(|(sum, (_, more))| *sum += more);
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 20] {
+    fn all_mut(&mut self) -> [&mut u64; 24] {
         [
             &mut self.reads,
             &mut self.hits,
@@ -79,10 +84,14 @@ impl Seen {
             &mut self.broken,
             &mut self.elected,
             &mut self.restarted,
+            &mut self.copied,
+            &mut self.copies,
+            &mut self.missing,
+            &mut self.dropped,
         ]
     }
 
-    fn all(&self) -> [(&'static str, u64); 20] {
+    fn all(&self) -> [(&'static str, u64); 24] {
         [
             ("reads", self.reads),
             ("hits", self.hits),
@@ -104,6 +113,10 @@ impl Seen {
             ("broken", self.broken),
             ("elected", self.elected),
             ("restarted", self.restarted),
+            ("copied", self.copied),
+            ("copies", self.copies),
+            ("missing", self.missing),
+            ("dropped", self.dropped),
         ]
     }
 }

@@ -255,6 +255,9 @@ impl World {
         if self.dice.chance(40) {
             return Some(self.reset());
         }
+        if state.has_copies() && self.dice.chance(10) {
+            return Some(Self::other_copies(&state));
+        }
         let is_time = now - self.office.last_move > 60 * MILLISECOND;
         if is_time && !state.table().is_moving() && self.dice.chance(600) {
             self.office.last_move = now;
@@ -312,6 +315,7 @@ impl World {
             Command::PrepareMoves(_) => self.seen.prepared += 1,
             Command::ActivateMoves(_) => self.seen.activated += 1,
             Command::AbortMoves(_) => self.seen.aborted += 1,
+            Command::SetCopies(_) => self.seen.dropped += 1,
             Command::FailOver(fail_over) => {
                 self.seen.failed_over += 1;
                 let inherits = fail_over.runs.iter().any(|run| run.is_inheriting);

@@ -8,6 +8,8 @@ use crate::queue::{MILLISECOND, Micros};
 pub(super) enum Detail {
     Owner,
     Standby,
+    /// A standby, with a copy of what the owner has.
+    Copy,
     LastResort,
     Isolated,
 }
@@ -35,7 +37,7 @@ impl Oracle {
     /// A call that began at `began` was answered.
     pub(super) fn answered(&mut self, key: usize, version: u64, began: Micros, detail: Detail) {
         let by = match detail {
-            Detail::Owner => began,
+            Detail::Owner | Detail::Copy => began,
             Detail::Standby | Detail::LastResort => began.saturating_sub(STAND_IN_MAX),
             Detail::Isolated => return,
         };

@@ -33,6 +33,18 @@ pub(super) enum Slip {
     ActivatedUnsettled,
     /// An owner whose next one does not hear it goes on alone.
     BrokenIsOver,
+    /// A standby does not take back what the owner has.
+    CopyUntold,
+    /// What was taken back overtakes copies on their way.
+    CopyOvertaken,
+    /// Copies of an earlier time count.
+    CopiesForEver,
+    /// Who stood by and owns now goes on keeping copies.
+    LateCopy,
+    /// A delete is acknowledged although a standby may not know that its copies do not count any more.
+    DroppedUnsettled,
+    /// What an owner had on its way before it was started again is kept.
+    OldLine,
 }
 
 fn is_caught(slip: Slip) {
@@ -65,4 +77,10 @@ slips! {
     a_new_owner_that_acts_at_once_is_caught: ActsAtOnce,
     an_activation_that_not_all_were_prepared_for_is_caught: ActivatedUnsettled,
     an_owner_that_goes_on_alone_is_caught: BrokenIsOver,
+    a_standby_that_does_not_hear_of_deletes_is_caught: CopyUntold,
+    a_delete_that_overtakes_a_copy_is_caught: CopyOvertaken,
+    copies_of_an_earlier_time_are_caught: CopiesForEver,
+    a_late_copy_is_caught: LateCopy,
+    copies_dropped_before_all_know_are_caught: DroppedUnsettled,
+    what_comes_late_from_before_a_start_is_caught: OldLine,
 }

@@ -116,6 +116,12 @@ impl World {
         state
             .apply(&cluster::one_group(GROUP))
             .expect("a first group");
+        // With copies nobody depends on what standbys load by themselves.
+        let with_copies = slip != Some(Slip::StandbyFromTheEnd);
+        if with_copies && dice.chance(600) {
+            let two = Self::other_copies(&state);
+            state.apply(&two).expect("a group may have two copies");
+        }
         let view = Arc::new(state.view().expect("a sound topology"));
         let mut world = Self {
             queue: Queue::new(),

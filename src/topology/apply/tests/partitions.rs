@@ -81,34 +81,11 @@ fn a_new_owner_begins_a_tenure_and_a_new_standby_does_not() {
         standby: Some(NodeId(1)),
         tenure: Tenure(state.epoch().0),
         since: state.epoch(),
-        inherits: None,
-        move_to: None,
+        ..Assignment::default()
     };
     assert_eq!(state.table()[P], expected);
     let command = assign(&state, &[run(P.0, 1, 3, 1)]);
     unchanged(&mut state, &command);
-}
-
-#[test]
-fn only_who_stood_by_inherits() {
-    let mut state = three();
-    let was = state.table()[P];
-    let inherit = |run| Run {
-        is_inheriting: true,
-        ..run
-    };
-    let command = assign(&state, &[inherit(run(P.0, 1, 3, 1))]);
-    assert_eq!(
-        refused(&mut state, &command),
-        Refusal::NothingToInherit {
-            partition: P,
-            id: NodeId(3)
-        }
-    );
-    let command = assign(&state, &[inherit(run(P.0, 1, 2, 3))]);
-    changed(&mut state, &command);
-    assert_eq!(state.table()[P].inherits, Some(was.tenure));
-    assert!(state.table()[P].tenure > was.tenure);
 }
 
 #[test]
@@ -202,8 +179,7 @@ fn a_move_ends_with_the_tenure_that_it_began_with() {
         standby: Some(NodeId(1)),
         tenure,
         since: state.epoch(),
-        inherits: None,
-        move_to: None,
+        ..Assignment::default()
     };
     assert_eq!(state.table()[P], expected);
     assert!(state.table()[P].tenure > was.tenure);

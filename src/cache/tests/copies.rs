@@ -1,0 +1,243 @@
+//! Copies that a standby keeps: when they answer, how long they stay, and what is told of their use.
+
+use super::*;
+use crate::cache::{EntryParts, Feed, Item, Line, TOLD_EVERY_MS};
+use crate::ids::Partition;
+
+/// The stamp of the time for which the standby stands by.
+const STAMP: Tenure = Tenure(12);
+
+/// What comes, comes on this.
+const LINE: Line = Line(7);
+
+/// A standby with copies.
+fn standby() -> Bench {
+    let stamps = Stamps {
+        copies: Some(STAMP),
+        ..STAMPS
+    };
+    Bench {
+        role: Role::Standby,
+        stamps,
+        ..Bench::new()
+    }
+}
+
+impl Bench {
+    fn expect_copies(&self, key: &str, stamp: Tenure) {
+        let partitions = [hash(key).partition()];
+        self.cache
+            .expect_copies(partitions, (stamp, LINE), |_| true);
+    }
+
+    /// Is sent a copy that is `age` old.
+    fn copy(&self, key: &str, value: &str, stamp: Tenure, age: u64) -> bool {
+        let parts = EntryParts {
+            partition: hash(key).partition(),
+            group: GROUP,
+            key: key.as_bytes(),
+            value: value.as_bytes(),
+            kind: Kind::Value,
+            standby: false,
+            tenure: stamp,
+            generation: STAMPS.generation,
+            filled_at: Millis(self.now.0 - age),
+            fresh_ms: 1_000,
+            stale_ms: 500,
+            stale_if_error_ms: 5_000,
+        };
+        self.cache.import_copy(&parts, LINE, self.now)
+    }
+
+    /// Owns what it stood by for.
+    fn inherits(&mut self, stamp: Tenure) {
+        self.role = Role::Owner;
+        self.stamps = Stamps {
+            tenure: Tenure(20),
+            inherits: Some(stamp),
+            copies: None,
+            ..STAMPS
+        };
+    }
+
+    fn tap_group(&self, key: &str) -> Feed {
+        let feed = Feed::new();
+        let partitions = [hash(key).partition()].into_iter().collect();
+        self.cache
+            .tap_groups(partitions, [GROUP].into(), feed.clone());
+        feed
+    }
+}
+
+#[test]
+fn a_standby_serves_copies_of_its_time_and_no_others() {
+    let mut bench = standby();
+    assert!(!bench.copy("a", "unexpected", STAMP, 0));
+    bench.expect_copies("a", STAMP);
+    assert!(!bench.copy("a", "of another time", Tenure(11), 0));
+    assert!(bench.copy("a", "1", STAMP, 300));
+    let entry = bench.get("a").unwrap();
+    assert_eq!((entry.value(), entry.age_ms(bench.now)), (&b"1"[..], 300));
+    bench.stamps.copies = Some(Tenure(13));
+    assert!(bench.get("a").is_none(), "it stands by anew");
+    bench.stamps.copies = None;
+    assert!(bench.get("a").is_none(), "it has no copies by its view");
+    bench.role = Role::Owner;
+    assert!(bench.get("a").is_none(), "an owner loads by itself");
+}
+
+#[test]
+fn a_copy_past_its_time_is_not_served_and_keeps_nothing_out() {
+    let mut bench = standby();
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 999));
+    bench.later(1);
+    assert!(bench.load_value("a", "2").stored);
+    assert_eq!(bench.get("a").unwrap().value(), b"2");
+    assert!(bench.copy("a", "3", STAMP, 0), "the owner's word is better");
+    assert_eq!(bench.get("a").unwrap().value(), b"3");
+    bench.assert_settled();
+}
+
+#[test]
+fn who_inherits_serves_copies_and_expects_no_more_of_them() {
+    let mut bench = standby();
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+    bench.inherits(STAMP);
+    bench
+        .cache
+        .expect_no_more_copies(|_, stamp, _| stamp == STAMP);
+    assert_eq!(bench.get("a").unwrap().value(), b"1");
+    bench.delete("a");
+    assert!(!bench.copy("a", "1", STAMP, 0), "what is late is not kept");
+    assert!(bench.get("a").is_none());
+}
+
+#[test]
+fn an_heir_that_is_not_known_yet_serves_what_it_inherits_and_loads_nothing_over_it() {
+    let mut bench = standby();
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+    bench.inherits(STAMP);
+    bench.role = Role::Standby;
+    bench.stamps.copies = Some(Tenure(20));
+    assert_eq!(bench.get("a").unwrap().value(), b"1");
+    bench.role = Role::Owner;
+    assert_eq!(bench.get("a").unwrap().value(), b"1");
+}
+
+#[test]
+fn what_is_taken_back_by_the_owner_is_taken_back_here() {
+    let bench = standby();
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+    let owner = Bench::new();
+    let feed = owner.tap_group("a");
+    let voided = owner.cache.delete(GROUP, b"a", hash("a"));
+    assert_eq!(voided.receipts.len(), 1);
+    for item in feed.take(9).items {
+        let Item::Void(void) = item else {
+            panic!("{item:?}");
+        };
+        assert!(bench.cache.told(&void, bench.now).is_empty());
+    }
+    assert!(bench.get("a").is_none());
+}
+
+#[test]
+fn groups_that_are_not_copied_are_not_told_of() {
+    let bench = Bench::new();
+    let feed = Feed::new();
+    let partitions = [hash("a").partition()].into_iter().collect();
+    let other = [GroupId(GROUP.0 + 1)].into();
+    bench.cache.tap_groups(partitions, other, feed.clone());
+    bench.load_value("a", "1");
+    assert!(
+        bench
+            .cache
+            .delete(GROUP, b"a", hash("a"))
+            .receipts
+            .is_empty()
+    );
+    assert!(feed.take(9).items.is_empty());
+    // The same feed again: in the place of what it was told before.
+    let partitions = [hash("a").partition()].into_iter().collect();
+    bench
+        .cache
+        .tap_groups(partitions, [GROUP].into(), feed.clone());
+    bench.load_value("a", "2");
+    assert_eq!(feed.take(9).items.len(), 1);
+}
+
+#[test]
+fn use_is_told_once_in_a_while_and_keeps_a_copy_as_long_as_its_original() {
+    let mut owner = Bench::new();
+    let feed = owner.tap_group("a");
+    owner.rules.ttl_ms = 60_000;
+    owner.load_value("a", "1");
+    assert!(feed.take(9).used.is_empty());
+    for _ in 0..10 {
+        owner.get("a").unwrap();
+        assert!(matches!(owner.ask("a"), Found::Fresh(_)));
+    }
+    assert_eq!(feed.take(9).used, [hash("a")]);
+    assert!(matches!(owner.ask("a"), Found::Fresh(_)));
+    assert!(feed.take(9).used.is_empty(), "it was told a moment ago");
+    owner.later(TOLD_EVERY_MS);
+    assert!(matches!(owner.ask("a"), Found::Fresh(_)));
+    assert_eq!(feed.take(9).used, [hash("a")]);
+
+    let bench = standby();
+    assert_eq!(bench.cache.used(&[hash("a")]), [hash("a")], "it is missing");
+    owner
+        .cache
+        .offer_again(&[hash("a"), hash("b")], &feed, owner.now, |_| true);
+    assert_eq!(feed.take(9).items.len(), 1);
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+    assert!(bench.cache.used(&[hash("a")]).is_empty());
+}
+
+#[test]
+fn copies_are_counted_by_themselves() {
+    let bench = standby();
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+    bench.load_value("b", "2");
+    let stats = bench.cache.stats().groups[&GROUP];
+    assert_eq!((stats.entries, stats.copies), (2, 1));
+    assert!(0 < stats.copied_bytes && stats.copied_bytes < stats.bytes);
+    bench.delete("a");
+    let stats = bench.cache.stats().groups[&GROUP];
+    assert_eq!((stats.entries, stats.copies, stats.copied_bytes), (1, 0, 0));
+    bench.cache.check();
+}
+
+#[test]
+fn a_later_stamp_takes_the_place_of_an_earlier_one_and_an_owner_expects_nothing() {
+    let bench = standby();
+    bench.expect_copies("a", STAMP);
+    bench.expect_copies("a", Tenure(11));
+    assert!(bench.copy("a", "1", STAMP, 0));
+    bench.expect_copies("a", Tenure(14));
+    assert!(!bench.copy("a", "2", STAMP, 0) && bench.copy("a", "2", Tenure(14), 0));
+    let of_b: Partition = hash("b").partition();
+    bench.cache.expect_copies([of_b], (STAMP, LINE), |_| false);
+    assert!(!bench.copy("b", "1", STAMP, 0));
+}
+
+#[test]
+fn what_is_still_on_its_way_of_an_owner_that_was_started_again_is_not_kept() {
+    let bench = standby();
+    bench.expect_copies("a", STAMP);
+    let partitions = [hash("a").partition()];
+    let later = Line(LINE.0 + 1);
+    bench
+        .cache
+        .expect_copies(partitions, (STAMP, later), |_| true);
+    assert!(!bench.copy("a", "1", STAMP, 0));
+    bench.cache.expect_no_more_copies(|_, _, line| line == LINE);
+    bench.expect_copies("a", STAMP);
+    assert!(bench.copy("a", "1", STAMP, 0));
+}

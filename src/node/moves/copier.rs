@@ -1,0 +1,236 @@
+//! The owner's side of copies: to each standby of what this node owns goes one ordered stream, for as long as
+//! there are groups of two copies. What is kept here follows what is deleted here in the order in which it
+//! happens; entries are best effort, and deletes are acknowledged only after the standby has done the same.
+//!
+//! Which entries are in use is told too, once in a few seconds each, so that a standby drops first what its
+//! owner would drop first; and it asks for those of them that it lacks. If a standby does not hear, the leader
+//! is told so, and takes the copies from it: until then nothing is acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::Moves;
+use super::sending::{Sent, Undone, Walker, Why, begin, send_batch, understood};
+use crate::cache::{Cache, End, Entry, Feed, PartitionSet};
+use crate::hash::KeyHash;
+use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
+use crate::rpc::pipeline::Target;
+use crate::rpc::proto::HandOverBegin;
+use crate::rpc::proto::hand_over_reply::What as Reply;
+use crate::topology::moves::Unheard;
+use crate::topology::view::View;
+
+/// How often the standby is told which keys are in use.
+const USED_EVERY: Duration = Duration::from_millis(500);
+
+/// The stamps of copies, by partition.
+pub(super) type Stamps = BTreeMap<Partition, Tenure>;
+
+/// The stream to one standby. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Copier(Arc<Inner>);
+
+struct Inner {
+    to: NodeId,
+    feed: Feed,
+    state: Mutex<State>,
+    /// There is something new to walk over.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    stamps: Stamps,
+    groups: Box<[GroupId]>,
+    /// Partitions of which it has not been given yet what was there before.
+    unwalked: BTreeSet<Partition>,
+    /// Up to which stamp nothing is heard, once that is so.
+    broken: Option<Tenure>,
+}
+
+/// What the standbys are to have, by standby.
+pub(super) fn wanted(view: &View, me: NodeId) -> (Box<[GroupId]>, BTreeMap<NodeId, Stamps>) {
+    let copied = view.groups().filter(|group| group.spec.copies > 1);
+    let groups: Box<[GroupId]> = copied.map(|group| group.id).collect();
+    let mut wanted: BTreeMap<NodeId, Stamps> = BTreeMap::new();
+    let Some(own) = view.index_of(me).filter(|_| !groups.is_empty()) else {
+        return (groups, wanted);
+    };
+    for route in view.routes().filter(|route| route.owner == Some(own)) {
+        let stamp = view.copies_of(route.partition).stamp();
+        if let (Some(standby), Some(stamp)) = (route.standby, stamp) {
+            let stamps = wanted.entry(view.at(standby).id).or_default();
+            stamps.insert(route.partition, stamp);
+        }
+    }
+    (groups, wanted)
+}
+
+impl Copier {
+    pub(super) fn new(to: NodeId) -> Self {
+        Self(Arc::new(Inner {
+            to,
+            feed: Feed::new(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// From now on the standby has copies of these partitions and groups, and of no others.
+    pub(super) fn keep(&self, cache: &Cache, stamps: Stamps, groups: &[GroupId]) {
+        let (feed, mut state) = (&self.0.feed, self.0.state.lock());
+        if (&state.stamps, &*state.groups) == (&stamps, groups) {
+            return;
+        }
+        let mut added: BTreeMap<Tenure, Vec<Partition>> = BTreeMap::new();
+        for (partition, stamp) in &stamps {
+            if state.stamps.get(partition) != Some(stamp) {
+                added.entry(*stamp).or_default().push(*partition);
+                state.unwalked.insert(*partition);
+            }
+        }
+        // Before anything is told of them, and then what was there before that.
+        for (stamp, partitions) in added {
+            feed.keep(partitions.into(), stamp);
+        }
+        let partitions: PartitionSet = stamps.keys().copied().collect();
+        cache.tap_groups(partitions, groups.into(), feed.clone());
+        state
+            .unwalked
+            .retain(|partition| stamps.contains_key(partition));
+        state.stamps = stamps;
+        state.groups = groups.into();
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// Nothing is copied there any more.
+    pub(super) fn end(&self, cache: &Cache) {
+        self.0.feed.finish(End::Over);
+        cache.untap(&self.0.feed);
+    }
+
+    /// Whether it is broken and all this is of a later time, so that it may begin anew.
+    pub(super) fn is_outlived_by(&self, stamps: &Stamps) -> bool {
+        let broken = self.0.state.lock().broken;
+        broken.is_some_and(|broken| stamps.values().all(|stamp| *stamp > broken))
+    }
+
+    /// What the leader must know, if the standby does not hear.
+    pub(super) fn unheard(&self) -> Option<Unheard> {
+        let mut state = self.0.state.lock();
+        let broken = state.broken?;
+        let latest = state.stamps.values().copied().max();
+        let since = broken.max(latest.unwrap_or_default());
+        state.broken = Some(since);
+        Some(Unheard {
+            standby: self.0.to,
+            since: Epoch(since.0),
+        })
+    }
+
+    /// Sends until nothing is copied there any more.
+    pub(super) async fn run(self, moves: Moves, target: Target, sent: Sent) {
+        let shutdown = moves.0.parts.shutdown.clone();
+        let ended = tokio::select! {
+            ended = self.send(&moves, &target, &sent) => ended,
+            () = shutdown.begun() => {
+                // Whoever stands by has all that was acknowledged, and is about to own it.
+                self.0.feed.finish(End::Broken);
+                return;
+            }
+        };
+        let Err(why) = ended else { return };
+        tracing::warn!(standby = %self.0.to, why, "standby does not hear what it is to have copies of");
+        self.0.feed.finish(End::Broken);
+        self.0.state.lock().broken = Some(Tenure(0));
+        moves.0.metrics.copies_broken.increment(1);
+        moves.report_unheard();
+    }
+
+    async fn send(&self, moves: &Moves, target: &Target, sent: &Sent) -> Result<(), Why> {
+        let view = Arc::clone(&moves.0.parts.view.borrow());
+        let message = HandOverBegin {
+            cluster: view.cluster().to_owned(),
+            from: moves.0.parts.me.get().0,
+            to: self.0.to.0,
+            is_copying: true,
+            ..HandOverBegin::default()
+        };
+        let (sender, mut replies) = begin(target, message).await?;
+        let feed = &self.0.feed;
+        let (mut walk, mut undone) = (self.next_walk(moves), Undone::default());
+        let mut ticks = tokio::time::interval(USED_EVERY);
+        loop {
+            match feed.end() {
+                Some(End::Over) => return Ok(()),
+                Some(End::Broken) => {
+                    return Err("too much was taken back that it has not heard of".into());
+                }
+                None => {}
+            }
+            if let Some((partitions, walker)) = &mut walk {
+                let is_meant =
+                    |entry: &Entry| partitions.contains(entry.partition()) && self.is_copied(entry);
+                walker.go_on(moves, feed, is_meant);
+            }
+            if walk
+                .as_ref()
+                .is_none_or(|(_, walker)| walker.walk.is_over())
+            {
+                walk = self.next_walk(moves);
+            }
+            let next = walk.as_ref().map(|(_, walker)| walker.next);
+            let mut is_filled = false;
+            tokio::select! {
+                reply = replies.next() => match understood(reply)? {
+                    Reply::Done(mark) => {
+                        feed.acknowledge(mark);
+                        undone.done(mark);
+                    }
+                    Reply::Missing(missing) => self.give(moves, &missing.hashes),
+                    Reply::Ask(_) => return Err("nothing is asked for that is copied".into()),
+                },
+                filled = feed.filled() => is_filled = filled,
+                _ = ticks.tick() => is_filled = feed.end().is_none(),
+                () = self.0.changed.notified() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+                () = undone.is_late() => {
+                    return Err(format!("{target} has not done what it was told"));
+                }
+            }
+            if is_filled {
+                let (mark, _) = send_batch(moves, feed, &sender, false, sent).await?;
+                undone.told(mark);
+            }
+        }
+    }
+
+    /// A walk over what was there before, if there is anything to walk over.
+    fn next_walk(&self, moves: &Moves) -> Option<(PartitionSet, Walker)> {
+        let unwalked = std::mem::take(&mut self.0.state.lock().unwalked);
+        let walker = || Walker::new(moves.settings().max_rate);
+        (!unwalked.is_empty()).then(|| (unwalked.into_iter().collect(), walker()))
+    }
+
+    /// Gives again what is in use and missing there.
+    fn give(&self, moves: &Moves, hashes: &[u64]) {
+        let hashes: Vec<KeyHash> = hashes.iter().copied().map(KeyHash).collect();
+        let is_ours = moves.is_ours();
+        let is_meant = |entry: &Entry| self.is_copied(entry) && is_ours(entry);
+        let now = moves.0.parts.clock.now();
+        let cache = &moves.0.parts.cache;
+        cache.offer_again(&hashes, &self.0.feed, now, is_meant);
+    }
+
+    fn is_copied(&self, entry: &Entry) -> bool {
+        let state = self.0.state.lock();
+        state.groups.contains(&entry.group()) && state.stamps.contains_key(&entry.partition())
+    }
+}

@@ -1,0 +1,126 @@
+//! The standby's side of copies: what an owner keeps is kept here too, with the stamp of the time for which
+//! this node stands by, and what the owner takes back is taken back here.
+
+use std::collections::HashMap;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::Moves;
+use super::target::all_heard;
+use crate::cache::{Line, Receipt};
+use crate::hash::KeyHash;
+use crate::ids::{NodeId, Partition, Tenure};
+use crate::rpc::hand_over::{self, Came};
+use crate::rpc::proto::hand_over_message::What;
+use crate::rpc::proto::hand_over_reply::What as Reply;
+use crate::rpc::proto::{HandOverBatch, HandOverMessage, HandOverMissing, HandOverReply};
+
+/// Keys that are asked for at once.
+const MISSING_MAX: usize = 4_096;
+
+/// What comes on one stream.
+struct Keeper {
+    line: Line,
+    /// The stamps of copies, by partition.
+    stamps: HashMap<Partition, Tenure>,
+}
+
+/// The way back to an owner.
+pub(super) type Back = mpsc::Sender<Result<HandOverReply, Status>>;
+
+impl Moves {
+    /// Keeps what one owner sends, until it ends.
+    pub(super) async fn keep_copies(
+        &self,
+        line: Line,
+        back: &Back,
+        mut messages: Streaming<HandOverMessage>,
+    ) -> Result<(), String> {
+        let mut keeper = Keeper {
+            line,
+            stamps: HashMap::new(),
+        };
+        let ended = loop {
+            let Some(message) = messages.next().await else {
+                break Ok(());
+            };
+            let kept = match message.map(|message| message.what) {
+                Ok(Some(What::Batch(batch))) => self.keep_copied(&mut keeper, back, batch).await,
+                Ok(_) => Err("a message is not understood".into()),
+                Err(status) => Err(status.message().to_owned()),
+            };
+            if kept.is_err() {
+                break kept;
+            }
+        };
+        // What has come stays: the owner acknowledges nothing any more that this node has not heard of.
+        let is_over = |_, _, other| other == line;
+        self.0.parts.cache.expect_no_more_copies(is_over);
+        ended
+    }
+
+    async fn keep_copied(
+        &self,
+        keeper: &mut Keeper,
+        back: &Back,
+        batch: HandOverBatch,
+    ) -> Result<(), String> {
+        let parts = &self.0.parts;
+        let now = parts.clock.now();
+        let items = hand_over::items(batch.items, batch.bytes);
+        let items = items.ok_or("a message does not add up")?;
+        let mut receipts: Vec<Receipt> = Vec::new();
+        let (mut kept, mut passed) = (0, 0);
+        for item in items {
+            match item {
+                Came::Void(void) => receipts.extend(parts.cache.told(&void, now)),
+                Came::Keep(partitions, stamp) => self.expect_copies(keeper, &partitions, stamp),
+                Came::Entry(entry) => {
+                    let stamp = keeper.stamps.get(&entry.partition()).copied();
+                    let is_kept = stamp.is_some_and(|stamp| {
+                        let copy = entry.parts(now, stamp);
+                        parts.cache.import_copy(&copy, keeper.line, now)
+                    });
+                    kept += u64::from(is_kept);
+                    passed += u64::from(!is_kept);
+                }
+            }
+        }
+        self.0.metrics.copies_kept.increment(kept);
+        self.0.metrics.copies_passed.increment(passed);
+        all_heard(receipts).await?;
+        if batch.mark > 0 {
+            say(back, Reply::Done(batch.mark)).await?;
+        }
+        let used: Vec<KeyHash> = batch.used.into_iter().map(KeyHash).collect();
+        let missing = parts.cache.used(&used);
+        if !missing.is_empty() {
+            let hashes = missing.iter().take(MISSING_MAX).map(|hash| hash.0);
+            let hashes = hashes.collect();
+            say(back, Reply::Missing(HandOverMissing { hashes })).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies of these partitions come from now on.
+    fn expect_copies(&self, keeper: &mut Keeper, partitions: &[Partition], stamp: Tenure) {
+        keeper
+            .stamps
+            .extend(partitions.iter().map(|partition| (*partition, stamp)));
+        let parts = &self.0.parts;
+        let me: NodeId = parts.me.get();
+        // Who owns it by now keeps nothing of what another tells.
+        let may_expect = |partition| !parts.view.borrow().is_owner(me, partition);
+        let partitions = partitions.iter().copied();
+        let expected = (stamp, keeper.line);
+        parts.cache.expect_copies(partitions, expected, may_expect);
+    }
+}
+
+async fn say(back: &Back, what: Reply) -> Result<(), String> {
+    let reply = HandOverReply { what: Some(what) };
+    let said = back.send(Ok(reply)).await;
+    said.map_err(|_| "the owner has gone".to_owned())
+}

@@ -1,0 +1,217 @@
+//! What every ordered stream from an owner has in common: how it begins, how a feed is put into messages,
+//! and how what was there before the feed is put into that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::Moves;
+use crate::cache::{Entry, Feed, Item, Walk};
+use crate::rpc::control::channel;
+use crate::rpc::hand_over;
+use crate::rpc::pipeline::Target;
+use crate::rpc::proto::cache_client::CacheClient;
+use crate::rpc::proto::hand_over_message::What;
+use crate::rpc::proto::hand_over_reply::What as Reply;
+use crate::rpc::proto::{HandOverBegin, HandOverMessage, HandOverReply};
+
+/// How long connecting may take, and the receiver's first word.
+pub(super) const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the receiver may leave something that was taken back unacknowledged.
+pub(super) const DONE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Messages that may wait for a slow receiver.
+const UNSENT_MAX: usize = 4;
+
+/// Items of one message.
+const ITEMS_MAX: usize = 256;
+
+/// What a giver may send at once, as a part of a second's rate.
+const BURST: Duration = Duration::from_millis(50);
+
+/// Why a stream ended.
+pub(super) type Why = String;
+
+/// The way to the receiver.
+pub(super) type Sender = mpsc::Sender<HandOverMessage>;
+
+/// What was sent.
+pub(super) struct Sent {
+    pub(super) entries: Counter,
+    pub(super) bytes: Counter,
+}
+
+/// Connects and says what comes. No longer than [`BEGIN_PATIENCE`].
+pub(super) async fn begin(
+    target: &Target,
+    begin: HandOverBegin,
+) -> Result<(Sender, Streaming<HandOverReply>), Why> {
+    let connect = async {
+        let channel = channel(target, BEGIN_PATIENCE)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (sender, messages) = mpsc::channel(UNSENT_MAX);
+        let begin = message(What::Begin(begin));
+        sender.try_send(begin).expect("the channel is new");
+        let replies = CacheClient::new(channel)
+            .hand_over(ReceiverStream::new(messages))
+            .await
+            .map_err(|status| status.message().to_owned())?;
+        Ok((sender, replies.into_inner()))
+    };
+    timeout(BEGIN_PATIENCE, connect)
+        .await
+        .map_err(|_| format!("{target} has not answered within {BEGIN_PATIENCE:?}"))?
+}
+
+/// What the receiver has said.
+pub(super) fn understood(
+    reply: Option<Result<HandOverReply, tonic::Status>>,
+) -> Result<Reply, Why> {
+    match reply {
+        Some(Ok(HandOverReply { what: Some(what) })) => Ok(what),
+        Some(Ok(_)) => Err("an answer is not understood".into()),
+        Some(Err(status)) => Err(status.message().to_owned()),
+        None => Err("the receiver has ended it".into()),
+    }
+}
+
+/// Sends what waits in a feed. The mark up to which that goes, and whether it was all.
+pub(super) async fn send_batch(
+    moves: &Moves,
+    feed: &Feed,
+    sender: &Sender,
+    has_walked: bool,
+    sent: &Sent,
+) -> Result<(u64, bool), Why> {
+    let taken = feed.take(ITEMS_MAX);
+    let now = moves.0.parts.clock.now();
+    let is_last = has_walked && taken.items.len() < ITEMS_MAX;
+    let max = moves.settings().max_message;
+    let mut items = Vec::with_capacity(taken.items.len());
+    let mut bytes = 0;
+    let (mut entries, mut entry_bytes) = (0, 0);
+    for item in taken.items {
+        let weight = hand_over::weight(&item);
+        if let Item::Entry(entry) = &item {
+            // Nobody could be sent it anyway.
+            if weight > max {
+                continue;
+            }
+            entries += 1;
+            entry_bytes += entry.key().len() + entry.value().len();
+        }
+        if bytes + weight > max {
+            // The mark is told with the last part.
+            let part = hand_over::batch(&items, 0, false, now);
+            pass(sender, message(What::Batch(part))).await?;
+            items.clear();
+            bytes = 0;
+        }
+        bytes += weight;
+        items.push(item);
+    }
+    sent.entries.increment(entries);
+    sent.bytes.increment(entry_bytes as u64);
+    let mut batch = hand_over::batch(&items, taken.mark, is_last, now);
+    batch.used = taken.used.iter().map(|hash| hash.0).collect();
+    pass(sender, message(What::Batch(batch))).await?;
+    Ok((taken.mark, is_last))
+}
+
+async fn pass(sender: &Sender, message: HandOverMessage) -> Result<(), Why> {
+    let passed = timeout(DONE_PATIENCE, sender.send(message)).await;
+    match passed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("the receiver has gone".into()),
+        Err(_) => Err(format!("it has taken nothing for {DONE_PATIENCE:?}")),
+    }
+}
+
+pub(super) fn message(what: What) -> HandOverMessage {
+    HandOverMessage { what: Some(what) }
+}
+
+/// Gives a feed what was there before it, no faster than it may be sent.
+pub(super) struct Walker {
+    pub(super) walk: Walk,
+    rate: u64,
+    /// When it may go on.
+    pub(super) next: Instant,
+}
+
+impl Walker {
+    pub(super) fn new(rate: u64) -> Self {
+        Self {
+            walk: Walk::new(),
+            rate,
+            next: Instant::now(),
+        }
+    }
+
+    /// Some more, if it is time, of what this node has as the owner of partitions that `is_meant` names.
+    pub(super) fn go_on(&mut self, moves: &Moves, feed: &Feed, is_meant: impl Fn(&Entry) -> bool) {
+        let now = Instant::now();
+        if self.walk.is_over() || now < self.next {
+            return;
+        }
+        let parts = &moves.0.parts;
+        let is_ours = moves.is_ours();
+        let is_meant = |entry: &Entry| is_meant(entry) && is_ours(entry);
+        let bytes = parts
+            .cache
+            .walk(&mut self.walk, feed, parts.clock.now(), is_meant);
+        let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        let is_stuck = !feed.has_room();
+        // A full feed is looked at again in a moment.
+        let pause = if is_stuck { BURST / 10 } else { cost };
+        self.next = self.next.max(now - BURST) + pause;
+    }
+}
+
+impl Moves {
+    /// Whether an entry is valid for its owner, by the view as it is now.
+    pub(super) fn is_ours(&self) -> impl Fn(&Entry) -> bool + use<> {
+        let view = Arc::clone(&self.0.parts.view.borrow());
+        move |entry| {
+            let route = view.route_of(entry.partition());
+            let group = view.group(entry.group());
+            let is_ours = entry.tenure() == route.tenure || Some(entry.tenure()) == route.inherits;
+            is_ours && group.is_some_and(|group| group.generation == entry.generation())
+        }
+    }
+}
+
+/// What the receiver was told last and has not done yet, and for how long.
+#[derive(Default)]
+pub(super) struct Undone(Option<(u64, Instant)>);
+
+impl Undone {
+    /// It was told everything up to `mark`.
+    pub(super) fn told(&mut self, mark: u64) {
+        if self.0.is_none_or(|(last, _)| last < mark) && mark > 0 {
+            let since = self.0.map_or_else(Instant::now, |(_, since)| since);
+            self.0 = Some((mark, since));
+        }
+    }
+
+    /// It has done everything up to `mark`.
+    pub(super) fn done(&mut self, mark: u64) {
+        let rest = self.0.filter(|(last, _)| *last > mark);
+        self.0 = rest.map(|(last, _)| (last, Instant::now()));
+    }
+
+    /// When it has taken too long; never, if nothing is left to do.
+    pub(super) async fn is_late(&self) {
+        match self.0 {
+            Some((_, since)) => tokio::time::sleep_until(since + DONE_PATIENCE).await,
+            None => std::future::pending().await,
+        }
+    }
+}
