@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::args::Reach;
 use super::commands::write;
+use super::pause::PAUSED;
 use super::print::{print_json, table};
 use super::reach::Cluster;
 use crate::hash::PARTITIONS;
@@ -22,9 +23,17 @@ pub(super) async fn show(reach: &Reach) -> Result<(), Failure> {
     let state = Cluster::of(reach)?.state().await?;
     let members = members(&state);
     if reach.json {
-        return print_json(&json!({ "epoch": state.epoch().0, "members": members }));
+        return print_json(&json!({
+            "epoch": state.epoch().0,
+            "paused": state.is_paused(),
+            "members": members,
+        }));
     }
-    write(drawn(&members).as_bytes(), false)
+    let mut text = drawn(&members);
+    if state.is_paused() {
+        text.push_str(&format!("\n{PAUSED}\n"));
+    }
+    write(text.as_bytes(), false)
 }
 
 fn members(state: &State) -> Vec<Value> {

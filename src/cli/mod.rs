@@ -14,6 +14,7 @@ mod identity;
 mod loadgen;
 mod members;
 mod operate;
+mod pause;
 mod plan;
 mod print;
 mod reach;

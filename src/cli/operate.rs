@@ -8,6 +8,7 @@ use super::Failure;
 use super::args::{ClusterCommand, Reach, RingCommand};
 use super::commands::write;
 use super::explain::explain;
+use super::pause::set_paused;
 use super::print::{plain, print_json, table};
 use super::reach::{Cluster, applied, target};
 use crate::ids::NodeId;
@@ -29,6 +30,8 @@ pub(super) async fn ring(command: RingCommand) -> Result<(), Failure> {
     match command {
         RingCommand::Show { reach } => super::balance::show(&reach).await,
         RingCommand::Plan(args) => super::plan::plan(&args).await,
+        RingCommand::Pause { reach } => set_paused(true, &reach).await,
+        RingCommand::Resume { reach } => set_paused(false, &reach).await,
         RingCommand::Explain { group, key, reach } => explain(&group, &key, &reach).await,
     }
 }
@@ -66,13 +69,14 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
         "term": status.term,
         "leader": leader.map(|member| &member.name),
         "quorum": state.is_some(),
+        "paused": state.as_ref().map(State::is_paused),
         "members": members(&status, state.as_ref(), &lags),
     });
     if reach.json {
         return print_json(&told);
     }
     let mut text = String::new();
-    for field in ["cluster_id", "epoch", "term", "leader", "quorum"] {
+    for field in ["cluster_id", "epoch", "term", "leader", "quorum", "paused"] {
         let _infallible = writeln!(text, "{field:<11} {}", plain(&told[field]));
     }
     text.push('\n');

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::args::Reach;
 use super::commands::write;
+use super::pause::PAUSED;
 use super::print::{print_json, table};
 use super::reach::Cluster;
 use super::samples::{self, Sample};
@@ -147,6 +148,7 @@ fn told(state: &State, forecast: &Forecast, sampled: &Sampled) -> Value {
     let cold = now + handed(&every, |one| one.hits);
     json!({
         "epoch": state.epoch().0,
+        "paused": state.is_paused(),
         "members": members.collect::<Vec<_>>(),
         "silent": silent,
         "moved": {
@@ -236,6 +238,9 @@ fn text(told: &Value) -> String {
     text.push('\n');
     for (name, said) in lines {
         let _infallible = writeln!(text, "{name:<13} {said}");
+    }
+    if told["paused"] == true {
+        text.push_str(&format!("\n{PAUSED}\n"));
     }
     if let Some(silent) = told["silent"]
         .as_array()

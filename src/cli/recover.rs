@@ -45,10 +45,15 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
         }
         return finish(args, survey);
     }
-    let warnings = saved
+    let mut warnings = saved
         .as_ref()
         .map_or_else(Vec::new, |saved| behind(saved, survey.found()));
     let plan = survey.plan(saved, id).map_err(told)?;
+    if plan.from.is_paused() {
+        let told =
+            "the ring is paused and stays so: who joins owns nothing until gcache ring resume";
+        warnings.push(told.into());
+    }
     let source = match (&args.from, &plan.log) {
         (Some(file), _) => format!("the file {}", file.display()),
         (None, log) => format!("the log of {}", log.as_deref().unwrap_or_default()),

@@ -228,6 +228,15 @@ pub(super) fn isolated(registry: &Registry) -> Gauge {
     )
 }
 
+/// Shows whether the ring is paused.
+pub(super) fn paused(registry: &Registry) -> Gauge {
+    registry.gauge(
+        "gcache_node_ring_paused_info",
+        "1 while an operator has paused the ring, as far as the node knows, else 0.",
+        &[],
+    )
+}
+
 /// Answers that go to a frontend in one message.
 pub(super) fn sent_batches(registry: &Registry) -> Histogram {
     registry.histogram(

@@ -16,7 +16,7 @@ use crate::ids::{Epoch, Generation, GroupId, Incarnation, NodeId, Partition, Ten
 pub use super::codec::DecodeError;
 
 /// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`],
-/// [`GroupSpec::copies`] and [`Command::SetCopies`].
+/// [`GroupSpec::copies`], [`Command::SetPaused`] and [`Command::SetCopies`].
 pub const COMMAND_VERSION: u32 = 2;
 
 /// The version of what nodes and frontends say to each other.
@@ -50,6 +50,8 @@ pub enum Command {
     ResetGroup(GroupRef),
     /// A member is gone for ever.
     RemoveMember(NodeId),
+    /// Partitions stay with owners that live, or may move again.
+    SetPaused(bool),
     /// Standbys keep copies from now on, or none.
     SetCopies(Vec<CopiesRun>),
 }
@@ -286,7 +288,7 @@ impl Command {
         match self {
             // An older executable would read such a group as one that says nothing of it.
             Self::SetGroups(set) if set.upserts.iter().any(|(_, spec)| is_newer(spec)) => 2,
-            Self::SetCopies(_) => 2,
+            Self::SetPaused(_) | Self::SetCopies(_) => 2,
             _ => 1,
         }
     }

@@ -28,7 +28,7 @@ pub struct Recovery {
 impl State {
     /// The first state of the cluster that takes this one's place.
     ///
-    /// Groups, their ids and revisions are kept, and every group gets its next generation: nothing that
+    /// Groups, their ids and revisions are kept, as is whether the ring is paused; and every group gets its next generation: nothing that
     /// was cached under the old cluster counts. The founder is the only member, with an id that no
     /// member had; it is up, votes and owns every partition; all others are removed. Those who follow
     /// the old cluster find it among [`supersedes`](State::supersedes), of which the oldest are
@@ -164,6 +164,16 @@ mod tests {
             assert_eq!(assignment.tenure.0, new.epoch().0);
             assert_eq!(assignment.inherits, None);
         }
+    }
+
+    #[test]
+    fn what_an_operator_has_paused_stays_so() {
+        let mut old = old();
+        assert!(!old.recover(recovery(2)).unwrap().is_paused());
+        old.apply(&Command::SetPaused(true)).unwrap();
+        let mut recovery = recovery(2);
+        recovery.founder.version = old.version();
+        assert!(old.recover(recovery).unwrap().is_paused());
     }
 
     #[test]

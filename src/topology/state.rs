@@ -84,6 +84,8 @@ pub struct State {
     pub(super) groups: BTreeMap<GroupId, Group>,
     /// The latest last, at most [`KEPT_REVISIONS`].
     pub(super) revisions: Vec<Revision>,
+    /// Partitions stay with owners that live: an operator's word, until it is taken back.
+    pub(super) is_paused: bool,
 }
 
 impl Founding {
@@ -130,6 +132,7 @@ impl State {
             table: Arc::new(table),
             groups: BTreeMap::new(),
             revisions: Vec::new(),
+            is_paused: false,
         }
     }
 
@@ -150,6 +153,7 @@ impl State {
             table: Arc::new(place(&[], None, Epoch(0))),
             groups: BTreeMap::new(),
             revisions: Vec::new(),
+            is_paused: false,
         }
     }
 
@@ -303,6 +307,13 @@ impl State {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revisions.last().map_or(0, |revision| revision.number)
+    }
+
+    /// Whether an operator has paused the ring: partitions stay with owners that live, and nobody is
+    /// removed. Members come and fail over as ever.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// What all processes must have in common.

@@ -51,6 +51,7 @@ mod protocol;
 mod refused;
 mod restarts;
 mod ring_explain;
+mod ring_pause;
 mod ring_plan;
 mod seeds;
 mod shutdown;

@@ -78,6 +78,23 @@ pub(in crate::cli) enum RingCommand {
     ///
     /// Example: gcache ring plan --join n4:b --leave n1 --weight n2=512 --seeds 127.0.1.1
     Plan(Plan),
+    /// Stop all moves until resume: partitions stay where they are, whoever joins, leaves or comes back
+    ///
+    /// Moves that have begun end as ever, and what a member owns that dies goes to its standbys. A node that
+    /// is stopped meanwhile hands nothing over, and nobody is removed.
+    ///
+    /// Example: gcache ring pause --seeds 127.0.1.1
+    Pause {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Let partitions move again, so that every member gets its share
+    ///
+    /// Example: gcache ring resume --seeds 127.0.1.1
+    Resume {
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Print who answers for a key, and what its owner and its standby hold of it
     ///
     /// Nothing is loaded, and nothing that is cached is touched.

@@ -82,6 +82,7 @@ pub(super) async fn show(raft: Handle, shared: Arc<Shared>, shutdown: Shutdown) 
     let mut shown = Epoch(0);
     loop {
         let state = states.borrow_and_update().clone();
+        shared.paused.set(f64::from(u8::from(state.is_paused())));
         if state.epoch() > shown {
             match state.view() {
                 Ok(view) => {

@@ -108,7 +108,8 @@ pub(super) enum Step {
 ///
 /// A new member first listens; once it has caught up it is in the ring; and as soon as there are enough
 /// of those, they vote: from one voter to three in one change, since two tolerate less than one. Who is gone
-/// for good goes from the quorum and from the list. No voters are chosen that could not decide at once, and while
+/// for good goes from the quorum and from the list. While the ring is paused only what nobody answers for is
+/// shared out. No voters are chosen that could not decide at once, and while
 /// most members are silent all stays as it is.
 pub(super) fn decide(facts: &Facts<'_>) -> Next {
     // The driver leaves a joint configuration.
@@ -179,6 +180,9 @@ impl Facts<'_> {
     fn share_out(&self) -> Option<Command> {
         if self.noted.is_shared_out {
             return None;
+        }
+        if self.state.is_paused() {
+            return self.state.plan_rescue();
         }
         let moves = self.noted.is_warm.then(|| self.state.plan_moves(WAVE_MAX));
         moves.flatten().or_else(|| self.state.plan_assign())

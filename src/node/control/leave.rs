@@ -4,6 +4,9 @@
 //! member: when it starts again it gets its share back. Whether it is gone for good is for the autopilot
 //! (`leave_on_term`).
 //!
+//! While the ring is paused nothing moves, and it cannot give anything away: it stops as it is, and the
+//! standbys take over.
+//!
 //! If it leads it hands the leadership over after that, not before: its own leases tell it at once what is
 //! settled, and a successor could say nothing for 3 s.
 
@@ -35,7 +38,7 @@ pub(super) enum Stage {
     Leaves,
     /// Others own what it owned.
     HasLeft,
-    /// There is nobody who could take it.
+    /// There is nobody who could take it, or nobody may.
     GaveUp,
 }
 
@@ -85,7 +88,7 @@ impl Leaver {
             Ok(Ok(stage)) if *stage == Stage::HasLeft => {
                 tracing::info!(took = ?began.elapsed(), "left the ring");
             }
-            Ok(_) => tracing::info!("nobody to leave the ring to"),
+            Ok(_) => tracing::info!("stopping without having left the ring"),
             Err(_) => tracing::warn!(?patience, "stopping with partitions that nobody took yet"),
         }
     }
@@ -113,9 +116,6 @@ impl Life {
     /// Whether others own what this node owned.
     async fn leave(&self, running: &Running) -> bool {
         let own = running.ident.node;
-        if !is_anybody_else_up(&running.raft.state().borrow(), own) {
-            return false;
-        }
         let command = Command::SetStatus(SetStatus {
             id: own,
             status: MemberStatus::Leaving,
@@ -131,6 +131,15 @@ impl Life {
                 return true;
             }
             if !is_anybody_else_up(&state, own) {
+                tracing::info!("nobody to leave the ring to");
+                return false;
+            }
+            let owned = state.table().owned_by(own);
+            if state.is_paused() && owned > 0 && !is_giving(&state, own) {
+                tracing::warn!(
+                    partitions = owned,
+                    "the ring is paused: not handing over, the standbys take over (gcache ring resume lets moves go on)"
+                );
                 return false;
             }
             if running.raft.standing().borrow().role.leader.is_some() {
@@ -168,6 +177,12 @@ impl Life {
         let owned = state.table().owned_by(running.ident.node);
         owned == 0 && self.shared.renewer.settled() >= state.epoch()
     }
+}
+
+/// Whether something moves away from this node: moves that have begun end, also while the ring is paused.
+fn is_giving(state: &State, own: NodeId) -> bool {
+    let mut table = state.table().iter();
+    table.any(|(_, at)| at.owner == Some(own) && at.move_to.is_some())
 }
 
 fn is_anybody_else_up(state: &State, own: NodeId) -> bool {

@@ -27,6 +27,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use metrics::Gauge;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -98,6 +99,8 @@ struct Shared {
     renewer: Arc<Renewer>,
     /// Who follows the topology through this node.
     followers: Arc<Followers>,
+    /// Whether an operator has paused the ring, as a metric.
+    paused: Gauge,
     /// Whether it is about to stop.
     stage: watch::Sender<Stage>,
     shutdown: Shutdown,
@@ -210,6 +213,7 @@ pub(super) fn start(
         running: RwLock::new(None),
         renewer: Arc::new(Renewer::new(clock, registry)),
         followers: Arc::default(),
+        paused: super::metrics::paused(registry),
         stage: leave::stage(),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),

@@ -48,6 +48,12 @@ pub(super) fn next(facts: &Facts<'_>, id: NodeId) -> Step {
             false => Step::Refuse(format!("there is no member {id}")),
         };
     };
+    if state.is_paused() {
+        return Step::Refuse(
+            "the ring is paused, and nobody is removed meanwhile: use gcache ring resume first"
+                .into(),
+        );
+    }
     if let Some(step) = stand_in_the_way(facts, record) {
         return step;
     }
@@ -334,6 +340,16 @@ mod tests {
         let mut more = state(4, 4);
         down(&mut more, 2);
         assert_eq!(steps(&mut more, 2).0, ["n2 votes no more"]);
+    }
+
+    #[test]
+    fn nobody_is_removed_while_the_ring_is_paused() {
+        let mut four = state(4, 3);
+        down(&mut four, 4);
+        four.apply(&Command::SetPaused(true)).unwrap();
+        refused(step(&four, &[4], 4), "use gcache ring resume first");
+        four.apply(&Command::SetPaused(false)).unwrap();
+        assert_eq!(steps(&mut four, 4).1, Step::Gone);
     }
 
     #[test]

@@ -336,7 +336,10 @@ fn role(quorum: &Quorum, member: NodeId) -> &'static str {
 
 /// Whether operators may have this committed. What members do and own is the leader's to decide.
 fn is_for_operators(command: &Command) -> bool {
-    matches!(command, Command::SetGroups(_) | Command::ResetGroup(_))
+    matches!(
+        command,
+        Command::SetGroups(_) | Command::ResetGroup(_) | Command::SetPaused(_)
+    )
 }
 
 #[tonic::async_trait]

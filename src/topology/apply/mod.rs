@@ -32,6 +32,7 @@ pub(super) fn apply(state: &mut State, command: &Command) -> Result<Change, Refu
         Command::FailOver(fail_over) => partitions::fail_over(state, fail_over),
         Command::SetGroups(set) => groups::set(state, set),
         Command::ResetGroup(group) => groups::reset(state, group),
+        Command::SetPaused(is_paused) => Ok(set_paused(state, *is_paused)),
         Command::SetCopies(runs) => copies::set(state, runs),
     }
 }
@@ -50,6 +51,16 @@ fn next_tenure(state: &State) -> Tenure {
 fn bump(state: &mut State) -> Change {
     state.epoch = next_epoch(state);
     Change::Epoch(state.epoch)
+}
+
+/// Stops all planned moves, or lets them go on. It makes an epoch, so that a plan which was made before it
+/// is refused: once it is committed, nothing begins to move.
+fn set_paused(state: &mut State, is_paused: bool) -> Change {
+    if state.is_paused == is_paused {
+        return Change::Nothing;
+    }
+    state.is_paused = is_paused;
+    bump(state)
 }
 
 /// Whether a plan was made for the present epoch.

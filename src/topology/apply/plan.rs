@@ -31,6 +31,28 @@ impl State {
         (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
     }
 
+    /// The command that gives partitions which nobody can answer for, since they have no owner or one that
+    /// is down, to members that are up; if there are such. It is all that is due while the ring is paused:
+    /// [`plan_fail_over`](Self::plan_fail_over) leaves such partitions where nobody was up to take them.
+    #[must_use]
+    pub fn plan_rescue(&self) -> Option<Command> {
+        let ring = self.ring();
+        if !ring.iter().any(|member| member.may_own()) {
+            return None;
+        }
+        let is_lost = |owner: Option<NodeId>| {
+            let owner = owner.and_then(|id| self.members.get(&id));
+            owner.is_none_or(|owner| owner.status == MemberStatus::Down)
+        };
+        let target = place(&ring, Some(&self.table), next_epoch(self));
+        let runs = self.difference(|partition, was| {
+            let is_due = is_lost(was.owner) && was.move_to.is_none();
+            is_due.then(|| (target[partition].owner, target[partition].standby, false))
+        });
+        let expected = self.epoch;
+        (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
+    }
+
     /// The command that sets a member down and gives what it owns to the standbys, or where there is
     /// none to whom placement would give it; and what it stands by for, to others. None if there is no
     /// such member or it is down and has nothing.

@@ -4,6 +4,7 @@ mod copies;
 mod groups;
 mod members;
 mod partitions;
+mod pause;
 
 use super::*;
 use crate::topology::fixtures::{cluster, joiner, status};

@@ -51,6 +51,9 @@ pub(super) fn to_wire(command: &Command) -> pb::CommandEnvelope {
             }),
         }),
         Command::RemoveMember(id) => Wire::RemoveMember(pb::RemoveMember { id: id.0 }),
+        Command::SetPaused(is_paused) => Wire::SetPaused(pb::SetPaused {
+            is_paused: *is_paused,
+        }),
         Command::SetCopies(runs) => Wire::SetCopies(pb::SetCopies {
             runs: runs.iter().map(copies_run_to_wire).collect(),
         }),
@@ -100,6 +103,7 @@ pub(super) fn from_wire(envelope: pb::CommandEnvelope) -> Result<Command, Decode
             })
         }
         Wire::RemoveMember(remove) => Command::RemoveMember(NodeId(remove.id)),
+        Wire::SetPaused(set) => Command::SetPaused(set.is_paused),
         Wire::SetCopies(set) => Command::SetCopies(all(set.runs, copies_run)?),
     })
 }

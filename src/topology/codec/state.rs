@@ -60,6 +60,7 @@ pub(super) fn to_wire(state: &State) -> pb::State {
             .collect(),
         groups,
         revisions,
+        is_paused: state.is_paused,
     }
 }
 
@@ -96,6 +97,7 @@ pub(super) fn from_wire(wire: pb::State) -> Result<State, DecodeError> {
         revisions: revisions
             .map(|wire| revision(wire, &specs))
             .collect::<Result<_, _>>()?,
+        is_paused: wire.is_paused,
     })
 }
 

@@ -111,6 +111,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Command::ResetGroup(GroupRef::Id(GroupId(6))),
         ),
         ("remove_member", Command::RemoveMember(NodeId(2))),
+        ("set_paused", Command::SetPaused(true)),
         (
             "set_copies",
             Command::SetCopies(vec![CopiesRun {
@@ -346,6 +347,20 @@ fn a_state_keeps_copies_and_since_when() {
     let kept = state.table().iter().filter(|(_, at)| at.copies.are_kept);
     assert!(kept.count() > 1_000 && !state.table()[first].copies.are_kept);
     assert_eq!(State::decode(&state.encode()).unwrap(), state);
+}
+
+/// One that is not paused is written as it was before there was such a thing.
+#[test]
+fn a_state_keeps_whether_it_is_paused() {
+    let mut state = state();
+    let before = state.encode();
+    state.apply(&Command::SetPaused(true)).unwrap();
+    let paused = State::decode(&state.encode()).unwrap();
+    assert!(paused.is_paused() && paused == state);
+    assert_eq!(paused.version(), 2, "older executables cannot join it");
+    state.is_paused = false;
+    (state.epoch.0, state.version) = (state.epoch.0 - 1, 1);
+    assert_eq!(state.encode(), before);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! taken until there is none. `GCACHE_BLESS=1` writes the steps. The facts:
 //!
 //! - `leader ID`, `voters 3|5` (wanted), `members COUNT` (all up, in one zone, learners, well),
-//!   `unassigned` (the founder owns everything still), `failed-over MS` (ago);
+//!   `unassigned` (the founder owns everything still), `failed-over MS` (ago), `paused` (the ring);
 //! - `member IDS WORD…` with any of `zone=Z`, `voter`, `none` (in no quorum), `joining`, `leaving`,
 //!   `left` (it was leaving before it was down), `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`, `lag=ENTRIES`, `heard=TICKS`, `never`
 //!   (heard of), `snapshot` (is sent one, or probed), `stable=MS` (caught up for so long; 60000 unless given).
@@ -81,6 +81,7 @@ fn joiner(id: u64, words: &Words) -> Joiner {
 fn case(text: &str) -> Case {
     let mut members: Vec<Words> = Vec::new();
     let (mut leader, mut wanted, mut failed_over, mut is_assigned) = (NodeId(1), 3, None, true);
+    let mut is_paused = false;
     for line in text
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -94,6 +95,7 @@ fn case(text: &str) -> Case {
                 members = vec![Words(BTreeMap::new()); count];
             }
             "unassigned" => is_assigned = false,
+            "paused" => is_paused = true,
             "failed-over" => failed_over = Some(Millis(NOW.0 - rest.parse::<u64>().expect("ms"))),
             "member" => {
                 let mut words = rest.split(' ');
@@ -110,7 +112,9 @@ fn case(text: &str) -> Case {
             other => panic!("{other:?} is no fact"),
         }
     }
-    let state = state(&members, is_assigned);
+    let mut state = state(&members, is_assigned);
+    let paused = state.apply(&Command::SetPaused(is_paused));
+    paused.expect("a ring can be paused at any time");
     let mut case = Case {
         leader,
         wanted,
