@@ -5,6 +5,9 @@
 //! acknowledges no delete that the next one has not heard of, so that what the next one has is never older
 //! than what was acknowledged. A move that does not get on is activated all the same, and what is missing
 //! is asked of the old owner or of the origin; one whose members do not hear each other is given up.
+//!
+//! Of a member that leaves nobody can ask afterwards. So all that it owns moves in one wave, each part of it
+//! for as long as it takes, and it is the member that says when its time is up.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +19,15 @@ use super::placement::place;
 use super::state::State;
 use crate::ids::{Epoch, Millis, NodeId, Partition, Tenure};
 
-/// How many partitions begin to move at once.
+/// How many partitions begin to move at once, beside those of members that leave.
 pub const WAVE_MAX: usize = 1_024;
 
 /// How long a move may take to bring over what is worth most.
 pub const MOVE_MAX_MS: u64 = 2_000;
+
+/// How long a move may take from a member that leaves and does not say that its time is up: as long as the
+/// longest `node.leave_timeout`. Later than that it is not what it seems.
+pub const LEAVE_MOVE_MAX_MS: u64 = 90_000;
 
 /// What a member says of the moves it has part in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub struct MoveReport {
     pub warmed: Tenure,
     /// It cannot send what it is to send for the moves of this tenure, or of one before.
     pub broken: Tenure,
+    /// It stops in a moment: what moves from it waits for nothing any more.
+    pub stops_soon: bool,
     /// A standby that does not hear this member, and since when the copies that it has are kept.
     pub unheard: Option<Unheard>,
 }
@@ -87,9 +96,10 @@ impl MoveBook {
             }
             let since = *self.known.entry(*tenure).or_insert(now);
             let report = self.reports.get(to).copied().unwrap_or_default();
-            if report.warmed >= *tenure || now.since(since) >= MOVE_MAX_MS {
-                ready.extend(partitions.iter().map(|(at, _)| (*at, *to, *tenure)));
-            }
+            let is_warm = report.warmed >= *tenure;
+            let is_ready = |from| is_warm || now.since(since) >= self.patience(state, from);
+            let due = partitions.iter().filter(|(_, from)| is_ready(*from));
+            ready.extend(due.map(|(at, _)| (*at, *to, *tenure)));
         }
         if !broken.is_empty() {
             return Some(Command::AbortMoves(aborts(&broken)));
@@ -101,6 +111,16 @@ impl MoveBook {
         self.unheard
             .is_none_or(is_time)
             .then(|| keep_copies(state))?
+    }
+
+    /// How long what moves from this member may take.
+    fn patience(&self, state: &State, from: NodeId) -> u64 {
+        let stops_soon = self.reports.get(&from).is_some_and(|it| it.stops_soon);
+        match is(state, from, MemberStatus::Leaving) {
+            true if stops_soon => 0,
+            true => LEAVE_MOVE_MAX_MS,
+            false => MOVE_MAX_MS,
+        }
     }
 
     /// Takes the copies from standbys that do not hear the owner: until then it acknowledges no delete.
@@ -146,9 +166,13 @@ fn add_copies(runs: &mut Vec<CopiesRun>, partition: Partition, since: Epoch, are
     }
 }
 
-fn is_up(state: &State, id: NodeId) -> bool {
+fn is(state: &State, id: NodeId, status: MemberStatus) -> bool {
     let member = state.member(id);
-    member.is_some_and(|member| member.status == MemberStatus::Up)
+    member.is_some_and(|member| member.status == status)
+}
+
+fn is_up(state: &State, id: NodeId) -> bool {
+    is(state, id, MemberStatus::Up)
 }
 
 /// What moves: by tenure and target, each partition with its owner.
@@ -219,8 +243,8 @@ fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<
 }
 
 impl State {
-    /// The command that begins to move up to `max` partitions to whom placement would give them, if all
-    /// owners can hand over and nothing moves yet.
+    /// The command that begins to move up to `max` partitions to whom placement would give them, and all
+    /// that members own which leave, if all owners can hand over and nothing moves yet.
     ///
     /// None if nothing is to move; and none if a partition has no owner that could hand it over: then
     /// [`plan_assign`](Self::plan_assign) is due.
@@ -240,13 +264,17 @@ impl State {
         let mut moved = 0;
         for (partition, at) in table.iter() {
             let to = target[partition].owner.filter(|to| at.owner != Some(*to));
-            let Some(to) = to.filter(|_| moved < max) else {
+            // Its time runs: in waves, what comes last would get none of it.
+            let leaves = at
+                .owner
+                .is_some_and(|id| is(self, id, MemberStatus::Leaving));
+            let Some(to) = to.filter(|_| leaves || moved < max) else {
                 continue;
             };
             if !at.owner.is_some_and(hands_over) {
                 return None;
             }
-            moved += 1;
+            moved += usize::from(!leaves);
             match runs.last_mut() {
                 Some(run) if run.first.0 + run.count == partition.0 && run.to == to => {
                     run.count += 1;

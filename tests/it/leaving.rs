@@ -1,10 +1,12 @@
 //! Nodes that are stopped give away what they own before they go, and go for good if they are told to.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal::SIGTERM;
 use serde_json::{Value, json};
 
 use crate::harness::grown::Grown;
-use crate::harness::process::Ended;
+use crate::harness::process::{Ended, Process};
 use crate::harness::setup::group;
 use crate::harness::wait::until;
 
@@ -41,6 +43,28 @@ async fn a_node_that_is_stopped_owns_nothing_by_then_and_has_its_share_when_it_i
         }
         grown.run(node);
         grown.complete(3).await;
+    }
+}
+
+/// How long a node of an idle cluster may take to end once it is told to.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn on_an_idle_cluster_every_node_ends_soon_after_it_is_told_to_alone_and_with_all_others() {
+    let mut grown = Grown::start(3, 0).await;
+    for node in [0, 1, 2] {
+        let stopped = tokio::time::timeout(ENDS_WITHIN, stop(&mut grown, node)).await;
+        let stopped = stopped.unwrap_or_else(|_| panic!("node {node} has not ended"));
+        assert!(stopped.stderr.contains("left the ring"), "{stopped:?}");
+        grown.run(node);
+        grown.complete(3).await;
+    }
+    let all: Vec<_> = grown.nodes.iter_mut().filter_map(Option::take).collect();
+    all.iter().for_each(|node| node.signal(SIGTERM));
+    let ended = futures_util::future::join_all(all.into_iter().map(Process::ended));
+    let ended = tokio::time::timeout(ENDS_WITHIN, ended).await;
+    for ended in ended.expect("all end") {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
 }
 

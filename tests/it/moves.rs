@@ -71,11 +71,15 @@ pub(crate) async fn ask_for_all(grown: &Grown) {
 /// How many keys all nodes together have asked the origin for.
 async fn loaded(grown: &Grown) -> f64 {
     let mut loaded = 0.0;
-    for host in &grown.hosts {
-        let admin = (*host, 2112).into();
-        loaded += sum(admin, "gcache_origin_loaded_keys_total", &[]).await;
+    for node in 0..grown.hosts.len() {
+        loaded += loaded_by(grown, node).await;
     }
     loaded
+}
+
+async fn loaded_by(grown: &Grown, node: usize) -> f64 {
+    let admin = (grown.hosts[node], 2112).into();
+    sum(admin, "gcache_origin_loaded_keys_total", &[]).await
 }
 
 async fn kept(grown: &Grown, node: usize) -> f64 {
@@ -161,12 +165,7 @@ async fn who_leaves_hands_over_and_who_comes_back_is_warmed() {
     let mut before = loaded(&grown).await;
     let leaver = grown.nodes[1].take().expect("it runs");
     // What it has loaded itself is not counted any more once it is gone.
-    let own = sum(
-        (grown.hosts[1], 2112).into(),
-        "gcache_origin_loaded_keys_total",
-        &[],
-    )
-    .await;
+    let own = loaded_by(&grown, 1).await;
     leaver.signal(Signal::SIGTERM);
     let ended = leaver.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -180,6 +179,73 @@ async fn who_leaves_hands_over_and_who_comes_back_is_warmed() {
     ask_for_all(&grown).await;
     assert_eq!(loaded(&grown).await, before, "nothing was loaded again");
     assert!(kept(&grown, 1).await > 100.0);
+}
+
+#[tokio::test]
+async fn who_leaves_hands_over_all_that_it_keeps_however_long_that_takes() {
+    let mut grown = serving(&["transfer.max_rate=64KiB", "node.leave_timeout=60s"]).await;
+    ask_for_big(&grown).await;
+    let own = loaded_by(&grown, 1).await;
+    // Two go on, at the lowest rate each: some eight times as much as may be sent in two seconds.
+    assert!(own > BIG_ROWS as f64 / 5.0, "{own}");
+    let before = loaded(&grown).await - own;
+    let leaver = grown.nodes[1].take().expect("it runs");
+    leaver.signal(Signal::SIGTERM);
+    let ended = leaver.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("left the ring"), "{}", ended.stderr);
+    ask_for_big(&grown).await;
+    assert_eq!(loaded(&grown).await, before, "nothing was loaded again");
+    assert!(kept(&grown, 0).await + kept(&grown, 2).await >= own);
+}
+
+#[tokio::test]
+async fn who_has_no_time_to_send_all_leaves_in_time_all_the_same() {
+    let mut grown = serving(&["transfer.max_rate=64KiB", "node.leave_timeout=4s"]).await;
+    ask_for_big(&grown).await;
+    let load = Load::start(&[grown.http(0)]);
+    let leaver = grown.nodes[1].take().expect("it runs");
+    leaver.signal(Signal::SIGTERM);
+    let ended = leaver.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for told in ["time is up", "left the ring"] {
+        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+    }
+    shared_out(&grown, 2).await;
+    load.stop().await.assert_none_failed();
+    ask_for_big(&grown).await;
+}
+
+#[tokio::test]
+async fn who_is_ended_while_it_leaves_costs_no_read_and_what_it_had_sent_is_kept() {
+    let mut grown = serving(&["transfer.max_rate=64KiB", "node.leave_timeout=60s"]).await;
+    ask_for_big(&grown).await;
+    let own = loaded_by(&grown, 1).await;
+    let leaver = grown.nodes[1].take().expect("it runs");
+    leaver.signal(Signal::SIGTERM);
+    let sent = until("some of it is sent", async || {
+        let sent = kept(&grown, 0).await + kept(&grown, 2).await;
+        if sent > 20.0 { Ok(sent) } else { Err(sent) }
+    })
+    .await;
+    // Not before: what it asks for would be sent first.
+    let load = Load::start(&[grown.http(0)]);
+    load.go_on_for(500).await;
+    leaver.signal(Signal::SIGTERM);
+    let ended = leaver.ended().await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = "stopped at once by a second SIGTERM";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    shared_out(&grown, 2).await;
+    load.go_on_for(1_000).await;
+    load.stop().await.assert_none_failed();
+    let before = loaded(&grown).await;
+    ask_for_big(&grown).await;
+    let again = loaded(&grown).await - before;
+    assert!(
+        again > 0.0 && again <= own - sent,
+        "{again} of {own}, {sent} sent"
+    );
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ impl Running {
             moves: MoveReport {
                 warmed: Tenure(request.warmed),
                 broken: Tenure(request.broken),
+                stops_soon: request.stops_soon,
                 unheard: request.unheard.map(|unheard| Unheard {
                     standby: NodeId(unheard.standby),
                     since: Epoch(unheard.since),

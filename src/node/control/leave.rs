@@ -1,7 +1,8 @@
 //! A node that is about to stop gives away what it owns first, so that nobody has to stand in for it.
 //!
-//! It says that it is leaving, and waits until others own what it owned and everybody knows. It stays a
-//! member: when it starts again it gets its share back. Whether it is gone for good is for the autopilot
+//! It says that it is leaving, and waits until others own what it owned and everybody knows. All that it
+//! keeps goes with it, for which it has the time that it was given; shortly before that is up it says so, and
+//! what is not sent by then is loaded anew. It stays a member: when it starts again it gets its share back. Whether it is gone for good is for the autopilot
 //! (`leave_on_term`).
 //!
 //! While the ring is paused nothing moves, and it cannot give anything away: it stops as it is, and the
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::life::Life;
 use super::{Running, Shared};
@@ -29,6 +30,10 @@ const SAY_EVERY: Duration = Duration::from_millis(200);
 /// How long there may be no leader before a node that is leaving stops waiting for one: others may be
 /// stopping too.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
+
+/// How much of its time a node that is leaving keeps for what has to be agreed on after the sending, at most;
+/// of less than twice as much it keeps half. It is a few commits, and all members must hear of them.
+const AGREE_MAX: Duration = Duration::from_secs(5);
 
 /// How far a node is with leaving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,8 +69,8 @@ impl Leaver {
         Self::new(None)
     }
 
-    /// Leaves, and returns once others own what this node owned, or after `patience`. From the call on
-    /// the node is not ready. Cancel-safe: leaving goes on.
+    /// Leaves, and returns once others own what this node owned, or after `patience`. Of that, all but a
+    /// few seconds may go to the sending of what it keeps. From the call on the node is not ready. Cancel-safe: leaving goes on.
     pub async fn leave(&self, patience: Duration) {
         let Some(shared) = &self.shared else {
             return;
@@ -80,9 +85,19 @@ impl Leaver {
         let mut stage = shared.stage.subscribe();
         let left = stage.wait_for(|stage| matches!(stage, Stage::HasLeft | Stage::GaveUp));
         let left = timeout_at(began + patience, left);
+        tokio::pin!(left);
+        let sends = sleep_until(began + patience - AGREE_MAX.min(patience / 2));
         let left = tokio::select! {
-            left = left => left,
+            left = &mut left => left,
             () = shared.shutdown.begun() => return,
+            () = sends => {
+                tracing::warn!("not all is sent, and time is up: what is not is loaded anew");
+                shared.renewer.stops_soon();
+                tokio::select! {
+                    left = left => left,
+                    () = shared.shutdown.begun() => return,
+                }
+            }
         };
         match left {
             Ok(Ok(stage)) if *stage == Stage::HasLeft => {

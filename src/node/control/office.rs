@@ -19,7 +19,7 @@ use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
-use crate::topology::command::Command;
+use crate::topology::command::{AbortRun, Command};
 use crate::topology::lease::{Grant, LeaseBook, LeaseRefusal, Renewal, Round};
 use crate::topology::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
 use crate::topology::moves::MoveBook;
@@ -409,10 +409,17 @@ impl Term {
     fn end_moves(&mut self, now: Millis, state: &State) -> Option<Command> {
         let settled = self.book.settled(now, state);
         let command = self.moves.next(now, state, settled)?;
-        if matches!(command, Command::AbortMoves(_)) {
-            // Not at once again: what stood in the way may still be there.
-            self.failed_over = Some(now);
-            tracing::warn!("moves are given up: their members do not hear each other");
+        if let Command::AbortMoves(runs) = &command {
+            let to = |run: &AbortRun| state.table()[run.first].move_to.map(|moving| moving.to);
+            let is_up = |id| state.member(id).map(|member| member.status) == Some(MemberStatus::Up);
+            if runs.iter().filter_map(to).any(is_up) {
+                // Not at once again: what stood in the way may still be there.
+                self.failed_over = Some(now);
+                tracing::warn!("moves are given up: their members do not hear each other");
+            } else {
+                // They go to others, and those who leave have no time to lose.
+                tracing::info!("moves are given up: whom they go to leaves");
+            }
         }
         Some(command)
     }

@@ -54,6 +54,8 @@ struct Known {
     lease: Option<Lease>,
     /// What the data plane goes by: the epoch, and the latest tenure of what the node owns in it.
     applied: (Epoch, Epoch),
+    /// What this node says of the moves it has part in.
+    moves: MoveReport,
 }
 
 impl Metrics {
@@ -106,6 +108,7 @@ impl Renewer {
         let mut lease = Lease::new(member, incarnation);
         let (epoch, since) = known.applied;
         lease.applied(epoch, since);
+        lease.reports(known.moves);
         known.lease = Some(lease);
     }
 
@@ -125,9 +128,27 @@ impl Renewer {
         self.news.notify_one();
     }
 
-    /// This node says so of the moves it has part in.
+    /// This node says so of the moves it has part in; that it stops soon, it says by itself.
     pub(in crate::node) fn reports(&self, moves: MoveReport) {
-        self.change(&mut self.known.lock(), |lease| lease.reports(moves));
+        self.report(|known| {
+            *known = MoveReport {
+                stops_soon: known.stops_soon,
+                ..moves
+            };
+        });
+    }
+
+    /// This node stops in a moment: nothing that moves from it is to be waited for any more.
+    pub(super) fn stops_soon(&self) {
+        self.report(|known| known.stops_soon = true);
+    }
+
+    fn report(&self, change: impl FnOnce(&mut MoveReport)) {
+        let mut known = self.known.lock();
+        change(&mut known.moves);
+        let moves = known.moves;
+        self.change(&mut known, |lease| lease.reports(moves));
+        drop(known);
         self.news.notify_one();
     }
 
@@ -269,6 +290,7 @@ impl Asking {
             sent_at_ms: renewal.sent_at.0,
             warmed: renewal.moves.warmed.0,
             broken: renewal.moves.broken.0,
+            stops_soon: renewal.moves.stops_soon,
             unheard: renewal.moves.unheard.map(|unheard| Unheard {
                 standby: unheard.standby.0,
                 since: unheard.since.0,

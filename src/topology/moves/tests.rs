@@ -118,18 +118,87 @@ fn a_move_to_a_member_that_leaves_is_given_up() {
     assert_eq!(state.plan_moves(WAVE_MAX), None, "nobody else wants them");
 }
 
-#[test]
-fn a_member_that_leaves_hands_over_to_the_others() {
+/// A cluster of three whose second leaves, with all that it owns on its way; and the tenure of that.
+fn leaving() -> (State, Tenure) {
     let mut state = cluster(3);
     state.apply(&status(2, MemberStatus::Leaving)).unwrap();
-    applied(&mut state, |state| state.plan_moves(usize::MAX));
+    applied(&mut state, |state| state.plan_moves(1));
     assert_eq!(moving(&state), state.table().owned_by(NodeId(2)));
+    let tenure = Tenure(state.epoch().0);
+    (state, tenure)
+}
+
+#[test]
+fn what_a_member_that_leaves_owns_moves_for_as_long_as_it_takes() {
+    let (mut state, tenure) = leaving();
+    let all = moving(&state);
     let mut book = MoveBook::default();
-    let _first = book.next(Millis(0), &state, state.epoch());
+    for now in [0, MOVE_MAX_MS, LEAVE_MOVE_MAX_MS - 1] {
+        assert_eq!(book.next(Millis(now), &state, state.epoch()), None, "{now}");
+    }
+    let mut late = book.clone();
+    let late = late.next(Millis(LEAVE_MOVE_MAX_MS), &state, state.epoch());
+    let mut other = state.clone();
+    applied(&mut other, |_| late);
+    assert_eq!(other.table().owned_by(NodeId(2)), 0);
+    // Whoever has all owns it, and the other goes on.
+    for target in [NodeId(1), NodeId(3)] {
+        assert!(moving(&state) > 0);
+        let warmed = MoveReport {
+            warmed: tenure,
+            ..MoveReport::default()
+        };
+        book.reported(target, warmed);
+        applied(&mut state, |state| {
+            book.next(Millis(9), state, state.epoch())
+        });
+        assert!(moving(&state) < all);
+    }
+    assert_eq!(state.table().owned_by(NodeId(2)), 0);
+}
+
+#[test]
+fn a_member_that_leaves_says_when_its_time_is_up() {
+    let (mut state, _) = leaving();
+    let mut book = MoveBook::default();
+    let stops_soon = MoveReport {
+        stops_soon: true,
+        ..MoveReport::default()
+    };
+    book.reported(NodeId(2), stops_soon);
+    let unsettled = Epoch(state.epoch().0 - 1);
+    assert_eq!(book.next(Millis(0), &state, unsettled), None);
+    applied(&mut state, |state| {
+        book.next(Millis(0), state, state.epoch())
+    });
+    assert_eq!(state.table().owned_by(NodeId(2)), 0);
+    // Who stays has nothing to say about it.
+    let mut state = joined(3);
+    applied(&mut state, |state| state.plan_moves(WAVE_MAX));
+    for id in 1..=4 {
+        book.reported(NodeId(id), stops_soon);
+    }
+    assert_eq!(book.next(Millis(0), &state, state.epoch()), None);
+}
+
+#[test]
+fn what_moves_from_others_does_not_wait_for_a_member_that_leaves() {
+    let mut state = joined(3);
+    state.apply(&Command::Join(joiner(5))).unwrap();
+    state.apply(&status(5, MemberStatus::Up)).unwrap();
+    state.apply(&status(2, MemberStatus::Leaving)).unwrap();
+    let owned = state.table().owned_by(NodeId(2));
+    applied(&mut state, |state| state.plan_moves(64));
+    assert_eq!(moving(&state), owned + 64);
+    let mut book = MoveBook::default();
+    assert_eq!(book.next(Millis(0), &state, state.epoch()), None);
     applied(&mut state, |state| {
         book.next(Millis(MOVE_MAX_MS), state, state.epoch())
     });
-    assert_eq!(state.table().owned_by(NodeId(2)), 0);
+    assert_eq!(moving(&state), owned);
+    assert_eq!(state.table().owned_by(NodeId(2)), owned);
+    applied(&mut state, |state| state.plan_fail_over(NodeId(2)));
+    assert_eq!((moving(&state), state.table().owned_by(NodeId(2))), (0, 0));
 }
 
 #[test]
