@@ -5,8 +5,10 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
+use tokio::time::timeout;
 
 use super::Failure;
 use super::args::{self, Url};
@@ -20,12 +22,16 @@ use crate::clock::Clock;
 use crate::config::{Config, OriginUrl, SourceFile, read_groups};
 use crate::metrics::Registry;
 use crate::net::{BACKLOG, listen, raise_open_files};
+use crate::origin::Origin;
 use crate::raft::latch::Root;
 use crate::shutdown::{Shutdown, Signals};
 use crate::{dev, frontend, node};
 
 /// The port of health where nobody chose another: then `--url` says so.
 const ADMIN_PORT: u16 = 2112;
+
+/// How long a node that starts waits for its origin before it joins.
+const PREPARE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What `dev` uses where nothing was given.
 pub(super) const DEV_CONFIG: SourceFile<'_> = SourceFile {
@@ -59,6 +65,7 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
     tracing::info!(node = %name, %address, origin = %origin.describe(), "node started");
     process.registry.describe_process("node", zone.as_str());
     origin.register(&process.registry);
+    prepare(&*origin).await;
     let (ready, leaver) = node::start(
         &config,
         node::Parts {
@@ -73,6 +80,16 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
     process
         .run(&config, ready, leaver.leave(config.node.leave_timeout))
         .await
+}
+
+/// Has the origin make ready before the node joins: those who ask for what it lacks, in its first moments, do not
+/// wait until it has logged in. One that is away keeps no node from starting.
+async fn prepare(origin: &dyn Origin) {
+    match timeout(PREPARE_PATIENCE, origin.prepare()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "origin is not ready"),
+        Err(_) => tracing::warn!(patience = ?PREPARE_PATIENCE, "origin is not ready in time"),
+    }
 }
 
 pub(super) async fn frontend(config: Config) -> Result<(), Failure> {

@@ -183,6 +183,8 @@ sections! {
         connect_timeout: Duration = span_ms(10, MINUTE);
         /// How many connections to the database a node may hold.
         max_connections: usize = Count { min: 1, max: 1000 };
+        /// How many of them a node opens before it joins.
+        initial_connections: usize = Count { min: 0, max: 1000 };
         /// How many statements may be in flight on one connection.
         pipeline_depth: usize = Count { min: 1, max: 64 };
         /// How long one call may take.

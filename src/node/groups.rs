@@ -8,6 +8,7 @@ use std::time::Duration;
 use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::metrics::Registry;
@@ -41,13 +42,25 @@ pub(super) struct Checker {
     pub(super) count: Gauge,
 }
 
+/// Whether a group is loaded in another way than when it was checked.
+fn is_new(checked: &View, group: &Group) -> bool {
+    let known = checked.group(group.id);
+    known.is_none_or(|known| known.spec.source != group.spec.source)
+}
+
 impl Checker {
-    /// Checks every few seconds, until shutdown.
+    /// Checks every few seconds, and what is new at once, until shutdown. That is when the origin learns how to
+    /// load a group: a node that joins has done so before anybody asks it for a key.
     pub(super) async fn run(self, shutdown: Shutdown) {
         let rounds = async {
             loop {
-                self.round().await;
-                tokio::time::sleep(CHECK_EVERY).await;
+                let mut checked = Arc::clone(&self.view.borrow());
+                self.round(&checked, |_| true).await;
+                let next = Instant::now() + CHECK_EVERY;
+                while let Some(view) = self.newer(&checked, next).await {
+                    self.round(&view, |group| is_new(&checked, group)).await;
+                    checked = view;
+                }
             }
         };
         tokio::select! {
@@ -56,9 +69,23 @@ impl Checker {
         }
     }
 
-    async fn round(&self) {
-        let view = Arc::clone(&self.view.borrow());
-        for group in view.groups() {
+    /// The next view with a group that was not checked; none once it is time for all of them.
+    async fn newer(&self, checked: &View, next: Instant) -> Option<Arc<View>> {
+        let mut views = self.view.clone();
+        let has_new = |view: &Arc<View>| view.groups().any(|group| is_new(checked, group));
+        let found = async {
+            if let Ok(view) = views.wait_for(has_new).await {
+                return Arc::clone(&view);
+            }
+            // No view comes any more.
+            std::future::pending().await
+        };
+        timeout_at(next, found).await.ok()
+    }
+
+    /// Checks the groups of a view that are `due`.
+    async fn round(&self, view: &View, due: impl Fn(&Group) -> bool) {
+        for group in view.groups().filter(|group| due(group)) {
             self.note(group, self.check(group).await);
         }
         let mut unusable = self.unusable.lock();

@@ -106,6 +106,16 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
         Box::pin(async { Finding::of(self.check(group).await) })
     }
 
+    /// Makes ready what the first loads would have to wait for. Everything works without it, later.
+    ///
+    /// The caller bounds the time, and may drop the future.
+    ///
+    /// # Errors
+    /// Why it is not ready: the origin is away.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), LoadError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The origin as an operator may see it: no credentials.
     fn describe(&self) -> String;
 
@@ -113,8 +123,8 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
     fn register(&self, _registry: &Registry) {}
 }
 
-/// An origin at a PostgreSQL server, within the bounds of `section`. It connects when it is first asked:
-/// a server that is away is no error here.
+/// An origin at a PostgreSQL server, within the bounds of `section`. It connects when it is first asked, or
+/// told to prepare: a server that is away is no error here.
 ///
 /// # Errors
 /// What is wrong with the URL or with the files that it and `section` name; never a credential.

@@ -6,8 +6,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use crate::harness::fronted::{Fronted, dev, path, server, table};
+use crate::harness::grown::Grown;
 use crate::harness::http::get;
-use crate::harness::postgres::Tls;
+use crate::harness::postgres::{Postgres, Tls};
 use crate::harness::wait::until;
 
 const SQL: &str = "create table rows (k text primary key, v text); \
@@ -17,6 +18,30 @@ const SQL: &str = "create table rows (k text primary key, v text); \
 
 fn rows() -> String {
     table("rows", "rows", "k", "v")
+}
+
+/// How many sessions there are of gcache's.
+fn sessions(postgres: &Postgres) -> String {
+    postgres.sql("select count(*) from pg_stat_activity where application_name = 'gcache'")
+}
+
+#[tokio::test]
+async fn a_node_has_logged_in_before_it_joins_and_joins_without_a_server_that_is_silent() {
+    let (_folder, mut postgres) = server(SQL, &[], None);
+    let grown = Grown::start_over(postgres.url(), 1, 0).await;
+    // Nobody has asked for anything, and there is no group yet.
+    assert_eq!(sessions(&postgres), "4");
+    drop(grown);
+    until("the node's sessions end", async || {
+        match &*sessions(&postgres) {
+            "0" => Ok(()),
+            open => Err(format!("{open} are open")),
+        }
+    })
+    .await;
+    postgres.pause();
+    let _grown = Grown::start_over(postgres.url(), 1, 0).await;
+    postgres.resume();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The read path and the loader on an origin that does as it is told.
 
+mod checking;
 mod inspecting;
 mod leases;
 mod loading;

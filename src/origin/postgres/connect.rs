@@ -8,6 +8,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
@@ -28,6 +29,8 @@ const READ_ONLY_OPTION: &str = "-c default_transaction_read_only=on";
 /// Opens connections and keeps idle ones.
 pub(super) struct Connections {
     pool: Pool,
+    /// How many are opened before any is needed.
+    initial: usize,
 }
 
 /// A password that may change while the process runs.
@@ -96,7 +99,21 @@ impl Connections {
             })
             .build()
             .map_err(|error| OpenError(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            initial: section.initial_connections.min(section.max_connections),
+        })
+    }
+
+    /// Opens the first connections, all at once, and keeps them idle. Those that are opened stay open if the
+    /// call is dropped, or if another one fails.
+    ///
+    /// # Errors
+    /// That of one that was not opened.
+    pub(super) async fn prepare(&self) -> Result<(), LoadError> {
+        // Each is held until all are there: an idle one would be given out twice.
+        let opened = join_all((0..self.initial).map(|_| self.lane())).await;
+        opened.into_iter().try_for_each(|lane| lane.map(drop))
     }
 
     /// An idle connection, or a new one.

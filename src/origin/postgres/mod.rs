@@ -92,7 +92,7 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// An origin at `url` within the bounds of `section`. Connects when it is first asked.
+    /// An origin at `url` within the bounds of `section`. Connects when it is first asked, or told to prepare.
     ///
     /// # Errors
     /// What is wrong with the URL or with the files that it and `section` name.
@@ -128,10 +128,14 @@ impl Shared {
     /// A seat for one statement of `group`, on a connection that is open.
     async fn seat(&self, group: GroupId) -> Result<Seat<Lane, GroupId>, LoadError> {
         let seat = self.lanes.seat(group, || self.connections.lane()).await;
+        self.show_connections();
+        seat
+    }
+
+    fn show_connections(&self) {
         if let Some(metrics) = self.metrics.get() {
             metrics.connections.set(self.connections.open() as f64);
         }
-        seat
     }
 
     fn count_statement(&self) {
@@ -359,6 +363,14 @@ impl Origin for Postgres {
 
     fn inspect<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Vec<Finding>, LoadError>> {
         Box::pin(self.shared.inspect(group))
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<(), LoadError>> {
+        Box::pin(async {
+            let opened = self.shared.connections.prepare().await;
+            self.shared.show_connections();
+            opened
+        })
     }
 
     fn describe(&self) -> String {
