@@ -1,7 +1,7 @@
 //! The cluster: node and frontend processes on loopback addresses of their own, and what the nodes agree on.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::place::Place;
 use crate::process::{GCACHE, Process};
 use crate::watch::Watch;
 
@@ -25,15 +26,15 @@ const SEEDS: usize = 3;
 /// How long one node may take to show its state.
 const SHOW_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Between two looks at whether it has converged: every node is asked for all that it knows of 4096 partitions,
+/// which costs it a millisecond, in the very moments whose latency is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// How long anything of a cluster may take to come about; reached only if it never does.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one HTTP request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(2);
-
-const HTTP: u16 = 9999;
-const GRPC: u16 = 8001;
-const ADMIN: u16 = 2112;
 
 /// How the processes of a cluster are started.
 pub(crate) struct Plan<'a> {
@@ -47,6 +48,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) zones: usize,
     /// `section.key=value`, at every node.
     pub(crate) settings: Vec<String>,
+    /// Where they are.
+    pub(crate) place: Place,
+    /// A node whose directory is not the others', and which.
+    pub(crate) own_data: Option<(usize, &'static str)>,
 }
 
 /// Processes that are killed when it is dropped.
@@ -59,25 +64,8 @@ pub(crate) struct Cluster<'a> {
     frontends: Vec<Process>,
     /// Whose processes are stopped: they are not asked.
     frozen: Vec<usize>,
-}
-
-pub(crate) fn node_host(node: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 10, u8::try_from(node + 1).expect("few nodes"))
-}
-
-/// The address of a node's metrics.
-pub(crate) fn node_admin(node: usize) -> SocketAddr {
-    (node_host(node), ADMIN).into()
-}
-
-/// The address of a frontend's HTTP.
-pub(crate) fn frontend_http(frontend: usize) -> SocketAddr {
-    (frontend_host(frontend), HTTP).into()
-}
-
-fn frontend_host(frontend: usize) -> Ipv4Addr {
-    let last = u8::try_from(frontend + 1).expect("few frontends");
-    Ipv4Addr::new(127, 0, 11, last)
+    /// Who is out of the others' reach.
+    cut: Vec<usize>,
 }
 
 fn name(node: usize) -> String {
@@ -94,12 +82,13 @@ impl<'a> Cluster<'a> {
             nodes: Vec::new(),
             frontends: Vec::new(),
             frozen: Vec::new(),
+            cut: Vec::new(),
         }
     }
 
-    fn seeds() -> String {
-        let seeds: Vec<_> = (0..SEEDS).map(|node| node_host(node).to_string()).collect();
-        seeds.join(",")
+    fn seeds(&self) -> String {
+        let seeds = (0..SEEDS).map(|node| self.plan.place.node(node).to_string());
+        seeds.collect::<Vec<_>>().join(",")
     }
 
     fn zone(&self, index: usize) -> String {
@@ -108,15 +97,19 @@ impl<'a> Cluster<'a> {
 
     /// Starts the node with this index.
     pub(crate) fn start(&mut self, node: usize) -> anyhow::Result<()> {
-        let (name, host, zone) = (name(node), node_host(node).to_string(), self.zone(node));
-        let seeds = Self::seeds();
+        let at = self.plan.place.node(node);
+        let (name, host, zone) = (name(node), at.to_string(), self.zone(node));
+        let seeds = self.seeds();
+        let own_data = self.plan.own_data.filter(|(whose, _)| *whose == node);
+        let data = own_data.map_or("data", |(_, data)| data);
         let Plan { origin, memory, .. } = &self.plan;
-        let mut args = vec!["node", "--id", &name, "--host", &host, "--zone", &zone];
-        args.extend(["--seeds", &seeds, "--data-dir", "data"]);
-        args.extend(["--origin", origin, "--memory", memory]);
+        let mut command = self.plan.place.command(at, GCACHE);
+        command.args(["node", "--id", &name, "--host", &host, "--zone", &zone]);
+        command.args(["--seeds", &seeds, "--data-dir", data]);
+        command.args(["--origin", origin, "--memory", memory]);
         let settings = self.plan.settings.iter();
-        args.extend(settings.flat_map(|setting| ["--set", setting.as_str()]));
-        let process = Process::gcache(self.plan.folder, &name, &args)?;
+        command.args(settings.flat_map(|setting| ["--set", setting.as_str()]));
+        let process = Process::start(self.plan.folder, &name, command)?;
         if self.nodes.len() <= node {
             self.nodes.resize_with(node + 1, || None);
         }
@@ -128,10 +121,11 @@ impl<'a> Cluster<'a> {
     pub(crate) fn front(&mut self) -> anyhow::Result<()> {
         let index = self.frontends.len();
         let (name, zone) = (format!("f{}", index + 1), self.zone(index));
-        let (host, seeds) = (frontend_host(index).to_string(), Self::seeds());
-        let args = ["frontend", "--host", &host, "--zone", &zone];
-        let args = [&args[..], &["--seeds", &seeds]].concat();
-        let process = Process::gcache(self.plan.folder, &name, &args)?;
+        let at = self.plan.place.frontend(index);
+        let mut command = self.plan.place.command(at, GCACHE);
+        command.args(["frontend", "--host", &at.to_string(), "--zone", &zone]);
+        command.args(["--seeds", &self.seeds()]);
+        let process = Process::start(self.plan.folder, &name, command)?;
         self.frontends.push(process);
         Ok(())
     }
@@ -148,6 +142,40 @@ impl<'a> Cluster<'a> {
         let mut nodes = self.running();
         nodes.retain(|node| !self.frozen.contains(node));
         nodes
+    }
+
+    /// Those that should be members: neither frozen nor out of the others' reach.
+    fn belonging(&self) -> Vec<usize> {
+        let mut nodes = self.answering();
+        nodes.retain(|node| !self.cut.contains(node));
+        nodes
+    }
+
+    /// Where everything is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.plan.place
+    }
+
+    /// The process of a node that runs.
+    pub(crate) fn process_id(&self, node: usize) -> anyhow::Result<u32> {
+        let process = self.nodes[node].as_ref().context("the node runs")?;
+        Ok(process.id())
+    }
+
+    /// Says which nodes are out of the others' reach.
+    pub(crate) fn part(&mut self, cut: &[usize]) {
+        self.cut = cut.to_vec();
+    }
+
+    /// Whether a node has ended by itself: then it is none of those that run any more.
+    pub(crate) fn has_ended(&mut self, node: usize) -> bool {
+        let has_ended = self.nodes[node]
+            .as_mut()
+            .is_none_or(|node| !node.is_running());
+        if has_ended {
+            self.nodes[node] = None;
+        }
+        has_ended
     }
 
     /// The processes that run, by what they are.
@@ -192,11 +220,9 @@ impl<'a> Cluster<'a> {
     pub(crate) fn state(&self) -> anyhow::Result<State> {
         let mut states = Vec::new();
         for node in self.answering() {
-            let target = Target {
-                host: node_host(node).to_string(),
-                port: GRPC,
-                from: IpAddr::from(Ipv4Addr::LOCALHOST),
-            };
+            let (host, port) = self.plan.place.grpc(node);
+            let from = self.plan.place.asker();
+            let target = Target { host, port, from };
             let shown = control::shown(&target, SHOW_PATIENCE);
             states.extend(self.runtime.block_on(shown));
         }
@@ -204,11 +230,11 @@ impl<'a> Cluster<'a> {
         newest.context("no node shows a state")
     }
 
-    /// That every node that runs and is not frozen is a member that owns its share, nobody else owns anything, and nothing
-    /// moves; else what is lacking.
+    /// That every node that runs and can be reached is a member that owns its share, nobody else owns anything,
+    /// and nothing moves; else what is lacking.
     pub(crate) fn converged(&self) -> anyhow::Result<State> {
         let state = self.state()?;
-        let running: Vec<_> = self.answering().into_iter().map(name).collect();
+        let running: Vec<_> = self.belonging().into_iter().map(name).collect();
         let up = |id: NodeId| {
             let record = state.member(id)?;
             let is_up =
@@ -238,8 +264,9 @@ impl<'a> Cluster<'a> {
 
     /// Waits for [`Cluster::converged`].
     pub(crate) fn converge(&self) -> anyhow::Result<State> {
+        let claim = "the cluster converges";
         self.watch
-            .until("the cluster converges", PATIENCE, || self.converged())
+            .until_every(LOOK_EVERY, claim, PATIENCE, || self.converged())
     }
 
     /// The index of the node that leads.
@@ -256,7 +283,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn operate(&self, args: &[&str]) -> anyhow::Result<String> {
         let output = Command::new(GCACHE)
             .args(args)
-            .env("GCACHE_SEEDS", Self::seeds())
+            .env("GCACHE_SEEDS", self.seeds())
             .current_dir(self.plan.folder)
             .output()?;
         if !output.status.success() {
@@ -269,7 +296,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn serves(&self) -> anyhow::Result<()> {
         for frontend in 0..self.frontends.len() {
             self.watch.until("a frontend serves", PATIENCE, || {
-                let answer = get(frontend_http(frontend), "/v1/rows/1")?;
+                let answer = get(self.plan.place.http(frontend), "/v1/rows/1")?;
                 match answer.starts_with("HTTP/1.1 200") {
                     true => Ok(()),
                     false => bail!("{answer}"),

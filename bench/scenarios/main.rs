@@ -8,15 +8,27 @@
 mod chart;
 mod cluster;
 mod counters;
+mod crowd;
+#[expect(dead_code, reason = "the tests have more to do with disks")]
+#[path = "../../tests/it/harness/disk.rs"]
+mod disk;
+mod goals;
 mod load;
+#[path = "../../tests/it/harness/network.rs"]
+mod network;
 mod origin;
 mod outcome;
+mod place;
+mod plan;
 mod process;
 mod relay;
 mod report;
 mod run;
 mod sample;
 mod scenario;
+mod stage;
+mod steps;
+mod tell;
 mod variant;
 mod verdict;
 mod watch;
@@ -24,13 +36,20 @@ mod windows;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use gcache::shutdown::{Shutdown, Signals};
 
 use crate::outcome::Outcome;
 use crate::run::Options;
 use crate::scenario::{ALL, Scenario};
+use crate::variant::Variant;
+
+/// Where results usually go.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves");
+
+/// The page that tells their goals.
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
 /// Carry out scenarios: what joins, departures and losses of nodes do to a cluster under load.
 ///
@@ -46,8 +65,8 @@ struct Args {
     /// The cache of each node, in MiB; there are twice as many keys as fit
     #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1024))]
     memory: u64,
-    /// Where results go
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves"))]
+    /// Where results go. Those in their usual place are told in README.md, too
+    #[arg(long, value_name = "DIR", default_value = RESULTS)]
     out: PathBuf,
     /// Where data directories and logs are; they stay there if a scenario cannot be carried out
     #[arg(long, value_name = "DIR")]
@@ -70,8 +89,11 @@ fn main() -> anyhow::Result<()> {
     if !args.tell {
         measure(&args)?;
     }
-    let text = tell(&args.out)?;
+    let (text, scenarios) = tell(&args.out)?;
     print(&text);
+    if args.out == Path::new(RESULTS) {
+        tell_readme(&scenarios)?;
+    }
     note(&format!("written to {}", args.out.display()));
     Ok(())
 }
@@ -92,23 +114,40 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         rate: args.rate,
         memory_mib: args.memory,
     };
+    let runs = wanted(args)?;
+    let names = runs
+        .iter()
+        .map(|(scenario, variant)| (*scenario, variant.name));
+    note(&plan::told(&names.collect::<Vec<_>>()));
+    for (scenario, variant) in &runs {
+        let outcome = in_folder(args, &shutdown, |folder| {
+            let work = || run::carry_out(scenario, variant, &options, (folder, &shutdown));
+            // It may leave for another network, and keep off cores: that is its thread's, and what it starts.
+            let ended = std::thread::scope(|scope| scope.spawn(work).join());
+            ended.unwrap_or_else(|_| bail!("it panicked, as told above"))
+        });
+        let outcome = outcome.with_context(|| format!("{}, {}", scenario.name, variant.name))?;
+        save(&args.out, &outcome)?;
+    }
+    Ok(())
+}
+
+/// What is to be carried out, in this order: everything as it is by default, and then what it is compared with.
+fn wanted(args: &Args) -> anyhow::Result<Vec<(&'static Scenario, Variant)>> {
     let is_wanted = |scenario: &&Scenario| {
         args.names.is_empty() || args.names.iter().any(|name| name == scenario.name)
     };
+    let mut runs = Vec::new();
     for scenario in ALL.iter().filter(is_wanted) {
-        for variant in variant::variants(scenario)? {
-            if args.only.as_ref().is_some_and(|only| only != variant.name) {
-                continue;
-            }
-            let outcome = in_folder(args, &shutdown, |folder| {
-                run::carry_out(scenario, &variant, &options, (folder, &shutdown, &runtime))
-            });
-            let outcome =
-                outcome.with_context(|| format!("{}, {}", scenario.name, variant.name))?;
-            save(&args.out, &outcome)?;
-        }
+        let variants = variant::variants(scenario)?.into_iter().enumerate();
+        runs.extend(variants.map(|(index, variant)| (index, scenario, variant)));
     }
-    Ok(())
+    runs.retain(|(_, _, variant)| args.only.as_ref().is_none_or(|only| only == variant.name));
+    runs.sort_by_key(|(index, _, _)| *index);
+    let runs = runs.into_iter();
+    Ok(runs
+        .map(|(_, scenario, variant)| (scenario, variant))
+        .collect())
 }
 
 /// Measures in a new folder, which stays if that fails, unless because somebody wanted it to end.
@@ -139,7 +178,7 @@ fn save(out: &Path, outcome: &Outcome) -> anyhow::Result<()> {
 }
 
 /// Makes charts and Markdown of all outcomes that are in a folder.
-fn tell(out: &Path) -> anyhow::Result<String> {
+fn tell(out: &Path) -> anyhow::Result<(String, Vec<Vec<Outcome>>)> {
     let mut scenarios = Vec::new();
     for scenario in ALL {
         let files = ["warm", "cold"].map(|variant| format!("{}.{variant}.json", scenario.name));
@@ -162,7 +201,16 @@ fn tell(out: &Path) -> anyhow::Result<String> {
     }
     let text = report::markdown(&scenarios);
     std::fs::write(out.join("moves.md"), &text)?;
-    Ok(text)
+    Ok((text, scenarios))
+}
+
+/// Makes the table of goals in the README anew.
+fn tell_readme(scenarios: &[Vec<Outcome>]) -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(README).context("the README")?;
+    let table = goals::table(scenarios, "bench/results/moves/");
+    let page =
+        goals::insert(&page, &table).context("the README has no place for the table of goals")?;
+    std::fs::write(README, page).context("the README")
 }
 
 #[expect(clippy::print_stdout, reason = "the result")]

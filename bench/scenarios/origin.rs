@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::place::DATABASE;
 use crate::process::{children, used};
 use crate::relay::Relay;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
 const PASSWORD: &str = "gcache";
-
-/// Where it and the relay listen.
-const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 12, 1);
 
 /// What the way to it and back takes on top of the machine's own.
 pub(crate) const ADDED: Duration = Duration::from_millis(5);
@@ -38,13 +36,20 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Starts one with this many rows, whose keys are 1 and up. Its files go into `folder`.
-    pub(crate) fn start(folder: &Path, keys: u64) -> anyhow::Result<Self> {
+    /// Starts one with this many rows, whose keys are 1 and up, and its relay at an address. Its files go into
+    /// `folder`.
+    pub(crate) fn start(folder: &Path, keys: u64, relay: Ipv4Addr) -> anyhow::Result<Self> {
         // Where this runs as root, PostgreSQL does not.
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
         let files = folder.join("postgres");
         let mut script = Command::new(SCRIPT)
-            .args(["--until-eof", "--host", &HOST.to_string(), "--port", "0"])
+            .args([
+                "--until-eof",
+                "--host",
+                &DATABASE.to_string(),
+                "--port",
+                "0",
+            ])
             .args(["--password", PASSWORD, "--dir"])
             .arg(&files)
             .args(["--", "-c", MAX_CONNECTIONS])
@@ -66,7 +71,7 @@ impl Origin {
             script,
             stdin,
             server: server.context("PostgreSQL writes its pid first")?,
-            relay: Relay::start(HOST, address, ADDED / 2)?,
+            relay: Relay::start(relay, address, ADDED / 2)?,
         };
         fill(url.trim_end(), keys)?;
         Ok(origin)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::windows::Sums;
 
 /// A run of a scenario.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) scenario: String,
     pub(crate) what: String,
@@ -35,7 +35,7 @@ pub(crate) struct Outcome {
 }
 
 /// How it was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Setting {
     /// Requests per second that were intended.
     pub(crate) rate: u32,

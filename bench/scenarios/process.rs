@@ -15,6 +15,9 @@ use crate::watch::Watch;
 /// The executable that is measured.
 pub(crate) const GCACHE: &str = env!("CARGO_BIN_EXE_gcache");
 
+/// What a command line begins with that is to end with the thread that started it.
+pub(crate) const GUARD: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 /// The unit of processor time in /proc: Linux's USER_HZ is 100 wherever this runs.
 const TICK_MS: u64 = 10;
 
@@ -28,16 +31,22 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `gcache` with what it says in `folder/NAME.log`. Only from the main thread: it is killed when
-    /// the thread that started it ends.
+    /// Starts `gcache` where the harness is, as [`Process::start`] does.
     pub(crate) fn gcache(folder: &Path, name: &str, args: &[&str]) -> anyhow::Result<Self> {
+        let [guard, options @ ..] = GUARD;
+        let mut command = Command::new(guard);
+        command.args(options).arg(GCACHE).args(args);
+        Self::start(folder, name, command)
+    }
+
+    /// Starts a command line that begins with [`GUARD`], or with what runs one that does, with what it says in
+    /// `folder/NAME.log`. It is killed when the thread that started it ends.
+    pub(crate) fn start(folder: &Path, name: &str, mut command: Command) -> anyhow::Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(folder.join(format!("{name}.log")))?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", GCACHE])
-            .args(args)
+        let child = command
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -1,13 +1,14 @@
 //! What the nodes' metrics and the processors' clocks say, once a second, in a thread of its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::cluster::{get, node_admin};
+use crate::cluster::get;
 use crate::counters::{Counters, Sample};
 use crate::origin::server_used;
 use crate::process::{machine_used, used};
@@ -19,8 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The processes that are watched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watched {
-    /// Indices of nodes whose metrics are read.
-    pub(crate) nodes: Vec<usize>,
+    /// Nodes whose metrics are read: their indices, and where.
+    pub(crate) nodes: Vec<(usize, SocketAddr)>,
     /// Whose processor time is counted.
     pub(crate) node_ids: Vec<u32>,
     pub(crate) frontend_ids: Vec<u32>,
@@ -88,9 +89,9 @@ impl Drop for Sampler {
 }
 
 fn take(watched: &Watched) -> Sample {
-    let nodes = watched.nodes.iter().filter_map(|&node| {
+    let nodes = watched.nodes.iter().filter_map(|&(node, admin)| {
         // One that is dead or frozen tells nothing.
-        let text = get(node_admin(node), "/metrics").ok()?;
+        let text = get(admin, "/metrics").ok()?;
         Some((node, Counters::read(&text)))
     });
     let nodes = nodes.collect();

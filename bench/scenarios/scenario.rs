@@ -41,6 +41,23 @@ pub(crate) enum Step {
     Freeze(u64),
     /// A node is stopped (SIGTERM) and started again, and then the next, until each was.
     RestartAll,
+    /// The nodes and frontends of the last zone and the others do not reach each other for so many seconds. It
+    /// has converged when the others own everything, and again after that when the links are whole.
+    CutZone(u64),
+    /// Nothing arrives, for so many seconds, that a node which does not lead sends to the others and to frontends.
+    Mute(u64),
+    /// Nothing arrives, for so many seconds, that the others and the frontends send to such a node.
+    Deaf(u64),
+    /// The disk of the last of the first nodes is full for so many seconds at least, while the cluster commits. It
+    /// has converged when the node has ended and the others own everything, and again when it was started with
+    /// room.
+    FillDisk(u64),
+    /// A node that does not lead shares one core with so many endless loops for so many seconds.
+    Crowd {
+        loops: usize,
+        niceness: i32,
+        seconds: u64,
+    },
 }
 
 /// What is demanded of a run.
@@ -81,6 +98,15 @@ const OF_LOSSES: &[Demand] = &[
     Demand::FailedShare(0.0),
     Demand::FairMoves,
     Demand::ConvergedSeconds(10.0),
+];
+
+/// What a node that is ill must not do.
+const OF_ILLNESSES: &[Demand] = &[
+    Demand::FailedShare(0.0),
+    Demand::P99RatioAfter {
+        seconds: 5.0,
+        ratio: 3.0,
+    },
 ];
 
 /// Three nodes, one frontend, two minutes and a half at most.
@@ -145,19 +171,73 @@ pub(crate) const ALL: &[Scenario] = &[
         sized_for: 4,
         steps: &[Step::KillZone],
         demands: &[Demand::FailedShare(0.0001), Demand::NoFailureAfter(5.0)],
+        bound: Duration::from_secs(300),
+        ..THREE
+    },
+    Scenario {
+        name: "zone-cut-off",
+        what: "both nodes and the frontend of one of three zones and all others do not reach each other for 20 s; load and PostgreSQL reach all",
+        nodes: 6,
+        frontends: 3,
+        sized_for: 6,
+        steps: &[Step::CutZone(20)],
+        demands: &[Demand::FailedShare(0.0)],
+        bound: Duration::from_secs(300),
         ..THREE
     },
     Scenario {
         name: "frozen",
         what: "one of three nodes, which does not lead, answers nothing for 15 s (SIGSTOP)",
         steps: &[Step::Freeze(15)],
-        demands: &[
-            Demand::FailedShare(0.0),
-            Demand::P99RatioAfter {
-                seconds: 5.0,
-                ratio: 3.0,
-            },
-        ],
+        demands: OF_ILLNESSES,
+        ..THREE
+    },
+    Scenario {
+        name: "one-way-out",
+        what: "nothing that one of three nodes, which does not lead, sends to the others and the frontend arrives for 20 s",
+        steps: &[Step::Mute(20)],
+        demands: OF_ILLNESSES,
+        bound: Duration::from_secs(240),
+        ..THREE
+    },
+    Scenario {
+        name: "one-way-in",
+        what: "nothing that the others and the frontend send to one of three nodes, which does not lead, arrives for 20 s",
+        steps: &[Step::Deaf(20)],
+        demands: OF_ILLNESSES,
+        bound: Duration::from_secs(240),
+        ..THREE
+    },
+    Scenario {
+        name: "disk-full",
+        what: "the disk of one of three nodes is full while the cluster commits; after 15 s there is room and it starts again",
+        steps: &[Step::FillDisk(15)],
+        demands: OF_ILLNESSES,
+        bound: Duration::from_secs(240),
+        ..THREE
+    },
+    Scenario {
+        name: "busy-cpu",
+        what: "one of three nodes, which does not lead, shares one core with four endless loops for 20 s",
+        steps: &[Step::Crowd {
+            loops: 4,
+            niceness: 0,
+            seconds: 20,
+        }],
+        demands: OF_ILLNESSES,
+        bound: Duration::from_secs(240),
+        ..THREE
+    },
+    Scenario {
+        name: "starved-cpu",
+        what: "the same, and the node weighs next to nothing beside them (`nice` 19)",
+        steps: &[Step::Crowd {
+            loops: 4,
+            niceness: 19,
+            seconds: 20,
+        }],
+        demands: OF_ILLNESSES,
+        bound: Duration::from_secs(240),
         ..THREE
     },
     Scenario {
@@ -175,5 +255,32 @@ impl Scenario {
         self.steps
             .iter()
             .any(|step| matches!(step, Step::Join | Step::Leave | Step::RestartAll))
+    }
+
+    /// Whether its nodes and frontends are on hosts of their own, so that links can be cut: needs root.
+    pub(crate) fn cuts_links(&self) -> bool {
+        let is_cut = |step: &Step| matches!(step, Step::CutZone(_) | Step::Mute(_) | Step::Deaf(_));
+        self.steps.iter().any(is_cut)
+    }
+
+    /// Whether the last of its first nodes has a small disk of its own: needs root.
+    pub(crate) fn fills_a_disk(&self) -> bool {
+        let fills = |step: &Step| matches!(step, Step::FillDisk(_));
+        self.steps.iter().any(fills)
+    }
+
+    /// Whether one core is kept for a node that is crowded. What is left for the load and all others then bears
+    /// half of the rate.
+    pub(crate) fn crowds_a_core(&self) -> bool {
+        let crowds = |step: &Step| matches!(step, Step::Crowd { .. });
+        self.steps.iter().any(crowds)
+    }
+
+    /// The requests per second of a run that is asked for so many.
+    pub(crate) fn rate(&self, rate: u32) -> u32 {
+        match self.crowds_a_core() {
+            true => (rate / 2).max(1),
+            false => rate,
+        }
     }
 }

@@ -6,7 +6,9 @@
 
 mod chart;
 mod counters;
+mod goals;
 mod outcome;
+mod plan;
 mod report;
 mod scenario;
 mod verdict;
@@ -16,6 +18,10 @@ mod windows;
 mod chart_tests;
 #[path = "tests/counters.rs"]
 mod counters_tests;
+#[path = "tests/goals.rs"]
+mod goals_tests;
+#[path = "tests/scenario.rs"]
+mod scenario_tests;
 #[path = "tests/verdict.rs"]
 mod verdict_tests;
 #[path = "tests/windows.rs"]

@@ -53,6 +53,20 @@ impl Watch {
         &self,
         claim: &str,
         patience: Duration,
+        look: impl FnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        self.until_every(PAUSE, claim, patience, look)
+    }
+
+    /// The same, with so much time between two looks: for what costs those who are measured something.
+    ///
+    /// # Errors
+    /// As [`Watch::until`].
+    pub(crate) fn until_every<T>(
+        &self,
+        pause: Duration,
+        claim: &str,
+        patience: Duration,
         mut look: impl FnMut() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let end = Instant::now() + patience;
@@ -62,7 +76,7 @@ impl Watch {
                 Err(seen) if Instant::now() >= end => {
                     return Err(seen.context(format!("not within {patience:?}: {claim}")));
                 }
-                Err(_) => self.pause(PAUSE)?,
+                Err(_) => self.pause(pause)?,
             }
         }
     }

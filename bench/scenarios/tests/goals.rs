@@ -1,0 +1,61 @@
+//! What a reader of the table learns.
+
+use crate::goals::{insert, table};
+use crate::outcome::{Goal, Outcome};
+
+fn outcome(scenario: &str, goals: &[(&str, &str, bool)]) -> Outcome {
+    let goal = |(goal, measured, is_met): &(&str, &str, bool)| Goal {
+        goal: (*goal).into(),
+        measured: (*measured).into(),
+        is_met: *is_met,
+    };
+    Outcome {
+        scenario: scenario.into(),
+        what: "a node joins".into(),
+        goals: goals.iter().map(goal).collect(),
+        ..Outcome::default()
+    }
+}
+
+#[test]
+fn each_goal_is_a_row_with_its_number_and_verdict() {
+    let runs = vec![
+        outcome(
+            "3to4",
+            &[
+                ("few misses", "0.1 points: at 3 s", true),
+                ("no failure", "2 of 9", false),
+            ],
+        ),
+        // What it is compared with is told elsewhere.
+        outcome("3to4", &[("few misses", "9 points: at 3 s", false)]),
+    ];
+    let text = table(&[runs, Vec::new()], "results/");
+    let rows: Vec<_> = text.lines().skip(2).collect();
+    assert_eq!(
+        rows,
+        [
+            "| a node joins ([chart](results/3to4.svg)) | few misses | 0.1 points | met |",
+            "|  | no failure | 2 of 9 | **missed** |",
+        ]
+    );
+}
+
+#[test]
+fn a_page_keeps_what_is_around_the_table_however_often_it_is_made() {
+    let page = "above\n<!-- made by `just bench-moves` -->\nold\n<!-- until here -->\nbelow\n";
+    let once = insert(page, "| new |\n").unwrap();
+    assert!(
+        once.starts_with("above\n") && once.ends_with("\nbelow\n"),
+        "{once}"
+    );
+    assert!(once.contains("| new |") && !once.contains("old"), "{once}");
+    assert_eq!(insert(&once, "| new |\n").unwrap(), once);
+    assert_eq!(insert("no place", "| new |\n"), None);
+}
+
+#[test]
+fn the_readme_has_a_place_for_the_table() {
+    let readme = include_str!("../../../README.md");
+    assert!(insert(readme, "").is_some());
+}
