@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{Demand, Scenario, Step};
 
 /// How long the load runs before anything is counted: connections are opened, and the pace is another than
 /// that of the warm-up.
@@ -14,8 +14,12 @@ pub(crate) const BEFORE: Duration = Duration::from_secs(25);
 /// Between the end of a step and the next: a window of 20,000 requests and more.
 pub(crate) const BETWEEN: Duration = Duration::from_secs(8);
 
-/// How long it is measured after the last step. What was lost is loaded again meanwhile.
-pub(crate) const AFTER: Duration = Duration::from_secs(60);
+/// How long it is measured after the last step where it counts what caches hold: what was lost is loaded again
+/// meanwhile.
+const AFTER_LOADS: Duration = Duration::from_secs(60);
+
+/// The same where only failures and latencies count.
+const AFTER_OTHERS: Duration = Duration::from_secs(30);
 
 /// What it takes for each node, as measured on two cores, until a cluster has started and its caches are warm.
 const WARM_EACH: Duration = Duration::from_secs(8);
@@ -26,13 +30,30 @@ const STEP: Duration = Duration::from_secs(2);
 /// The same where somebody is lost without a word.
 const LOSS: Duration = Duration::from_secs(5);
 
+/// How long a scenario is measured after its last step.
+pub(crate) fn after(scenario: &Scenario) -> Duration {
+    let is_of_loads = |demand: &Demand| match demand {
+        Demand::HitDropPoints(_) | Demand::HitFloor(_) | Demand::OriginRatio(_) => true,
+        Demand::FairMoves
+        | Demand::ConvergedSeconds(_)
+        | Demand::FailedShare(_)
+        | Demand::NoFailureAfter(_)
+        | Demand::TailRatio(_)
+        | Demand::P99RatioAfter { .. } => false,
+    };
+    match scenario.demands.iter().any(is_of_loads) {
+        true => AFTER_LOADS,
+        false => AFTER_OTHERS,
+    }
+}
+
 /// About how long a scenario takes.
 pub(crate) fn estimate(scenario: &Scenario) -> Duration {
     let steps: Duration = scenario.steps.iter().map(|step| of(*step, scenario)).sum();
     let pauses = count(scenario.steps.len().saturating_sub(1));
     // Where less is lacking, it takes longer to have forgotten as much as is held.
     let warm = WARM_EACH * count(scenario.nodes * scenario.nodes.div_ceil(scenario.sized_for));
-    warm + LEAD + BEFORE + steps + BETWEEN * pauses + AFTER
+    warm + LEAD + BEFORE + steps + BETWEEN * pauses + after(scenario)
 }
 
 fn of(step: Step, scenario: &Scenario) -> Duration {

@@ -15,7 +15,7 @@ use crate::load::{DISTRIBUTION, Load};
 use crate::note;
 use crate::origin::{ADDED, Origin, VALUE_BYTES};
 use crate::outcome::{Event, Outcome, Setting, Settled};
-use crate::plan::{AFTER, BEFORE, LEAD};
+use crate::plan::{BEFORE, LEAD, after};
 use crate::sample::{Sampler, unix_ms};
 use crate::scenario::Scenario;
 use crate::stage::{SMALL, Stage};
@@ -103,7 +103,7 @@ pub(crate) fn carry_out(
     run.began = Instant::now();
     run.act()?;
     note("measuring after the change");
-    watch.pause(AFTER)?;
+    watch.pause(after(scenario))?;
     let converged = run.cluster.converged();
     converged.context("it had converged, and has not any more")?;
     load.check()?;

@@ -19,6 +19,9 @@ const FULL_PATIENCE: Duration = Duration::from_secs(40);
 /// Between two commits meanwhile.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 
+/// The length of a statement that finds no room in the pages which a log has already.
+const LONG_BYTES: usize = 12 << 10;
+
 /// Which way to a node is cut.
 #[derive(Clone, Copy)]
 enum Cut {
@@ -195,12 +198,14 @@ impl Run<'_> {
         let began = Instant::now();
         self.settle(&format!("{}'s disk full", name(node)), |run| {
             run.disk.as_ref().context("a small disk")?.fill();
-            // Nothing is written where nothing is decided.
+            // Nothing is written where nothing is decided, and what is short still finds room in the last page of the
+            // log: for seconds.
             let mut ttls = ["2h", "1h"].into_iter().cycle();
             run.watch
                 .until("its node ends by itself", FULL_PATIENCE, || {
                     let ttl = ttls.next().unwrap_or("1h");
-                    std::fs::write(run.folder.join("groups.toml"), group(ttl))?;
+                    let groups = group(ttl) + &long_group();
+                    std::fs::write(run.folder.join("groups.toml"), groups)?;
                     // While a leader is chosen, there may be nobody to commit it.
                     let _committed = run.cluster.operate(&["group", "apply", "groups.toml"]);
                     run.watch.pause(COMMIT_EVERY)?;
@@ -240,6 +245,14 @@ impl Run<'_> {
         let mut others = running.iter().filter(|node| **node != leader);
         others.next_back().copied().context("only one node runs")
     }
+}
+
+/// A group that nobody asks for.
+fn long_group() -> String {
+    format!(
+        "[groups.long]\nquery = 'SELECT k, v FROM public.rows WHERE k = ANY($1) -- {}'\nkey_type = 'bigint'\nttl = '1h'\n",
+        "-".repeat(LONG_BYTES)
+    )
 }
 
 fn name(node: usize) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::plan::{estimate, told};
+use crate::plan::{after, estimate, told};
 use crate::scenario::ALL;
 
 #[test]
@@ -52,6 +52,14 @@ fn what_a_scenario_needs_of_the_machine_follows_from_its_steps() {
     }
     assert_eq!(needs("disk-full"), (false, true, false, 5_000));
     assert_eq!(needs("busy-cpu"), (false, false, true, 2_500));
+}
+
+#[test]
+fn it_is_measured_longer_where_caches_have_to_fill_again() {
+    for (name, seconds) in [("3to4", 60), ("rolling-restart", 60), ("frozen", 30)] {
+        let scenario = ALL.iter().find(|scenario| scenario.name == name).unwrap();
+        assert_eq!(after(scenario), Duration::from_secs(seconds), "{name}");
+    }
 }
 
 #[test]
