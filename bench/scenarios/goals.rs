@@ -6,13 +6,17 @@ use crate::outcome::Outcome;
 const BEGIN: &str = "<!-- made by `just bench-moves` -->";
 const END: &str = "<!-- until here -->";
 
-/// What each scenario was to keep to, and what came of it: of its first run, which is as nodes are by default.
+/// What each scenario was to keep to, and what came of it: of its first run, which is as nodes are by default unless the table says so.
 /// `charts` is the way to the folder of the charts, with a slash at its end if it is any.
 pub(crate) fn table(scenarios: &[Vec<Outcome>], charts: &str) -> String {
     let mut text = "| what happens | goal | measured | |\n|---|---|---|---|\n".to_owned();
     for run in scenarios.iter().filter_map(|runs| runs.first()) {
         let chart = format!("{charts}{}.svg", run.scenario);
-        let mut what = format!("{} ([chart]({chart}))", run.what);
+        let how = match &*run.variant {
+            "warm" => String::new(),
+            other => format!("{other}, "),
+        };
+        let mut what = format!("{} ({how}[chart]({chart}))", run.what);
         for goal in &run.goals {
             // What follows is where and when, which the report of the scenario tells.
             let measured = goal.measured.split(": ").next().unwrap_or_default();

@@ -48,6 +48,9 @@ use crate::variant::Variant;
 /// Where results usually go.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves");
 
+/// How a scenario may be carried out, the usual way first.
+const VARIANTS: [&str; 2] = ["warm", "cold"];
+
 /// The page that tells their goals.
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -72,7 +75,7 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Only this variant, where there are both
-    #[arg(long, value_parser = ["warm", "cold"])]
+    #[arg(long, value_parser = VARIANTS)]
     only: Option<String>,
     /// Only tell again what is in the folder of the results
     #[arg(long)]
@@ -128,6 +131,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         });
         let outcome = outcome.with_context(|| format!("{}, {}", scenario.name, variant.name))?;
         save(&args.out, &outcome)?;
+        forget_others(&args.out, scenario)?;
     }
     Ok(())
 }
@@ -177,11 +181,24 @@ fn save(out: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Removes what is there of variants that a scenario has not any more: it would be told beside what is new.
+fn forget_others(out: &Path, scenario: &Scenario) -> anyhow::Result<()> {
+    let known: Vec<_> = variant::variants(scenario)?;
+    for name in VARIANTS {
+        let path = out.join(format!("{}.{name}.json", scenario.name));
+        if known.iter().all(|variant| variant.name != name) && path.exists() {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes charts and Markdown of all outcomes that are in a folder.
 fn tell(out: &Path) -> anyhow::Result<(String, Vec<Vec<Outcome>>)> {
     let mut scenarios = Vec::new();
     for scenario in ALL {
-        let files = ["warm", "cold"].map(|variant| format!("{}.{variant}.json", scenario.name));
+        let files = VARIANTS.map(|variant| format!("{}.{variant}.json", scenario.name));
         let mut runs: Vec<Outcome> = Vec::new();
         for path in files
             .iter()

@@ -12,6 +12,7 @@ fn outcome(scenario: &str, goals: &[(&str, &str, bool)]) -> Outcome {
     Outcome {
         scenario: scenario.into(),
         what: "a node joins".into(),
+        variant: "warm".into(),
         goals: goals.iter().map(goal).collect(),
         ..Outcome::default()
     }
@@ -30,13 +31,18 @@ fn each_goal_is_a_row_with_its_number_and_verdict() {
         // What it is compared with is told elsewhere.
         outcome("3to4", &[("few misses", "9 points: at 3 s", false)]),
     ];
-    let text = table(&[runs, Vec::new()], "results/");
+    let cold = Outcome {
+        variant: "cold".into(),
+        ..outcome("4to3", &[("no failure", "none of 9", true)])
+    };
+    let text = table(&[runs, Vec::new(), vec![cold]], "results/");
     let rows: Vec<_> = text.lines().skip(2).collect();
     assert_eq!(
         rows,
         [
             "| a node joins ([chart](results/3to4.svg)) | few misses | 0.1 points | met |",
             "|  | no failure | 2 of 9 | **missed** |",
+            "| a node joins (cold, [chart](results/4to3.svg)) | no failure | none of 9 | met |",
         ]
     );
 }
