@@ -228,9 +228,10 @@ fn stamps(standing: EntryStanding) -> &'static str {
 }
 
 fn how(held: &CachedEntry) -> &'static str {
-    match held.is_standby {
-        true => "kept as standby",
-        false => "loaded as owner",
+    match (held.is_copy, held.is_standby) {
+        (true, _) => "a copy of the owner's",
+        (false, true) => "kept as standby",
+        (false, false) => "loaded as owner",
     }
 }
 

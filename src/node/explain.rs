@@ -123,5 +123,6 @@ fn describe(entry: &Entry, stamps: &Stamps, own: ViewRole, now: Millis) -> Cache
         generation: entry.generation().0,
         standing: standing.into(),
         is_standby: entry.is_standby(),
+        is_copy: entry.is_copy(),
     }
 }

@@ -51,8 +51,12 @@ pub struct Unheard {
     pub since: Epoch,
 }
 
-/// For how long a standby that did not hear an owner keeps no copies of what that has.
+/// For how long at least a standby that did not hear an owner keeps no copies of what that has. Twice as long
+/// each time, up to [`COPIES_PAUSE_MAX_MS`], if it does not hear it again soon after.
 pub const COPIES_PAUSE_MS: u64 = 10_000;
+
+/// The longest such pause.
+pub const COPIES_PAUSE_MAX_MS: u64 = 320_000;
 
 /// What a leader has noted of the moves under way. It is of one term and gone with it.
 #[derive(Clone, Debug, Default)]
@@ -60,8 +64,8 @@ pub struct MoveBook {
     /// Since when all know of the moves of a tenure.
     known: BTreeMap<Tenure, Millis>,
     reports: BTreeMap<NodeId, MoveReport>,
-    /// When copies were last found to be unheard.
-    unheard: Option<Millis>,
+    /// When copies were last found to be unheard, and for how long there are none from then on.
+    unheard: Option<(Millis, u64)>,
 }
 
 impl MoveBook {
@@ -73,7 +77,7 @@ impl MoveBook {
     /// The command that ends what is to end now, if anything: at first what cannot go on.
     pub fn next(&mut self, now: Millis, state: &State, settled: Epoch) -> Option<Command> {
         if let Some(dropped) = self.drop_copies(state) {
-            self.unheard = Some(now);
+            self.unheard = Some((now, self.pause(now)));
             return Some(dropped);
         }
         let table = state.table();
@@ -107,7 +111,7 @@ impl MoveBook {
         if !ready.is_empty() {
             return Some(Command::ActivateMoves(activations(state, &mut ready)));
         }
-        let is_time = |at| now.since(at) >= COPIES_PAUSE_MS;
+        let is_time = |(at, pause)| now.since(at) >= pause;
         self.unheard
             .is_none_or(is_time)
             .then(|| keep_copies(state))?
@@ -120,6 +124,17 @@ impl MoveBook {
             true if stops_soon => 0,
             true => LEAVE_MOVE_MAX_MS,
             false => MOVE_MAX_MS,
+        }
+    }
+
+    /// How long there are no copies where one was found to be unheard just now.
+    fn pause(&self, now: Millis) -> u64 {
+        match self.unheard.map(|(at, pause)| (now.since(at), pause)) {
+            // Of the same event.
+            Some((ago, pause)) if ago < pause => pause,
+            // As soon as it was tried again.
+            Some((ago, pause)) if ago < 2 * pause => (2 * pause).min(COPIES_PAUSE_MAX_MS),
+            _ => COPIES_PAUSE_MS,
         }
     }
 

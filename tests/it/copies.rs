@@ -81,6 +81,10 @@ async fn a_killed_node_costs_not_one_hit() {
         price > sent && sent > ROWS as f64,
         "{price} kept, {sent} sent"
     );
+    let explained = grown.json(&["ring", "explain", "scores", "key-1"]).await;
+    let standby = &explained["members"][1];
+    assert_eq!(standby["how"], "a copy of the owner's", "{explained}");
+    assert_eq!(standby["stamps"], "valid", "{explained}");
     let before = loaded(&grown, &[0, 2]).await;
     let load = Load::start(&[grown.http(0)]);
     load.go_on_for(300).await;
