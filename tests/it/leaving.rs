@@ -1,5 +1,7 @@
 //! Nodes that are stopped give away what they own before they go, and go for good if they are told to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGTERM;
@@ -65,6 +67,38 @@ async fn on_an_idle_cluster_every_node_ends_soon_after_it_is_told_to_alone_and_w
     let ended = tokio::time::timeout(ENDS_WITHIN, ended).await;
     for ended in ended.expect("all end") {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+/// Operators who reset a group again and again.
+const RESETTERS: usize = 3;
+
+#[tokio::test]
+async fn a_node_leaves_however_often_the_topology_changes_meanwhile() {
+    let mut grown = Grown::start(3, 1).await;
+    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    // Each makes an epoch, and waits until all know it: with several there is always one on its way.
+    let resets = (0..RESETTERS).map(|_| {
+        let (operator, is_over) = (grown.operator(), Arc::clone(&is_over));
+        tokio::task::spawn_blocking(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                operator.run(&["group", "reset", "scores"]);
+            }
+        })
+    });
+    let resets: Vec<_> = resets.collect();
+    for node in [1, 2] {
+        let stopped = tokio::time::timeout(ENDS_WITHIN, stop(&mut grown, node)).await;
+        let stopped = stopped.unwrap_or_else(|_| panic!("node {node} has not ended"));
+        assert!(stopped.stderr.contains("left the ring"), "{stopped:?}");
+        grown.run(node);
+        grown.complete(3).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for resets in resets {
+        resets.await.expect("resets do not panic");
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::life::Life;
 use super::{Running, Shared};
-use crate::ids::NodeId;
+use crate::ids::{Epoch, NodeId};
 use crate::topology::command::{Command, SetStatus};
 use crate::topology::member::MemberStatus;
 use crate::topology::state::State;
@@ -137,19 +137,23 @@ impl Life {
             incarnation: running.ident.incarnation,
         });
         let mut leaderless = Instant::now();
+        // Since when others own all. Later epochs need not be waited for: there may be one every moment.
+        let mut relieved: Option<Epoch> = None;
         loop {
             let state = running.raft.state().borrow().clone();
             let is_said = state
                 .member(own)
                 .is_none_or(|member| member.status != MemberStatus::Up);
-            if is_said && self.is_relieved(running, &state) {
+            let owned = state.table().owned_by(own);
+            let is_relieved = is_said && owned == 0;
+            relieved = is_relieved.then(|| relieved.unwrap_or(state.epoch()));
+            if relieved.is_some_and(|epoch| self.shared.renewer.settled() >= epoch) {
                 return true;
             }
             if !is_anybody_else_up(&state, own) {
                 tracing::info!("nobody to leave the ring to");
                 return false;
             }
-            let owned = state.table().owned_by(own);
             if state.is_paused() && owned > 0 && !is_giving(&state, own) {
                 tracing::warn!(
                     partitions = owned,
@@ -185,12 +189,6 @@ impl Life {
             states.borrow_and_update();
             let _either = tokio::time::timeout(SAY_EVERY, states.changed()).await;
         }
-    }
-
-    /// Whether others own what this node owned, and all know.
-    fn is_relieved(&self, running: &Running, state: &State) -> bool {
-        let owned = state.table().owned_by(running.ident.node);
-        owned == 0 && self.shared.renewer.settled() >= state.epoch()
     }
 }
 

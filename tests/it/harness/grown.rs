@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,6 +40,26 @@ pub(crate) struct Grown {
     block: Block,
     /// Hosts of their own for all processes: after them, so that it ends after them.
     pub(crate) network: Option<Network>,
+}
+
+/// Where operators' commands go, and where they run.
+#[derive(Clone)]
+pub(crate) struct Operator {
+    seeds: String,
+    folder: PathBuf,
+}
+
+impl Operator {
+    /// Runs a command, and blocks until its end; whether it succeeded.
+    pub(crate) fn run(&self, args: &[&str]) -> bool {
+        let output = Command::new(env!("CARGO_BIN_EXE_gcache"))
+            .args(args)
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("GCACHE_SEEDS", &self.seeds)
+            .output();
+        output.expect("it was built").status.success()
+    }
 }
 
 /// The name of all nodes where seeds are given as a name.
@@ -273,6 +293,14 @@ impl Grown {
             }
         })
         .await;
+    }
+
+    /// Somebody who runs operators' commands against all seeds, whatever the test does meanwhile.
+    pub(crate) fn operator(&self) -> Operator {
+        Operator {
+            seeds: self.seeds(),
+            folder: self.folder().to_owned(),
+        }
     }
 
     /// Runs an operator's command against all seeds.
