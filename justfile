@@ -34,6 +34,10 @@ test *ARGS:
 sim SEEDS SEED="0":
     GCACHE_SIM_SEEDS="$1" GCACHE_SIM_SEED="$2" cargo test --locked --release --features simulation --test sim -- no_seed_breaks_a_promise --nocapture
 
+# Verify N histories on real processes, with every fault in turn: changes of rows that are deleted or reset
+histories N:
+    GCACHE_HISTORIES="$1" cargo test --locked --features simulation --test it -- thousands_of_histories --nocapture
+
 # Run everything that must pass before a push
 ci: fmt-check lint doc config-check deny test
 

@@ -28,6 +28,7 @@ mod frozen_node;
 mod greedy_clients;
 mod group_checks;
 mod grpc;
+mod histories;
 mod identity;
 mod keys;
 mod killed_node;

@@ -1,8 +1,13 @@
 //! Rows that change all the time, and whether anybody is told an older value than promised.
 //!
 //! A writer for each row counts its value up in PostgreSQL and deletes the key until that is acknowledged;
-//! readers ask all frontends for all rows. Whoever begins to read after an acknowledgement must not be
-//! told less than what was acknowledged, unless the answer says that it may be old.
+//! another one changes some rows of a group of their own, and resets that. Readers ask all frontends for all
+//! rows. Whoever begins to read after an acknowledgement must not be told less than what was acknowledged,
+//! unless the answer says that it may be old.
+//!
+//! A *history* is one change of one row: the acknowledgement, and the reads that begin after it until the
+//! next. It counts once enough of them were answered, one at least by somebody who does not say that his
+//! answer may be old.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -15,11 +20,18 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::grown::Operator;
 use super::http::{Answer, Connection};
 use super::wait::{in_time, until};
 
 /// Enough for each of a few nodes to own some.
 const KEYS: usize = 12;
+
+/// Rows that are reset, after those that are deleted.
+const RESET_KEYS: usize = 6;
+
+/// The group of the rows that are reset.
+pub(crate) const RESET_GROUP: &str = "teams";
 
 /// How many readers each frontend has.
 const READERS: usize = 3;
@@ -43,7 +55,7 @@ pub(crate) fn rows() -> String {
     format!(
         "create table rows (k text primary key, v text); \
          insert into rows select 'key-' || n, '0' from generate_series(0, {}) n;",
-        KEYS - 1
+        KEYS + RESET_KEYS - 1
     )
 }
 
@@ -56,7 +68,11 @@ pub(crate) struct Versions {
 #[derive(Default)]
 struct Seen {
     stop: AtomicBool,
-    keys: [Key; KEYS],
+    keys: Vec<Key>,
+    /// Histories of rows that were deleted, and of rows that were reset.
+    verified: [AtomicU64; 2],
+    /// How often a network was mended.
+    heals: AtomicU64,
     reads: AtomicU64,
     refused: AtomicU64,
     /// Reads that were told so at the frontends whose network was cut.
@@ -72,8 +88,10 @@ struct Seen {
 struct Key {
     /// The newest version whose delete was acknowledged.
     acknowledged: AtomicU64,
-    /// A permit for each read. Closed at the end.
+    /// A permit for each read that began after that. Closed at the end.
     reads: Semaphore,
+    /// How many of these reads are excused by nothing.
+    exact: AtomicU64,
 }
 
 impl Default for Key {
@@ -81,6 +99,7 @@ impl Default for Key {
         Self {
             acknowledged: AtomicU64::new(0),
             reads: Semaphore::new(0),
+            exact: AtomicU64::new(0),
         }
     }
 }
@@ -89,25 +108,52 @@ impl Versions {
     /// Begins, on the PostgreSQL at `url`, where [`rows`] are, through all these frontends. The first is
     /// one that reaches the majority at all times.
     pub(crate) fn start(url: &str, frontends: &[SocketAddr]) -> Self {
-        let seen = Arc::new(Seen::default());
+        Self::begin(url, frontends, None)
+    }
+
+    /// The same, where the rows of [`RESET_GROUP`] change too, and `operator` resets it.
+    pub(crate) fn with_resets(url: &str, frontends: &[SocketAddr], operator: Operator) -> Self {
+        Self::begin(url, frontends, Some(operator))
+    }
+
+    fn begin(url: &str, frontends: &[SocketAddr], operator: Option<Operator>) -> Self {
+        let keys = KEYS + operator.as_ref().map_or(0, |_| RESET_KEYS);
+        let seen = Arc::new(Seen {
+            keys: (0..keys).map(|_| Key::default()).collect(),
+            ..Seen::default()
+        });
         let mut tasks = JoinSet::new();
         let session = Arc::new(Mutex::new(Session::open(url)));
+        if let Some(operator) = operator {
+            let (seen, session) = (Arc::clone(&seen), Arc::clone(&session));
+            tasks.spawn(reset(seen, session, operator));
+        }
         for key in 0..KEYS {
             let (seen, session) = (Arc::clone(&seen), Arc::clone(&session));
             tasks.spawn(write(seen, session, key, frontends.to_vec()));
         }
         for (index, frontend) in frontends.iter().enumerate() {
             for reader in 0..READERS {
-                let first = reader * KEYS / READERS;
+                let first = reader * keys / READERS;
                 tasks.spawn(read(Arc::clone(&seen), (index, *frontend), first));
             }
         }
         Self { seen, tasks }
     }
 
-    /// Waits until this many further changes of every row were acknowledged.
+    /// How many histories were verified so far: of deletes and of resets.
+    pub(crate) fn verified(&self) -> [u64; 2] {
+        [0, 1].map(|kind| self.seen.verified[kind].load(Ordering::Relaxed))
+    }
+
+    /// A network is mended now: for a moment, more frontends may not be settled.
+    pub(crate) fn healed(&self) {
+        self.seen.heals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until this many further changes of every row that is deleted were acknowledged.
     pub(crate) async fn go_on_for(&self, changes: u64) {
-        let all = || self.seen.keys.iter().map(Key::version);
+        let all = || self.seen.keys.iter().take(KEYS).map(Key::version);
         let goals: Vec<_> = all().map(|version| version + changes).collect();
         until("changes of every row are acknowledged", async || {
             let is_there = all().zip(&goals).all(|(version, goal)| version >= *goal);
@@ -137,11 +183,12 @@ impl Versions {
     pub(crate) async fn assert_kept(self) {
         self.seen.stop.store(true, Ordering::Relaxed);
         self.seen.keys.iter().for_each(|key| key.reads.close());
+        let verified = self.verified();
         in_time("the last requests end", self.tasks.join_all()).await;
         let seen = &self.seen;
         let unsettled = seen.unsettled.load(Ordering::Relaxed);
         let told = format!(
-            "{} reads, {unsettled} unsettled, {:?}; acknowledged {:?}, refused {}",
+            "{verified:?} histories, {} reads, {unsettled} unsettled, {:?}; acknowledged {:?}, refused {}",
             seen.reads.load(Ordering::Relaxed),
             seen.details.lock(),
             seen.acknowledged.lock(),
@@ -150,7 +197,8 @@ impl Versions {
         show(&told);
         let wrong = seen.wrong.lock();
         assert!(wrong.is_empty(), "older than promised: {wrong:#?}; {told}");
-        assert!(unsettled <= UNSETTLED_MAX, "{told}");
+        let heals = seen.heals.load(Ordering::Relaxed).max(1);
+        assert!(unsettled <= UNSETTLED_MAX * heals, "{told}");
         let failed = seen.failed.lock();
         assert!(failed.is_empty(), "reads failed: {failed:#?}; {told}");
     }
@@ -167,6 +215,22 @@ fn show(told: &str) {
 impl Key {
     fn version(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// From now on nobody may be told less than this.
+    fn promise(&self, version: u64) {
+        self.exact.store(0, Ordering::SeqCst);
+        self.acknowledged.store(version, Ordering::SeqCst);
+        // Only reads from now on count.
+        self.reads.forget_permits(usize::MAX);
+    }
+
+    /// Waits until enough have read what was promised; none at the end. Whether one of them at least is
+    /// excused by nothing.
+    async fn was_read(&self) -> Option<bool> {
+        let reads = self.reads.acquire_many(READS_BETWEEN).await.ok()?;
+        reads.forget();
+        Some(self.exact.load(Ordering::SeqCst) > 0)
     }
 }
 
@@ -192,9 +256,7 @@ async fn write(
     let path = path(key);
     let mut next = (0..frontends.len()).cycle().skip(key);
     for version in 1_u64.. {
-        session.lock().ask(&format!(
-            "update rows set v = '{version}' where k = 'key-{key}' returning v;"
-        ));
+        session.lock().ask(&change(key, version));
         loop {
             if seen.stops() {
                 return;
@@ -207,20 +269,54 @@ async fn write(
             }
             seen.refused.fetch_add(1, Ordering::Relaxed);
         }
-        let known = &seen.keys[key];
-        known.acknowledged.store(version, Ordering::SeqCst);
-        // Only reads from now on count.
-        known.reads.forget_permits(usize::MAX);
-        let Ok(read) = known.reads.acquire_many(READS_BETWEEN).await else {
+        seen.keys[key].promise(version);
+        let Some(is_exact) = seen.keys[key].was_read().await else {
             return;
         };
-        read.forget();
+        seen.verified[0].fetch_add(u64::from(is_exact), Ordering::Relaxed);
     }
+}
+
+/// Changes the rows that are reset, and has them reset until that is acknowledged.
+async fn reset(seen: Arc<Seen>, session: Arc<Mutex<Session>>, operator: Operator) {
+    for version in 1_u64.. {
+        for key in KEYS..seen.keys.len() {
+            session.lock().ask(&change(key, version));
+        }
+        loop {
+            let operator = operator.clone();
+            let is_reset = move || operator.run(&["group", "reset", RESET_GROUP]);
+            if tokio::task::spawn_blocking(is_reset)
+                .await
+                .expect("it does not panic")
+            {
+                break;
+            }
+            seen.refused.fetch_add(1, Ordering::Relaxed);
+            if seen.stops() {
+                return;
+            }
+        }
+        seen.keys[KEYS..]
+            .iter()
+            .for_each(|key| key.promise(version));
+        for key in KEYS..seen.keys.len() {
+            let Some(is_exact) = seen.keys[key].was_read().await else {
+                return;
+            };
+            seen.verified[1].fetch_add(u64::from(is_exact), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The statement that makes a row this version.
+fn change(key: usize, version: u64) -> String {
+    format!("update rows set v = '{version}' where k = 'key-{key}' returning v;")
 }
 
 async fn read(seen: Arc<Seen>, (index, frontend): (usize, SocketAddr), first: usize) {
     let mut connection = None;
-    for key in (0..KEYS).cycle().skip(first) {
+    for key in (0..seen.keys.len()).cycle().skip(first) {
         if seen.stops() {
             return;
         }
@@ -238,11 +334,18 @@ async fn read(seen: Arc<Seen>, (index, frontend): (usize, SocketAddr), first: us
             }
         };
         seen.reads.fetch_add(1, Ordering::Relaxed);
-        seen.keys[key].reads.add_permits(1);
         let detail = answer.cache_status().split_once("detail=");
         let detail = detail.map_or("", |(_, detail)| detail);
         let version: Option<u64> = answer.text().parse().ok();
-        if version.is_none_or(|version| version < promised) && !EXCUSED.contains(&detail) {
+        let is_excused = EXCUSED.contains(&detail);
+        let known = &seen.keys[key];
+        if known.version() == promised {
+            known
+                .exact
+                .fetch_add(u64::from(!is_excused), Ordering::SeqCst);
+            known.reads.add_permits(1);
+        }
+        if version.is_none_or(|version| version < promised) && !is_excused {
             let promised = format!("key-{key} at {frontend}: {promised} was promised");
             note(&seen.wrong, format!("{promised}: {answer:?}"));
         }
@@ -252,7 +355,8 @@ async fn read(seen: Arc<Seen>, (index, frontend): (usize, SocketAddr), first: us
 }
 
 fn path(key: usize) -> String {
-    format!("/v1/scores/key-{key}")
+    let group = if key < KEYS { "scores" } else { RESET_GROUP };
+    format!("/v1/{group}/key-{key}")
 }
 
 async fn ask(
