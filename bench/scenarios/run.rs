@@ -27,7 +27,7 @@ use crate::watch::Watch;
 const ENTRY_BYTES: u64 = 425;
 
 /// The longest that warming up may take.
-const WARM_MAX: Duration = Duration::from_secs(150);
+const WARM_MAX: Duration = Duration::from_secs(200);
 
 /// How to measure.
 #[derive(Clone, Debug)]
