@@ -55,6 +55,7 @@ pub(crate) fn carry_out(
         .enable_all()
         .build()?;
     let held = scenario.sized_for as u64 * (options.memory_mib << 20) / ENTRY_BYTES;
+    let held = held / scenario.copies;
     let (keys, rate) = (2 * held, scenario.rate(options.rate));
     note(&format!(
         "{}, {}: PostgreSQL with {keys} rows",
@@ -147,16 +148,23 @@ pub(crate) struct Run<'a> {
     steps: Vec<Settled>,
 }
 
-/// The group that is asked for, whose entries live so long.
-pub(crate) fn group(ttl: &str) -> String {
+/// The group that is asked for: how long its entries live, and how many members keep each.
+pub(crate) fn group(ttl: &str, copies: u64) -> String {
+    let copies = match copies {
+        1 => String::new(),
+        copies => format!("copies = {copies}\n"),
+    };
     format!(
-        "[groups.rows]\ntable = 'public.rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '{ttl}'\n"
+        "[groups.rows]\ntable = 'public.rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '{ttl}'\n{copies}"
     )
 }
 
 impl Run<'_> {
     fn start(&mut self) -> anyhow::Result<()> {
-        std::fs::write(self.folder.join("groups.toml"), group("1h"))?;
+        std::fs::write(
+            self.folder.join("groups.toml"),
+            group("1h", self.scenario.copies),
+        )?;
         for node in 0..self.scenario.nodes {
             self.cluster.start(node)?;
         }

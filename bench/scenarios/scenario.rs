@@ -15,6 +15,8 @@ pub(crate) struct Scenario {
     pub(crate) frontends: usize,
     /// There are twice as many keys as this many nodes hold: the fewest of all times.
     pub(crate) sized_for: usize,
+    /// How many members keep each entry: a setting of the group.
+    pub(crate) copies: u64,
     /// Whether a node that is stopped is gone for good.
     pub(crate) leaves: bool,
     pub(crate) steps: &'static [Step],
@@ -100,6 +102,13 @@ const OF_LOSSES: &[Demand] = &[
     Demand::ConvergedSeconds(10.0),
 ];
 
+/// What the loss of a node must not do to those who pay for a second copy.
+const OF_COPIES: &[Demand] = &[
+    Demand::FailedShare(0.0),
+    Demand::HitDropPoints(2.0),
+    Demand::ConvergedSeconds(10.0),
+];
+
 /// What a node that is ill must not do.
 const OF_ILLNESSES: &[Demand] = &[
     Demand::FailedShare(0.0),
@@ -117,6 +126,7 @@ const THREE: Scenario = Scenario {
     zones: 3,
     frontends: 1,
     sized_for: 3,
+    copies: 1,
     leaves: false,
     steps: &[],
     demands: OF_LOSSES,
@@ -171,6 +181,31 @@ pub(crate) const ALL: &[Scenario] = &[
         sized_for: 4,
         steps: &[Step::KillZone],
         demands: &[Demand::FailedShare(0.0001), Demand::NoFailureAfter(5.0)],
+        bound: Duration::from_secs(300),
+        ..THREE
+    },
+    Scenario {
+        name: "killed-follower-copies",
+        what: "one of three nodes, which does not lead, is killed (SIGKILL); each entry has two copies",
+        sized_for: 2,
+        copies: 2,
+        steps: &[Step::KillFollower],
+        demands: OF_COPIES,
+        ..THREE
+    },
+    Scenario {
+        name: "zone-killed-copies",
+        what: "both nodes of one of three zones are killed at once (SIGKILL); each entry has two copies, in two zones",
+        nodes: 6,
+        frontends: 2,
+        sized_for: 4,
+        copies: 2,
+        steps: &[Step::KillZone],
+        demands: &[
+            Demand::FailedShare(0.0001),
+            Demand::NoFailureAfter(5.0),
+            Demand::HitDropPoints(2.0),
+        ],
         bound: Duration::from_secs(300),
         ..THREE
     },

@@ -204,7 +204,7 @@ impl Run<'_> {
             run.watch
                 .until("its node ends by itself", FULL_PATIENCE, || {
                     let ttl = ttls.next().unwrap_or("1h");
-                    let groups = group(ttl) + &long_group();
+                    let groups = group(ttl, run.scenario.copies) + &long_group();
                     std::fs::write(run.folder.join("groups.toml"), groups)?;
                     // While a leader is chosen, there may be nobody to commit it.
                     let _committed = run.cluster.operate(&["group", "apply", "groups.toml"]);

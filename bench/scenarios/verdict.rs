@@ -54,8 +54,9 @@ impl Measured<'_> {
             (reference - worst) * 100.0,
             (self.before.hit_ratio - worst) * 100.0,
         );
+        let unit = if points == 1.0 { "point" } else { "points" };
         Goal {
-            goal: format!("the hit ratio drops by ≤ {points} point in any window"),
+            goal: format!("the hit ratio drops by ≤ {points} {unit} in any window"),
             measured: format!(
                 "{drop:.2} points: {:.2} % at {at:.0} s, {:.2} % before ({plain:.2} points), {:.2} % in the end",
                 worst * 100.0,
