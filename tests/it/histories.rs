@@ -72,7 +72,8 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set() -> Self {
+    /// With groups of so many copies.
+    async fn set(copies: u8) -> Self {
         let mut grown = Grown::apart(NODES + 1, 2);
         let folder = tempfile::tempdir().expect("the machine has room for files");
         let postgres = Postgres::start(folder.path(), &["listen_addresses=*"], None);
@@ -85,7 +86,8 @@ impl Stage {
             grown.front();
         }
         grown.complete(NODES).await;
-        let both = ["scores", RESET_GROUP].map(|name| group(name, "ttl = '60s'"));
+        let more = format!("ttl = '60s'\ncopies = {copies}");
+        let both = ["scores", RESET_GROUP].map(|name| group(name, &more));
         grown.write("groups.toml", &both.concat());
         grown.json(&["group", "apply", "groups.toml"]).await;
         for frontend in 0..2 {
@@ -212,11 +214,20 @@ fn name(node: usize) -> String {
 
 #[tokio::test]
 async fn thousands_of_histories_keep_what_was_promised_whatever_happens() {
+    keep_what_was_promised(1).await;
+}
+
+#[tokio::test]
+async fn thousands_of_histories_of_two_copies_keep_what_was_promised_too() {
+    keep_what_was_promised(2).await;
+}
+
+async fn keep_what_was_promised(copies: u8) {
     let goal = std::env::var("GCACHE_HISTORIES").ok();
     let goal = goal.map_or(HISTORIES, |goal| {
         goal.parse().expect("GCACHE_HISTORIES is a number")
     });
-    let mut stage = Stage::set().await;
+    let mut stage = Stage::set(copies).await;
     stage.versions.go_on_for(CHANGES).await;
     let mut told = Vec::new();
     while stage.versions.verified().iter().sum::<u64>() < goal || told.is_empty() {
