@@ -77,6 +77,12 @@ const IMPURE: [&str; 13] = [
     "tokio::time",
 ];
 
+/// What a look-up is sent with, and the one file of a node that may name it: it begins a transfer.
+const LOOK_UPS: [(&str, &str); 2] = [
+    ("Pipeline", ""),
+    ("CacheClient", "src/node/moves/source.rs"),
+];
+
 /// Modules import downwards only; neighbours only in the pure layer, or as the lists above say.
 pub(crate) fn imports_go_downwards(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
@@ -158,6 +164,22 @@ pub(crate) fn pure_code_is_pure(files: &[File]) -> Vec<String> {
                     .map(|at| format!("{}: pure code names {name}", file.place(at))),
             );
         }
+    }
+    violations
+}
+
+/// A node never sends a look-up on to a node, so that no request can go round in circles: it has nothing to
+/// send one with. What owners tell each other of partitions that move is no look-up: it is answered from
+/// memory, and its answer is the end of it.
+pub(crate) fn nodes_look_nothing_up_at_nodes(files: &[File]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for file in files.iter().filter(|file| module(file) == Some("node")) {
+        let code = file.production();
+        let names = LOOK_UPS.iter().filter(|(_, home)| *home != file.path);
+        violations.extend(names.flat_map(|(name, _)| {
+            let places = find_words(&code, name);
+            places.map(move |at| format!("{}: a node names {name}", file.place(at)))
+        }));
     }
     violations
 }
@@ -307,6 +329,45 @@ fn a_confined_crate_elsewhere_is_caught() {
         ),
     ] {
         let violations = crates_stay_where_they_belong(&[File::new(path, text)]);
+        assert_eq!(
+            !violations.is_empty(),
+            caught,
+            "{path}: {text} {violations:?}"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_could_ask_another_for_a_key_is_caught() {
+    for (path, text, caught) in [
+        (
+            "src/node/read.rs",
+            "use crate::rpc::pipeline::Pipeline;",
+            true,
+        ),
+        (
+            "src/node/loader.rs",
+            "use crate::rpc::proto::cache_client::CacheClient;",
+            true,
+        ),
+        (
+            "src/node/moves/source.rs",
+            "use crate::rpc::proto::cache_client::CacheClient;",
+            false,
+        ),
+        ("src/node/moves/source.rs", "fn f(p: &Pipeline) {}", true),
+        (
+            "src/node/read.rs",
+            "use crate::rpc::pipeline::Target; // no Pipeline",
+            false,
+        ),
+        (
+            "src/frontend/route.rs",
+            "use crate::rpc::pipeline::Pipeline;",
+            false,
+        ),
+    ] {
+        let violations = nodes_look_nothing_up_at_nodes(&[File::new(path, text)]);
         assert_eq!(
             !violations.is_empty(),
             caught,

@@ -21,10 +21,11 @@ fn the_tree_keeps_the_rules() {
         files.iter().any(|file| file.path == "src/lib.rs"),
         "the tree was not found"
     );
-    let rules: [Rule; 10] = [
+    let rules: [Rule; 11] = [
         layers::imports_go_downwards,
         layers::pure_code_is_pure,
         layers::crates_stay_where_they_belong,
+        layers::nodes_look_nothing_up_at_nodes,
         shape::files_say_what_they_are,
         shape::files_are_short,
         shape::functions_fit_a_screen,

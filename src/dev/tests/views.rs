@@ -179,3 +179,61 @@ async fn an_owner_that_does_not_know_yet_that_it_is_one_is_stood_in_for() {
     assert!(cluster.registry.render().contains(counted));
     assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
 }
+
+/// How often a look-up is sent at most: to the owner, to whom a newer view names, to its standby, and to the
+/// last resort.
+const CALLS_MAX: f64 = 4.0;
+
+/// The sum of the samples of a metric, and whose they are.
+fn counted(registry: &Registry, name: &str) -> (f64, Vec<String>) {
+    let text = registry.render();
+    let samples = text.lines().filter_map(|line| line.strip_prefix(name));
+    let samples = samples.filter_map(|rest| rest.strip_prefix('{')?.rsplit_once(' '));
+    let samples: Vec<(&str, f64)> = samples
+        .map(|(labels, value)| (labels, value.parse().unwrap()))
+        .collect();
+    let sum = samples.iter().map(|(_, value)| value).sum();
+    (
+        sum,
+        samples
+            .iter()
+            .map(|(labels, _)| (*labels).to_owned())
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn whatever_members_think_of_each_other_no_look_up_goes_round_in_circles() {
+    let nodes = [[OLD, OLD], [OLD, NEW], [NEW, OLD], [NEW, NEW]];
+    for (number, nodes) in nodes.into_iter().enumerate() {
+        for frontends in [OLD, NEW] {
+            let cluster = cluster_of(nodes, frontends).await;
+            let (key, value) = cluster.moved();
+            let answer = cluster.get(&key).await;
+            let body = String::from_utf8_lossy(&answer.body);
+            match answer.status {
+                StatusCode::OK => assert_eq!(body, value),
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    assert!(body.contains("ownership-unsettled"), "{body}");
+                }
+                other => panic!("{number}: {other} {body}"),
+            }
+            let (taken, _) = counted(&cluster.registry, "gcache_node_calls_total");
+            let (sent, _) = counted(&cluster.registry, "gcache_pipeline_sent_batch_calls_sum");
+            // A node that is behind counts no call: it knows too little of it.
+            let is_so = taken <= sent && (1.0..=CALLS_MAX).contains(&sent);
+            assert!(is_so, "{number}: {sent} sent, {taken} taken");
+            // Nobody but the frontend has a line to a node.
+            let (_, lines) = counted(&cluster.registry, "gcache_pipeline_connects_total");
+            assert!(
+                lines
+                    .iter()
+                    .all(|labels| labels.contains("node=\"frontend\"")),
+                "{lines:?}"
+            );
+            let (loaded, _) = counted(&cluster.registry, "gcache_origin_loaded_keys_total");
+            assert!(loaded <= 1.0, "{number}: {loaded}");
+            assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
+        }
+    }
+}
