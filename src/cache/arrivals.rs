@@ -6,14 +6,15 @@
 //! memory is bounded: beyond it nothing more of that partition is accepted.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
 use super::Cache;
+use super::budget::charge;
 use super::entry::{Entry, EntryParts};
 use crate::hash::KeyHash;
-use crate::ids::{Millis, Partition, Tenure};
+use crate::ids::{Incarnation, Millis, Partition, Tenure};
 
 /// Keys of one partition that may be taken back while it arrives; after one more, nothing else of it is
 /// accepted.
@@ -31,16 +32,14 @@ pub(super) struct Arrivals {
 
 /// One stream from another member. A later one from there takes the place of an earlier one, of which
 /// something may still be on its way: it would come back after it was taken back by the later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line(pub(super) u64);
-
-impl Line {
-    /// Another one, and later than all before.
-    #[must_use]
-    pub fn another() -> Self {
-        static LINES: AtomicU64 = AtomicU64::new(0);
-        Self(LINES.fetch_add(1, Ordering::Relaxed))
-    }
+///
+/// Numbered by who sends, so that it does not matter in which order they are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// The start of the sender.
+    pub start: Incarnation,
+    /// Which one of that start it is.
+    pub number: u64,
 }
 
 struct Arrival {
@@ -96,7 +95,7 @@ impl Cache {
         arrivals.any.store(true, Ordering::SeqCst);
         for partition in partitions {
             match all.get_mut(&partition) {
-                Some(known) if known.tenure > tenure => continue,
+                Some(known) if (known.tenure, known.line) > (tenure, line) => continue,
                 // What was taken back here stays so.
                 Some(known) if known.tenure == tenure => {
                     known.line = line;
@@ -138,7 +137,9 @@ impl Cache {
     ) {
         let mut copied = self.inner.arrivals.copied.lock();
         for partition in partitions {
-            let is_later = copied.get(&partition).is_some_and(|known| known.0 > stamp);
+            let is_later = copied
+                .get(&partition)
+                .is_some_and(|known| *known > (stamp, line));
             if !is_later && may_expect(partition) {
                 copied.insert(partition, (stamp, line));
             }
@@ -153,10 +154,18 @@ impl Cache {
 
     /// Keeps a copy of what the owner has, if its partition is expected with its stamp and on this line, and
     /// there is none that is newer. Returns whether it is kept.
-    pub fn import_copy(&self, parts: &EntryParts<'_>, line: Line, now: Millis) -> bool {
+    ///
+    /// One that `is_spare` is only kept where there is room.
+    pub fn import_copy(
+        &self,
+        parts: &EntryParts<'_>,
+        (line, is_spare): (Line, bool),
+        now: Millis,
+    ) -> bool {
         let hash = KeyHash::of(parts.group, parts.key);
         let entry = Entry::copy(parts);
-        if entry.ends_at() <= now {
+        let has_room = || self.inner.budget.fits(charge(&entry));
+        if entry.ends_at() <= now || (is_spare && !has_room()) {
             return false;
         }
         let mut shard = self.shard(hash);

@@ -31,6 +31,8 @@ pub const FEED_USED_MAX: usize = 65_536;
 pub enum Item {
     /// The owner keeps this.
     Entry(Entry),
+    /// The owner keeps this, and it may not be in use: nothing is to go for it.
+    Spare(Entry),
     /// The owner has taken this back.
     Void(Void),
     /// From here on these partitions are told of too, and what is kept of them has this stamp.
@@ -139,6 +141,11 @@ impl Feed {
 
     /// Puts an entry in, if there is room. Only under the lock of its shard.
     pub(super) fn offer(&self, entry: &Entry) -> bool {
+        self.offer_as(entry, Item::Entry)
+    }
+
+    /// The same, as what it is to be.
+    pub(super) fn offer_as(&self, entry: &Entry, item: fn(Entry) -> Item) -> bool {
         let mut state = self.0.state.lock();
         if state.end.is_some() {
             return false;
@@ -148,7 +155,7 @@ impl Feed {
             return false;
         }
         state.entry_bytes += charge(entry);
-        state.items.push_back(Item::Entry(entry.clone()));
+        state.items.push_back(item(entry.clone()));
         drop(state);
         self.0.filled.notify_one();
         true
@@ -199,7 +206,7 @@ impl Feed {
         let items: Vec<Item> = state.items.drain(..count).collect();
         for item in &items {
             match item {
-                Item::Entry(entry) => state.entry_bytes -= charge(entry),
+                Item::Entry(entry) | Item::Spare(entry) => state.entry_bytes -= charge(entry),
                 Item::Void(_) => state.taken += 1,
                 Item::Keep(..) => {}
             }
@@ -279,7 +286,7 @@ impl State {
     fn finish(&mut self, end: End) {
         if self.end.is_none() {
             self.end = Some(end);
-            let is_entry = |item: &&Item| matches!(item, Item::Entry(_));
+            let is_entry = |item: &&Item| matches!(item, Item::Entry(_) | Item::Spare(_));
             self.left_out += self.items.iter().filter(is_entry).count() as u64;
             self.items.clear();
             self.used.clear();

@@ -8,7 +8,7 @@ use super::feed::{Receipt, Verb, Void};
 use super::flight::Flight;
 use super::shard::{Expire, Gone};
 use crate::hash::{KeyHash, SHARDS};
-use crate::ids::{Generation, GroupId, Millis, Partition};
+use crate::ids::{Generation, GroupId, Millis, NodeId, Partition};
 
 /// How many entries are looked at under one hold of a shard's lock. Dropping one takes about 0.6 µs,
 /// so a reader of the shard waits less than 0.1 ms.
@@ -38,21 +38,21 @@ impl Cache {
     /// new flight.
     pub fn delete(&self, group: GroupId, key: &[u8], hash: KeyHash) -> Voided {
         // No moment: a delete needs none.
-        self.take_back((group, key, hash), Verb::Delete, Millis(0), true)
+        self.take_back((group, key, hash), Verb::Delete, Millis(0), None)
     }
 
     /// The key's present value is stale from `now`: it is served only within its windows, which
     /// begin now, and is dropped if it has none. Flights are closed as by [`delete`](Self::delete):
     /// one that read the origin before now must not come back as fresh.
     pub fn expire(&self, group: GroupId, key: &[u8], hash: KeyHash, now: Millis) -> Voided {
-        self.take_back((group, key, hash), Verb::Expire, now, true)
+        self.take_back((group, key, hash), Verb::Expire, now, None)
     }
 
     /// Another member, from which the key's partition comes or whose copies are here, has taken the key
-    /// back: so does this node, and whoever must hear of it from here does.
-    pub fn told(&self, void: &Void, now: Millis) -> Vec<Receipt> {
+    /// back: so does this node, and whoever else must hear of it from here does.
+    pub fn told(&self, void: &Void, from: NodeId, now: Millis) -> Vec<Receipt> {
         let key = (void.group, &*void.key, void.hash);
-        self.take_back(key, void.verb, now, false).receipts
+        self.take_back(key, void.verb, now, Some(from)).receipts
     }
 
     /// One step under the shard's lock, so that what is told to others is in the order of what happens.
@@ -61,7 +61,7 @@ impl Cache {
         (group, key, hash): (GroupId, &[u8], KeyHash),
         verb: Verb,
         now: Millis,
-        is_own: bool,
+        from: Option<NodeId>,
     ) -> Voided {
         let inner = &self.inner;
         let mut shard = self.shard(hash);
@@ -81,7 +81,7 @@ impl Cache {
                 shard.expire(&expire, &inner.budget)
             }
         };
-        if is_own {
+        if from.is_none() {
             inner.arrivals.voided(hash);
         }
         let void = || Void {
@@ -90,7 +90,7 @@ impl Cache {
             hash,
             verb,
         };
-        let receipts = inner.taps.void(void, group, hash.partition());
+        let receipts = inner.taps.void(void, (group, hash.partition()), from);
         Voided { found, receipts }
     }
 

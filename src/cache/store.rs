@@ -52,11 +52,10 @@ impl Cache {
         if let Some(old) = shard.peek(flight.group, &flight.key, flight.hash) {
             // A dead one keeps nothing out: whether the sweep has been here makes no difference.
             let is_newer = old.is_newer_than(flight.token.tenure, flight.token.generation);
-            // Of a copy past its time a standby has no use.
-            let is_of_use = match flight.role {
-                Role::Standby => old.phase(at.now) == Phase::Fresh || !old.is_copy(),
-                Role::Owner | Role::LastResort => true,
-            };
+            // A copy keeps nothing out that does not count, or that is past its time at a standby.
+            let is_of_use = !old.is_copy()
+                || old.is_valid(&at.stamps, flight.role)
+                    && (flight.role != Role::Standby || old.phase(at.now) == Phase::Fresh);
             if is_newer && is_of_use && old.phase(at.now) != Phase::Dead {
                 return false;
             }

@@ -10,9 +10,9 @@ use parking_lot::RwLock;
 use super::Cache;
 use super::entry::{Entry, Kind, Phase};
 use super::expiry::Record;
-use super::feed::{Feed, Receipt, Void};
+use super::feed::{Feed, Item, Receipt, Void};
 use crate::hash::{KeyHash, PARTITIONS, SHARDS};
-use crate::ids::{GroupId, Millis, Partition};
+use crate::ids::{GroupId, Millis, NodeId, Partition};
 
 /// How many entries are looked at under one hold of a shard's lock, while a feed is given what is there.
 const WALKED_AT_ONCE: usize = 128;
@@ -69,6 +69,8 @@ pub(super) struct Taps {
 }
 
 struct Tap {
+    /// Who is told.
+    to: NodeId,
     partitions: PartitionSet,
     /// The groups that the receiver is told of; none for all.
     groups: Option<Box<[GroupId]>>,
@@ -113,18 +115,20 @@ impl Taps {
         }
     }
 
-    /// A key's value was taken back: who has to hear of it.
+    /// A key's value was taken back, here or where it was heard from: who has to hear of it.
     pub(super) fn void(
         &self,
         void: impl Fn() -> Void,
-        group: GroupId,
-        partition: Partition,
+        (group, partition): (GroupId, Partition),
+        from: Option<NodeId>,
     ) -> Vec<Receipt> {
         if !self.any.load(Ordering::Acquire) {
             return Vec::new();
         }
         let taps = self.taps.read();
-        let tapped = taps.iter().filter(|tap| tap.is_on(group, partition));
+        // Whom it was heard from has done it, and may wait for this one.
+        let is_to_hear = |tap: &&Tap| tap.is_on(group, partition) && Some(tap.to) != from;
+        let tapped = taps.iter().filter(is_to_hear);
         tapped.map(|tap| tap.feed.void(void())).collect()
     }
 }
@@ -151,6 +155,8 @@ pub struct Walk {
     cursors: Vec<Option<Option<Record>>>,
     next: usize,
     left: usize,
+    /// As what it is told.
+    item: fn(Entry) -> Item,
 }
 
 impl Walk {
@@ -161,6 +167,16 @@ impl Walk {
             cursors: vec![Some(None); SHARDS],
             next: 0,
             left: SHARDS,
+            item: Item::Entry,
+        }
+    }
+
+    /// The same, of what only fills room that nobody needs: [`Item::Spare`].
+    #[must_use]
+    pub fn spare() -> Self {
+        Self {
+            item: Item::Spare,
+            ..Self::new()
         }
     }
 
@@ -178,10 +194,11 @@ impl Default for Walk {
 }
 
 impl Cache {
-    /// From now on `feed` is told what happens to these partitions. What is there already is for
+    /// From now on `feed`, which is `to`'s, is told what happens to these partitions. What is there already is for
     /// [`walk`](Self::walk), which must begin after this.
-    pub fn tap(&self, partitions: PartitionSet, feed: Feed) {
+    pub fn tap(&self, to: NodeId, partitions: PartitionSet, feed: Feed) {
         self.set_tap(Tap {
+            to,
             partitions,
             groups: None,
             feed,
@@ -190,8 +207,15 @@ impl Cache {
 
     /// From now on `feed` is told what happens to these groups in these partitions, whatever it was told
     /// before, and which of their keys are in use.
-    pub fn tap_groups(&self, partitions: PartitionSet, groups: Box<[GroupId]>, feed: Feed) {
+    pub fn tap_groups(
+        &self,
+        to: NodeId,
+        partitions: PartitionSet,
+        groups: Box<[GroupId]>,
+        feed: Feed,
+    ) {
         self.set_tap(Tap {
+            to,
             partitions,
             groups: Some(groups),
             feed,
@@ -263,7 +287,7 @@ impl Cache {
                 if !(is_alive && may_leave(entry) && is_meant(entry)) {
                     return true;
                 }
-                let is_in = feed.has_room() && feed.offer(entry);
+                let is_in = feed.has_room() && feed.offer_as(entry, walk.item);
                 bytes += if is_in {
                     entry.payload_bytes() as u64
                 } else {

@@ -7,7 +7,7 @@ use super::args;
 use super::commands::write;
 use super::setup::{groups_of, open_origin};
 use crate::config::{self, Layers};
-use crate::ids::{Generation, GroupId};
+use crate::ids::{Epoch, Generation, GroupId};
 use crate::loadgen::plan::{Options, Plan};
 use crate::loadgen::{self, Report, Timeline, Truth};
 use crate::net::raise_open_files;
@@ -104,6 +104,7 @@ fn truth(args: &args::Loadgen) -> Result<Option<Truth>, Failure> {
             id: GroupId(1),
             name: name.into(),
             generation: Generation(1),
+            copies_since: Epoch(0),
             spec,
         },
     }))

@@ -165,7 +165,7 @@ mod tests {
     use super::super::plan::{Options, Plan};
     use super::*;
     use crate::config::{SourceFile, read_groups};
-    use crate::ids::{Generation, GroupId};
+    use crate::ids::{Epoch, Generation, GroupId};
     use crate::origin::embedded;
     use crate::origin::memory::Faults;
 
@@ -179,6 +179,7 @@ mod tests {
                 id: GroupId(1),
                 name: name.into(),
                 generation: Generation(1),
+                copies_since: Epoch(0),
                 spec,
             },
         }

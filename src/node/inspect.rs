@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::config::Config;
-use crate::ids::{Generation, GroupId};
+use crate::ids::{Epoch, Generation, GroupId};
 use crate::origin::{Finding, Origin};
 use crate::rpc::control_proto::{self, CheckGroupsReply, CheckedGroup};
 use crate::topology::command::Command;
@@ -134,6 +134,7 @@ fn group_of((name, spec): (Arc<str>, GroupSpec)) -> Result<Group, Status> {
         id: NO_GROUP,
         name,
         generation: Generation(0),
+        copies_since: Epoch(0),
         spec,
     })
 }

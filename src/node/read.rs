@@ -190,7 +190,7 @@ impl ReadPath {
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
             Op::Delete | Op::Expire => {
-                let row = acts_by(view, row);
+                let row = acts_by(view, Some(group), row);
                 self.invalidate(call, &key, group, &request, (&row, view.epoch()))
             }
         }

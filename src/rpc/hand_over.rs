@@ -31,6 +31,12 @@ pub struct CameEntry {
 }
 
 impl CameEntry {
+    /// Whether it is only to be kept where there is room.
+    #[must_use]
+    pub fn is_spare(&self) -> bool {
+        self.record.is_spare
+    }
+
     /// The partition of its key.
     #[must_use]
     pub fn partition(&self) -> Partition {
@@ -66,7 +72,7 @@ impl CameEntry {
 pub fn weight(item: &Item) -> usize {
     RECORD_BYTES
         + match item {
-            Item::Entry(entry) => entry.key().len() + entry.value().len(),
+            Item::Entry(entry) | Item::Spare(entry) => entry.key().len() + entry.value().len(),
             Item::Void(void) => void.key.len(),
             Item::Keep(partitions, _) => size_of::<u64>() + partitions.len() * size_of::<u16>(),
         }
@@ -77,10 +83,13 @@ pub fn weight(item: &Item) -> usize {
 pub fn batch(items: &[Item], mark: u64, is_warm: bool, now: Millis) -> HandOverBatch {
     let mut bytes = BytesMut::with_capacity(items.iter().map(weight).sum());
     let record = |item: &Item| match item {
-        Item::Entry(entry) => {
+        Item::Entry(entry) | Item::Spare(entry) => {
             bytes.extend_from_slice(entry.key());
             bytes.extend_from_slice(entry.value());
-            record(entry, now)
+            HandOverItem {
+                is_spare: matches!(item, Item::Spare(_)),
+                ..record(entry, now)
+            }
         }
         Item::Void(void) => {
             bytes.extend_from_slice(&void.key);
@@ -193,6 +202,7 @@ fn record(entry: &Entry, now: Millis) -> HandOverItem {
         fresh_ms: parts.fresh_ms,
         stale_ms: parts.stale_ms,
         stale_if_error_ms: parts.stale_if_error_ms,
+        is_spare: false,
     }
 }
 

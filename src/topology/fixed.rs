@@ -29,6 +29,7 @@ pub fn fixed_view(
         id: GroupId(id),
         name: name.into(),
         generation: Generation(1),
+        copies_since: Epoch(0),
         spec,
     });
     View::new(Arc::from(CLUSTER), EPOCH, members, &table, groups.collect())

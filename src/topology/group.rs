@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{Generation, GroupId};
+use crate::ids::{Epoch, Generation, GroupId};
 
 /// A group as the topology knows it: what an operator wrote, with the identity it was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,9 @@ pub struct Group {
     pub name: Arc<str>,
     /// Entries of an older generation are void.
     pub generation: Generation,
+    /// The epoch that last changed of how many copies it is; 0 if none did. Before all know of that, some may
+    /// still serve copies.
+    pub copies_since: Epoch,
     /// What an operator wrote.
     pub spec: GroupSpec,
 }

@@ -183,6 +183,12 @@ impl Lease {
         self.count();
     }
 
+    /// Which start of the member it is of.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// The member has applied `epoch`, and owns since `since` what it got last.
     pub fn applied(&mut self, epoch: Epoch, since: Epoch) {
         if epoch > self.applied {

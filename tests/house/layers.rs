@@ -80,7 +80,7 @@ const IMPURE: [&str; 13] = [
 /// What a look-up is sent with, and the one file of a node that may name it: it begins a transfer.
 const LOOK_UPS: [(&str, &str); 2] = [
     ("Pipeline", ""),
-    ("CacheClient", "src/node/moves/source.rs"),
+    ("CacheClient", "src/node/moves/sending.rs"),
 ];
 
 /// Modules import downwards only; neighbours only in the pure layer, or as the lists above say.
@@ -351,7 +351,7 @@ fn a_node_that_could_ask_another_for_a_key_is_caught() {
             true,
         ),
         (
-            "src/node/moves/source.rs",
+            "src/node/moves/sending.rs",
             "use crate::rpc::proto::cache_client::CacheClient;",
             false,
         ),

@@ -165,3 +165,39 @@ async fn copies_are_kept_from_when_a_group_has_two_until_it_has_one() {
     }
     assert_eq!(loaded(&grown, &[0, 2]).await - before, 50.0);
 }
+
+/// Waits until the standby of every one of these rows has a copy that counts.
+async fn all_copied(grown: &Grown, rows: std::ops::Range<usize>) {
+    for row in rows {
+        until(&format!("there is a copy of row {row}"), async || {
+            let key = format!("key-{row}");
+            let explained = grown.json(&["ring", "explain", "scores", &key]).await;
+            let standby = &explained["members"][1];
+            match standby["how"] == "a copy of the owner's" && standby["stamps"] == "valid" {
+                true => Ok(()),
+                false => Err(standby.to_string()),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_owned_before_and_stands_by_now_has_copies_too() {
+    let mut grown = Grown::new(2);
+    grown.run(0);
+    grown.run(1);
+    grown.front();
+    shared_out(&grown, 2).await;
+    apply(&grown, 2).await;
+    grown.ready(0).await;
+    let leaver = grown.nodes[1].take().expect("it runs");
+    leaver.signal(Signal::SIGTERM);
+    let ended = leaver.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ask_for_all(&grown).await;
+    // Each partition that moves is stood by for by whom it leaves: there is nobody else.
+    grown.run(1);
+    shared_out(&grown, 2).await;
+    all_copied(&grown, 0..40).await;
+}

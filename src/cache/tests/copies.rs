@@ -1,14 +1,22 @@
 //! Copies that a standby keeps: when they answer, how long they stay, and what is told of their use.
 
 use super::*;
-use crate::cache::{EntryParts, Feed, Item, Line, TOLD_EVERY_MS};
-use crate::ids::Partition;
+use crate::cache::{EntryParts, Feed, Item, Line, TOLD_EVERY_MS, Verb, Void};
+use crate::ids::{Incarnation, NodeId, Partition};
 
 /// The stamp of the time for which the standby stands by.
 const STAMP: Tenure = Tenure(12);
 
 /// What comes, comes on this.
-const LINE: Line = Line(7);
+const LINE: Line = line(7);
+
+const fn line(number: u64) -> Line {
+    let start = Incarnation(3);
+    Line { start, number }
+}
+
+/// Whom it goes to, or comes from.
+const OTHER: NodeId = NodeId(2);
 
 /// A standby with copies.
 fn standby() -> Bench {
@@ -46,7 +54,7 @@ impl Bench {
             stale_ms: 500,
             stale_if_error_ms: 5_000,
         };
-        self.cache.import_copy(&parts, LINE, self.now)
+        self.cache.import_copy(&parts, (LINE, false), self.now)
     }
 
     /// Owns what it stood by for.
@@ -64,7 +72,7 @@ impl Bench {
         let feed = Feed::new();
         let partitions = [hash(key).partition()].into_iter().collect();
         self.cache
-            .tap_groups(partitions, [GROUP].into(), feed.clone());
+            .tap_groups(OTHER, partitions, [GROUP].into(), feed.clone());
         feed
     }
 }
@@ -140,7 +148,7 @@ fn what_is_taken_back_by_the_owner_is_taken_back_here() {
         let Item::Void(void) = item else {
             panic!("{item:?}");
         };
-        assert!(bench.cache.told(&void, bench.now).is_empty());
+        assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
     }
     assert!(bench.get("a").is_none());
 }
@@ -151,7 +159,9 @@ fn groups_that_are_not_copied_are_not_told_of() {
     let feed = Feed::new();
     let partitions = [hash("a").partition()].into_iter().collect();
     let other = [GroupId(GROUP.0 + 1)].into();
-    bench.cache.tap_groups(partitions, other, feed.clone());
+    bench
+        .cache
+        .tap_groups(OTHER, partitions, other, feed.clone());
     bench.load_value("a", "1");
     assert!(
         bench
@@ -165,7 +175,7 @@ fn groups_that_are_not_copied_are_not_told_of() {
     let partitions = [hash("a").partition()].into_iter().collect();
     bench
         .cache
-        .tap_groups(partitions, [GROUP].into(), feed.clone());
+        .tap_groups(OTHER, partitions, [GROUP].into(), feed.clone());
     bench.load_value("a", "2");
     assert_eq!(feed.take(9).items.len(), 1);
 }
@@ -232,12 +242,81 @@ fn what_is_still_on_its_way_of_an_owner_that_was_started_again_is_not_kept() {
     let bench = standby();
     bench.expect_copies("a", STAMP);
     let partitions = [hash("a").partition()];
-    let later = Line(LINE.0 + 1);
+    let later = line(8);
     bench
         .cache
         .expect_copies(partitions, (STAMP, later), |_| true);
     assert!(!bench.copy("a", "1", STAMP, 0));
-    bench.cache.expect_no_more_copies(|_, _, line| line == LINE);
+    // Nor if what it said first comes last.
     bench.expect_copies("a", STAMP);
-    assert!(bench.copy("a", "1", STAMP, 0));
+    bench.cache.expect_no_more_copies(|_, _, line| line == LINE);
+    assert!(!bench.copy("a", "1", STAMP, 0));
+    let restarted = Line {
+        start: Incarnation(4),
+        number: 0,
+    };
+    assert!(restarted > later);
+}
+
+#[test]
+fn who_told_of_a_delete_is_not_told_of_it_again() {
+    let bench = Bench::new();
+    let feed = bench.tap_group("a");
+    let void = Void {
+        group: GROUP,
+        key: b"a"[..].into(),
+        hash: hash("a"),
+        verb: Verb::Delete,
+    };
+    assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
+    assert!(feed.take(9).items.is_empty());
+    let another = NodeId(OTHER.0 + 1);
+    assert_eq!(bench.cache.told(&void, another, bench.now).len(), 1);
+}
+
+#[test]
+fn a_copy_that_does_not_count_keeps_nothing_out() {
+    let mut bench = standby();
+    bench.expect_copies("a", Tenure(30));
+    assert!(bench.copy("a", "1", Tenure(30), 0));
+    assert!(
+        bench.load_value("a", "2").stored,
+        "by its view it has no such copies"
+    );
+    assert!(bench.copy("a", "3", Tenure(30), 0));
+    bench.inherits(STAMP);
+    assert!(bench.load_value("a", "4").stored, "it inherits others");
+    assert_eq!(bench.get("a").unwrap().value(), b"4");
+}
+
+#[test]
+fn what_was_there_before_takes_no_room_from_what_is_in_use() {
+    let bench = Bench {
+        cache: Bench::limited(1_000, 10, 10).cache,
+        ..standby()
+    };
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    keys.iter().for_each(|key| bench.expect_copies(key, STAMP));
+    let spare = |key: &str| {
+        let entry = EntryParts {
+            partition: hash(key).partition(),
+            group: GROUP,
+            key: key.as_bytes(),
+            value: &[7; 100],
+            kind: Kind::Value,
+            standby: false,
+            tenure: STAMP,
+            generation: STAMPS.generation,
+            filled_at: bench.now,
+            fresh_ms: 1_000,
+            stale_ms: 0,
+            stale_if_error_ms: 0,
+        };
+        bench.cache.import_copy(&entry, (LINE, true), bench.now)
+    };
+    let kept = keys.iter().filter(|key| spare(key)).count();
+    assert!(0 < kept && kept < keys.len(), "{kept}");
+    let before = bench.cache.stats().counts.evicted;
+    assert!(bench.copy("h", "in use", STAMP, 0));
+    assert_eq!((before, bench.cache.stats().counts.evicted > 0), (0, true));
 }

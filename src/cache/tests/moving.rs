@@ -1,18 +1,26 @@
 //! What is told to others of partitions that move, in which order, and what is accepted from others.
 
 use super::*;
-use crate::ids::Partition;
+use crate::ids::{Incarnation, NodeId, Partition};
 
 const NEXT: Tenure = Tenure(20);
 
 /// What comes, comes on this.
-const LINE: Line = Line(7);
+const LINE: Line = line(7);
+
+const fn line(number: u64) -> Line {
+    let start = Incarnation(3);
+    Line { start, number }
+}
+
+/// Whom it goes to, or comes from.
+const OTHER: NodeId = NodeId(2);
 
 impl Bench {
     fn tap(&self, key: &str) -> Feed {
         let feed = Feed::new();
         let partitions = [hash(key).partition()].into_iter().collect();
-        self.cache.tap(partitions, feed.clone());
+        self.cache.tap(OTHER, partitions, feed.clone());
         feed
     }
 
@@ -49,7 +57,9 @@ impl Bench {
 fn told(feed: &Feed) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let tell = |item: &Item| match item {
-        Item::Entry(entry) => format!("{}={}", text(entry.key()), text(entry.value())),
+        Item::Entry(entry) | Item::Spare(entry) => {
+            format!("{}={}", text(entry.key()), text(entry.value()))
+        }
         Item::Void(void) => format!("{:?} {}", void.verb, text(&void.key)),
         Item::Keep(partitions, stamp) => format!("keep {partitions:?} {stamp}"),
     };
@@ -98,7 +108,7 @@ fn a_walk_tells_all_that_is_meant_once_and_what_ends_last_first() {
     }
     let feed = Feed::new();
     let all = (0..4_096).map(Partition).collect();
-    bench.cache.tap(all, feed.clone());
+    bench.cache.tap(OTHER, all, feed.clone());
     let is_even = |entry: &Entry| entry.key().last().is_some_and(|last| last % 2 == 0);
     let mut walk = Walk::new();
     let mut bytes = 0;
@@ -163,7 +173,7 @@ fn the_owner_is_heard_and_nothing_older_comes_back_for_what_was_taken_back_here(
         hash: hash("a"),
         verb: Verb::Delete,
     };
-    assert!(bench.cache.told(&void, bench.now).is_empty());
+    assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
     bench.own_next();
     assert!(bench.get("a").is_none());
     assert!(bench.import("a", "2", 0), "the owner has loaded it anew");
@@ -212,7 +222,7 @@ fn a_later_line_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
     bench.expect("a");
     bench.own_next();
     bench.delete("b");
-    let later = Line(LINE.0 + 1);
+    let later = line(8);
     let partitions = ["a", "b"].map(|key| hash(key).partition());
     bench.cache.expect(partitions, (NEXT, later), |_| true);
     bench.delete("a");

@@ -102,6 +102,13 @@ impl Renewer {
         known.lease.as_ref().map_or(Epoch(0), Lease::settled)
     }
 
+    /// Which start of the node this is; 0 before it is a member.
+    pub(in crate::node) fn start(&self) -> Incarnation {
+        let known = self.known.lock();
+        let lease = known.lease.as_ref();
+        lease.map_or(Incarnation(0), Lease::incarnation)
+    }
+
     /// This node is a member from now on.
     fn begin(&self, member: NodeId, incarnation: Incarnation) {
         let mut known = self.known.lock();

@@ -3,7 +3,8 @@
 //! happens; entries are best effort, and deletes are acknowledged only after the standby has done the same.
 //!
 //! Which entries are in use is told too, once in a few seconds each, so that a standby drops first what its
-//! owner would drop first; and it asks for those of them that it lacks. If a standby does not hear, the leader
+//! owner would drop first; and it asks for those of them that it lacks. What was there before a standby stood
+//! by only fills the room that it has: nothing goes for it that may be in use. If a standby does not hear, the leader
 //! is told so, and takes the copies from it: until then nothing is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Moves;
 use super::sending::{Sent, Undone, Walker, Why, begin, send_batch, understood};
-use crate::cache::{Cache, End, Entry, Feed, PartitionSet};
+use crate::cache::{Cache, End, Entry, Feed, PartitionSet, Walk};
 use crate::hash::KeyHash;
 use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
 use crate::rpc::pipeline::Target;
@@ -100,7 +101,7 @@ impl Copier {
             feed.keep(partitions.into(), stamp);
         }
         let partitions: PartitionSet = stamps.keys().copied().collect();
-        cache.tap_groups(partitions, groups.into(), feed.clone());
+        cache.tap_groups(self.0.to, partitions, groups.into(), feed.clone());
         state
             .unwalked
             .retain(|partition| stamps.contains_key(partition));
@@ -149,7 +150,10 @@ impl Copier {
         let Err(why) = ended else { return };
         tracing::warn!(standby = %self.0.to, why, "standby does not hear what it is to have copies of");
         self.0.feed.finish(End::Broken);
-        self.0.state.lock().broken = Some(Tenure(0));
+        {
+            let mut state = self.0.state.lock();
+            state.broken = state.stamps.values().copied().max();
+        }
         moves.0.metrics.copies_broken.increment(1);
         moves.report_unheard();
     }
@@ -161,6 +165,8 @@ impl Copier {
             from: moves.0.parts.me.get().0,
             to: self.0.to.0,
             is_copying: true,
+            start: moves.0.parts.renewer.start().0,
+            line: moves.next_line(),
             ..HandOverBegin::default()
         };
         let (sender, mut replies) = begin(target, message).await?;
@@ -189,6 +195,7 @@ impl Copier {
             let next = walk.as_ref().map(|(_, walker)| walker.next);
             let mut is_filled = false;
             tokio::select! {
+                biased;
                 reply = replies.next() => match understood(reply)? {
                     Reply::Done(mark) => {
                         feed.acknowledge(mark);
@@ -215,7 +222,7 @@ impl Copier {
     /// A walk over what was there before, if there is anything to walk over.
     fn next_walk(&self, moves: &Moves) -> Option<(PartitionSet, Walker)> {
         let unwalked = std::mem::take(&mut self.0.state.lock().unwalked);
-        let walker = || Walker::new(moves.settings().max_rate);
+        let walker = || Walker::new(Walk::spare(), moves.settings().max_rate);
         (!unwalked.is_empty()).then(|| (unwalked.into_iter().collect(), walker()))
     }
 

@@ -22,6 +22,7 @@ const MISSING_MAX: usize = 4_096;
 
 /// What comes on one stream.
 struct Keeper {
+    from: NodeId,
     line: Line,
     /// The stamps of copies, by partition.
     stamps: HashMap<Partition, Tenure>,
@@ -34,11 +35,12 @@ impl Moves {
     /// Keeps what one owner sends, until it ends.
     pub(super) async fn keep_copies(
         &self,
-        line: Line,
+        (from, line): (NodeId, Line),
         back: &Back,
         mut messages: Streaming<HandOverMessage>,
     ) -> Result<(), String> {
         let mut keeper = Keeper {
+            from,
             line,
             stamps: HashMap::new(),
         };
@@ -56,7 +58,8 @@ impl Moves {
             }
         };
         // What has come stays: the owner acknowledges nothing any more that this node has not heard of.
-        let is_over = |_, _, other| other == line;
+        let is_over =
+            |partition, stamp, on| on == line && keeper.stamps.get(&partition) == Some(&stamp);
         self.0.parts.cache.expect_no_more_copies(is_over);
         ended
     }
@@ -75,13 +78,14 @@ impl Moves {
         let (mut kept, mut passed) = (0, 0);
         for item in items {
             match item {
-                Came::Void(void) => receipts.extend(parts.cache.told(&void, now)),
+                Came::Void(void) => receipts.extend(parts.cache.told(&void, keeper.from, now)),
                 Came::Keep(partitions, stamp) => self.expect_copies(keeper, &partitions, stamp),
                 Came::Entry(entry) => {
                     let stamp = keeper.stamps.get(&entry.partition()).copied();
                     let is_kept = stamp.is_some_and(|stamp| {
                         let copy = entry.parts(now, stamp);
-                        parts.cache.import_copy(&copy, keeper.line, now)
+                        let how = (keeper.line, entry.is_spare());
+                        parts.cache.import_copy(&copy, how, now)
                     });
                     kept += u64::from(is_kept);
                     passed += u64::from(!is_kept);
@@ -111,8 +115,12 @@ impl Moves {
             .extend(partitions.iter().map(|partition| (*partition, stamp)));
         let parts = &self.0.parts;
         let me: NodeId = parts.me.get();
-        // Who owns it by now keeps nothing of what another tells.
-        let may_expect = |partition| !parts.view.borrow().is_owner(me, partition);
+        // Who owns it by now keeps nothing of what another tells; who still owns it by an older view is about
+        // to stand by.
+        let may_expect = |partition| {
+            let view = parts.view.borrow();
+            view.epoch().0 < stamp.0 || !view.is_owner(me, partition)
+        };
         let partitions = partitions.iter().copied();
         let expected = (stamp, keeper.line);
         parts.cache.expect_copies(partitions, expected, may_expect);

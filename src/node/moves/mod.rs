@@ -15,7 +15,7 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
@@ -77,6 +77,8 @@ struct Shared {
     /// Places for transfers that come in.
     transfers: Arc<Semaphore>,
     has_links: AtomicBool,
+    /// Streams that were begun.
+    lines: AtomicU64,
     /// From where what arrives comes.
     links: RwLock<HashMap<Partition, Link>>,
     /// Who has sent all that was to come first, by tenure.
@@ -170,6 +172,7 @@ impl Moves {
             sources: Mutex::default(),
             transfers: Arc::new(Semaphore::new(target::TRANSFERS_MAX)),
             has_links: AtomicBool::new(false),
+            lines: AtomicU64::new(0),
             links: RwLock::default(),
             warm: Mutex::default(),
             report: Mutex::default(),
@@ -242,8 +245,13 @@ impl Moves {
 
     /// Tells the leader of a standby that does not hear, if there is one.
     fn report_unheard(&self) {
-        let unheard = self.0.copiers.lock().values().find_map(Copier::unheard);
-        self.report(|report| report.unheard = unheard);
+        // In one step: what is known earlier must not be told later.
+        self.report(|report| {
+            let copiers = self.0.copiers.lock();
+            // Of each, so that each knows up to which stamp it is not heard.
+            let unheard: Vec<_> = copiers.values().filter_map(Copier::unheard).collect();
+            report.unheard = unheard.first().copied();
+        });
     }
 
     /// What counts what is copied to a member.
@@ -263,6 +271,11 @@ impl Moves {
                 &[("zone", zone)],
             ),
         }
+    }
+
+    /// The number of the next stream that this node begins.
+    fn next_line(&self) -> u64 {
+        self.0.lines.fetch_add(1, Ordering::Relaxed)
     }
 
     fn target(&self, member: &Member) -> Target {
@@ -312,7 +325,7 @@ impl Moves {
             tracing::debug!(%to, %tenure, partitions = set.len(), "transfer begins");
             let source = Source::new(to, tenure, set);
             let cache = &shared.parts.cache;
-            cache.tap(source.partitions().clone(), source.feed().clone());
+            cache.tap(to, source.partitions().clone(), source.feed().clone());
             sources.insert((to, tenure), source.clone());
             let run = source.run(self.clone(), target);
             shared.parts.shutdown.spawn(run);

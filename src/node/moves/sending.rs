@@ -99,7 +99,7 @@ pub(super) async fn send_batch(
     let (mut entries, mut entry_bytes) = (0, 0);
     for item in taken.items {
         let weight = hand_over::weight(&item);
-        if let Item::Entry(entry) = &item {
+        if let Item::Entry(entry) | Item::Spare(entry) = &item {
             // Nobody could be sent it anyway.
             if weight > max {
                 continue;
@@ -147,9 +147,9 @@ pub(super) struct Walker {
 }
 
 impl Walker {
-    pub(super) fn new(rate: u64) -> Self {
+    pub(super) fn new(walk: Walk, rate: u64) -> Self {
         Self {
-            walk: Walk::new(),
+            walk,
             rate,
             next: Instant::now(),
         }

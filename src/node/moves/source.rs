@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::sending::{Sender, Undone, Walker, Why, begin, message, send_batch, understood};
 use super::{Moves, PEEK_FOR};
-use crate::cache::{End, Entry, Feed, Item, PartitionSet, Phase};
+use crate::cache::{End, Entry, Feed, Item, PartitionSet, Phase, Walk};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
 use crate::rpc::hand_over;
@@ -89,7 +89,7 @@ impl Source {
 
     async fn send(&self, moves: &Moves, target: &Target) -> Result<(), Why> {
         let (sender, mut replies) = self.begin(moves, target).await?;
-        let mut walk = Walker::new(moves.settings().max_rate);
+        let mut walk = Walker::new(Walk::new(), moves.settings().max_rate);
         let mut is_warm = false;
         let mut undone = Undone::default();
         loop {
@@ -150,6 +150,8 @@ impl Source {
             tenure: self.0.tenure.0,
             partitions: partitions.map(|partition| partition.0.into()).collect(),
             is_copying: false,
+            start: moves.0.parts.renewer.start().0,
+            line: moves.next_line(),
         };
         begin(target, message).await
     }

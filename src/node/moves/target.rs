@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use super::Moves;
 use crate::cache::{Heard, Line, Receipt};
 use crate::hash::KeyHash;
-use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
+use crate::ids::{Generation, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::rpc::hand_over::{self, Came, CameEntry};
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
@@ -87,13 +87,16 @@ impl Moves {
             Status::resource_exhausted(format!("{TRANSFERS_MAX} transfers come in already"))
         })?;
         let (sender, replies) = mpsc::channel(UNSENT_MAX);
-        let line = Line::another();
+        let line = Line {
+            start: Incarnation(begin.start),
+            number: begin.line,
+        };
         let partitions = self.expect(&begin, line)?;
         if begin.is_copying {
             let (moves, shutdown) = (self.clone(), self.0.parts.shutdown.clone());
             self.0.parts.shutdown.spawn(async move {
                 tokio::select! {
-                    ended = moves.keep_copies(line, &sender, messages) => if let Err(why) = ended {
+                    ended = moves.keep_copies((NodeId(begin.from), line), &sender, messages) => if let Err(why) = ended {
                         tracing::debug!(from = begin.from, why, "no more copies are kept");
                         let _gone = sender.try_send(Err(Status::aborted(why)));
                     },
@@ -143,7 +146,9 @@ impl Moves {
         }
         self.set_has_links(&links);
         drop(links);
-        let is_over = |_, _, line| line == link.0.line;
+        let (tenure, line) = (link.0.tenure, link.0.line);
+        let is_over =
+            |partition, known, on| (known, on) == (tenure, line) && partitions.contains(&partition);
         self.0.parts.cache.expect_no_more(is_over);
     }
 
@@ -201,7 +206,7 @@ impl Moves {
         let (mut kept, mut passed) = (0, 0);
         for item in items {
             match item {
-                Came::Void(void) => receipts.extend(parts.cache.told(&void, now)),
+                Came::Void(void) => receipts.extend(parts.cache.told(&void, from, now)),
                 Came::Keep(..) => return Err("nothing is copied that moves".into()),
                 Came::Entry(entry) => {
                     let (tenure, line) = (link.0.tenure, link.0.line);

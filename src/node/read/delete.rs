@@ -128,7 +128,8 @@ impl ReadPath {
     fn is_done(&self, call: &Call, key: &[u8], counted: Counted) -> bool {
         let (shared, view) = (&self.shared, self.view());
         let group = GroupId(call.group);
-        let route = acts_by(&view, view.route(KeyHash::of(group, key)));
+        let spec = view.group(group).map(|group| &**group);
+        let route = acts_by(&view, spec, view.route(KeyHash::of(group, key)));
         let is_done = view.is_owner(shared.me.get(), route.partition)
             && shared.held.duty(&route, shared.clock.now()) == Duty::Acts;
         if let Some(group) = view.group(group).filter(|_| is_done) {
@@ -138,9 +139,15 @@ impl ReadPath {
     }
 }
 
-/// The route of a delete: nobody else may believe to have the partition, as its owner or with copies of it.
-pub(super) fn acts_by(view: &View, route: Route) -> Route {
-    let since = route.since.max(view.copies_of(route.partition).since);
+/// The route of a delete: nobody else may believe to have the partition, as its owner or with copies of the
+/// group.
+pub(super) fn acts_by(view: &View, group: Option<&Group>, route: Route) -> Route {
+    let copied = match group {
+        // Others' copies are nothing to it.
+        Some(group) if group.spec.copies == 1 => group.copies_since,
+        Some(_) | None => view.copies_of(route.partition).since,
+    };
+    let since = route.since.max(copied);
     Route { since, ..route }
 }
 

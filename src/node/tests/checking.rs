@@ -56,6 +56,7 @@ fn view(epoch: u64, names: &[(&str, &str)]) -> Arc<View> {
             id: GroupId(index as u32 + 1),
             name: (*name).into(),
             generation: Generation(1),
+            copies_since: Epoch(0),
             spec,
         }
     };

@@ -3,7 +3,7 @@
 use super::{GROUP, Inside, ME, call, inside, status, view_of};
 use crate::cache::{End, Feed};
 use crate::hash::KeyHash;
-use crate::ids::{Epoch, GroupId, Millis};
+use crate::ids::{Epoch, GroupId, Millis, NodeId};
 use crate::node::{Known, follow};
 use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
 use crate::rpc::wire::AnswerItem;
@@ -121,7 +121,7 @@ async fn a_delete_waits_until_the_new_owner_is_known() {
 fn tap(node: &Inside, feed: &Feed) {
     let partition = KeyHash::of(GROUP, b"Tom").partition();
     let set = [partition].into_iter().collect();
-    node.cache.tap(set, feed.clone());
+    node.cache.tap(NodeId(2), set, feed.clone());
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{bump, copies};
-use crate::ids::{Generation, GroupId};
+use super::{bump, copies, next_epoch};
+use crate::ids::{Epoch, Generation, GroupId};
 use crate::topology::command::{Change, GroupRef, GroupsChange, SetGroups};
 use crate::topology::group::{Group, GroupSpec};
 use crate::topology::refusal::Refusal;
@@ -162,15 +162,20 @@ fn upsert(
             id,
             name: name.clone(),
             generation: Generation(1),
+            copies_since: Epoch(0),
             spec: spec.clone(),
         };
         let generation = group.generation;
         state.groups.insert(id, group);
         return Ok((id, generation));
     };
+    let at = next_epoch(state);
     let group = group_mut(state, id);
     if group.spec.source != spec.source {
         group.generation = next_generation(group)?;
+    }
+    if group.spec.copies != spec.copies {
+        group.copies_since = at;
     }
     group.spec = spec.clone();
     Ok((id, group.generation))

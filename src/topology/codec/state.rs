@@ -35,6 +35,7 @@ pub(super) fn to_wire(state: &State) -> pb::State {
     let groups = state.groups.values().map(|group| pb::Group {
         id: group.id.0,
         generation: group.generation.0,
+        copies_since: group.copies_since.0,
         spec: pool
             .place(&group.name, &group.spec)
             .expect("the latest revision has every group") as u32,
@@ -121,6 +122,7 @@ fn group(wire: &pb::Group, pairs: &Pairs) -> Result<Group, DecodeError> {
         id: GroupId(wire.id),
         name: name.clone(),
         generation: Generation(wire.generation),
+        copies_since: Epoch(wire.copies_since),
         spec: (**spec).clone(),
     })
 }

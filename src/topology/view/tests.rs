@@ -50,6 +50,7 @@ fn group(id: u32, name: &str) -> Group {
         id: GroupId(id),
         name: name.into(),
         generation: Generation(1),
+        copies_since: Epoch(0),
         spec,
     }
 }

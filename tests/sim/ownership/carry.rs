@@ -7,7 +7,7 @@ use gcache::cache::{
     Batch, End, Entry, EntryParts, Feed, Heard, Item, Line, PartitionSet, Phase, Receipt, Walk,
 };
 use gcache::hash::KeyHash;
-use gcache::ids::{Generation, Millis, Partition, Tenure};
+use gcache::ids::{Generation, Incarnation, Millis, Partition, Tenure};
 use gcache::topology::lease::{Grant, Renewal};
 use gcache::topology::view::{Route, View};
 
@@ -100,12 +100,19 @@ pub(super) struct Gone {
 }
 
 impl Stream {
-    pub(super) fn new((from, to): (u64, u64), starts: (u64, u64), tenure: Tenure) -> Self {
+    pub(super) fn new(
+        (from, to): (u64, u64),
+        starts: (u64, u64),
+        (number, tenure): (u64, Tenure),
+    ) -> Self {
         Self {
             from,
             to,
             starts,
-            line: Line::another(),
+            line: Line {
+                start: Incarnation(starts.0),
+                number,
+            },
             copied: None,
             tenure,
             partitions: BTreeSet::new(),
@@ -178,9 +185,11 @@ impl World {
             let stream = Stream {
                 partitions,
                 walk: (!is_hurried).then(Walk::new),
-                ..Stream::new((id, to), starts, tenure)
+                ..Stream::new((id, to), starts, (number, tenure))
             };
-            self.members[&id].cache.tap(set, stream.feed.clone());
+            self.members[&id]
+                .cache
+                .tap(node(to), set, stream.feed.clone());
             self.streams.insert(number, stream);
             let after = self.delay();
             self.queue
@@ -305,7 +314,7 @@ impl World {
         }
         stream.is_warm |= is_warm;
         let ages = batch.items.iter().map(|item| match item {
-            Item::Entry(entry) => entry.age_ms(clock),
+            Item::Entry(entry) | Item::Spare(entry) => entry.age_ms(clock),
             Item::Void(_) | Item::Keep(..) => 0,
         });
         let delivery = Delivery {
@@ -395,8 +404,8 @@ impl World {
         let (cache, slip) = (member.cache.clone(), self.slip);
         for (item, age) in items {
             match item {
-                Item::Void(void) => receipts.extend(cache.told(void, clock)),
-                Item::Keep(..) => unreachable!("nothing is copied that moves"),
+                Item::Void(void) => receipts.extend(cache.told(void, node(from), clock)),
+                Item::Keep(..) | Item::Spare(_) => unreachable!("nothing is copied that moves"),
                 Item::Entry(entry) => {
                     let parts = EntryParts {
                         tenure,

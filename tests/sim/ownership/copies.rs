@@ -97,7 +97,7 @@ impl World {
             }
             let number = self.number();
             let starts = (self.members[&id].start, self.members[&to].start);
-            let mut stream = Stream::new((id, to), starts, Tenure(0));
+            let mut stream = Stream::new((id, to), starts, (number, Tenure(0)));
             stream.copied = Some(Copied::default());
             self.streams.insert(number, stream);
             self.keep(number, stamps);
@@ -127,11 +127,11 @@ impl World {
         if !walked.is_empty() {
             // What was not walked over yet is, once more, with the rest.
             stream.partitions.extend(walked);
-            stream.walk = Some(Walk::new());
+            stream.walk = Some(Walk::spare());
         }
-        let feed = stream.feed.clone();
+        let (to, feed) = (stream.to, stream.feed.clone());
         let cache = &self.members[&stream.from].cache;
-        cache.tap_groups(set, [group].into(), feed);
+        cache.tap_groups(node(to), set, [group].into(), feed);
     }
 
     /// The leader is to know of a standby that does not hear.
@@ -159,19 +159,19 @@ impl World {
         let now = self.now();
         let slip = self.slip;
         let stream = self.streams.get_mut(&number).expect("it is there");
-        let (to, line) = (stream.to, stream.line);
+        let (from, to, line) = (stream.from, stream.to, stream.line);
         let copied = stream.copied.as_mut().expect("it copies");
         let member = &self.members[&to];
         let (clock, cache, view) = (member.clock(now), &member.cache, &member.view);
         let mut receipts = Vec::new();
         let mut items: Vec<_> = delivery.batch.items.iter().zip(&delivery.ages).collect();
         if slip == Some(Slip::CopyOvertaken) {
-            items.sort_by_key(|(item, _)| matches!(item, Item::Entry(_)));
+            items.sort_by_key(|(item, _)| matches!(item, Item::Entry(_) | Item::Spare(_)));
         }
         for (item, age) in items {
             match item {
                 Item::Void(_) if slip == Some(Slip::CopyUntold) => {}
-                Item::Void(void) => receipts.extend(cache.told(void, clock)),
+                Item::Void(void) => receipts.extend(cache.told(void, node(from), clock)),
                 Item::Keep(partitions, stamp) => {
                     let is_owner = |partition| view.is_owner(node(to), partition);
                     let may_expect =
@@ -182,7 +182,7 @@ impl World {
                     let partitions = partitions.iter().copied();
                     cache.expect_copies(partitions, (*stamp, line), may_expect);
                 }
-                Item::Entry(entry) => {
+                Item::Entry(entry) | Item::Spare(entry) => {
                     let Some(stamp) = copied.told.get(&entry.partition()) else {
                         continue;
                     };
@@ -197,10 +197,10 @@ impl World {
                             ..parts
                         })),
                         Some(Slip::OldLine) => {
-                            cache.expect_copies([entry.partition()], (*stamp, line), |_| true);
-                            cache.import_copy(&parts, line, clock)
+                            // As if nobody asked on which it comes.
+                            cache.put(&Entry::new(&parts))
                         }
-                        _ => cache.import_copy(&parts, line, clock),
+                        _ => cache.import_copy(&parts, (line, false), clock),
                     };
                     self.seen.copied += u64::from(is_kept);
                 }

@@ -79,7 +79,17 @@ fn copies_count_from_the_last_change_of_owner_standby_or_what_is_copied() {
     assert_eq!(copies(&state), before);
     set(&mut state, &[("c", spec(2))], &[]);
     assert_eq!(copies(&state), now(&state));
+    let since = |state: &State| {
+        let mut groups = state.groups();
+        let group = groups.find(|group| group.name.as_ref() == "c");
+        group.unwrap().copies_since
+    };
+    let two = state.epoch();
+    assert_eq!(since(&state), two);
+    set(&mut state, &[("d", spec(1))], &[]);
+    assert_eq!(since(&state), two);
     set(&mut state, &[("c", spec(1))], &["a"]);
+    assert_eq!(since(&state), state.epoch());
     let nothing = Copies {
         since: state.epoch(),
         are_kept: false,
