@@ -1,7 +1,9 @@
 //! Who is asked for a key, in what role, and what happens when he does not answer.
 //!
 //! The owner; in place of an owner found unreachable, or behind, its standby; in place of both the
-//! reachable member that ranks first for the key. A request tries each once and then fails honestly.
+//! reachable member that ranks first for the key. A request tries each once and then fails honestly. Only
+//! where links break all at once, and one after the other is found to be lost, the last resort is whoever
+//! ranks next.
 //!
 //! A member known to be unreachable is passed over at no cost, and so is an owner that is lost while the
 //! request waits: its standby coalesces what comes from there, so that the origin sees no storm. Any
@@ -30,6 +32,9 @@ use crate::topology::view::MemberIndex;
 
 /// How long a request waits for the view that a node says it lacks.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
+
+/// Last resorts that a request may find to be lost one after the other.
+const LAST_RESORTS_MAX: usize = 4;
 
 /// Taken off the time a node is given, so that its word on the deadline arrives before ours.
 const HOP_MARGIN: Duration = Duration::from_millis(20);
@@ -294,7 +299,10 @@ fn next(
     if let Some(standby) = route.standby.filter(|member| is_free(*member)) {
         return Some((standby, Role::Standby));
     }
-    if tried.iter().any(|(_, role)| *role == Role::LastResort) {
+    let is_last = |(_, role): &&Candidate| *role == Role::LastResort;
+    let has_answered = |(member, _): &Candidate| !lost.contains(member);
+    let mut last = tried.iter().filter(is_last);
+    if last.clone().count() >= LAST_RESORTS_MAX || last.any(has_answered) {
         return None;
     }
     let index = |id| routing.view.index_of(id);

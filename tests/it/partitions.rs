@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::grown::Grown;
+use crate::harness::load::Load;
 use crate::harness::network::HUB;
 use crate::harness::postgres::Postgres;
 use crate::harness::process::Ended;
@@ -205,4 +206,27 @@ async fn a_minority_with_a_frontend_is_read_and_not_written_and_joins_the_others
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_frontend_that_is_cut_off_with_two_of_six_nodes_fails_no_read() {
+    let mut grown = Grown::apart(6, 1);
+    for node in 0..6 {
+        grown.run(node);
+    }
+    grown.front();
+    grown.complete(6).await;
+    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    grown.ready(0).await;
+    let load = Load::start(&[grown.http(0)]);
+    load.go_on_for(1_000).await;
+    let network = grown.network.as_ref().expect("it was made apart");
+    let own = [grown.hosts[4], grown.hosts[5], network.frontend(0)];
+    network.cut(&own, &grown.hosts[..4]);
+    // Owner, standby and whoever ranks first after them may all be lost, and not be known to be.
+    load.go_on_for(2_000).await;
+    let report = load.stop().await;
+    report.assert_none_failed();
+    assert!(report.detailed("last-resort") > 0);
 }
