@@ -26,6 +26,9 @@ pub const FEED_VOIDS_MAX: u64 = 65_536;
 /// Keys in use that may wait in a feed; of more nothing is said.
 pub const FEED_USED_MAX: usize = 65_536;
 
+/// Keys in use that are taken at once: the smallest message that may be configured has room for them.
+pub const USED_AT_ONCE: usize = 4_096;
+
 /// One thing to tell.
 #[derive(Clone, Debug)]
 pub enum Item {
@@ -77,7 +80,7 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// The mark of the last thing taken back in this batch or before; 0 if there was none.
     pub mark: u64,
-    /// Keys that are in use, in no order.
+    /// Keys that are in use, in no order: [`USED_AT_ONCE`] at most.
     pub used: Vec<KeyHash>,
 }
 
@@ -179,6 +182,12 @@ impl Feed {
         }
     }
 
+    /// Whether there are keys in use to tell of.
+    #[must_use]
+    pub fn has_used(&self) -> bool {
+        !self.0.state.lock().used.is_empty()
+    }
+
     /// Puts in what was taken back. Only under the lock of its shard.
     pub(super) fn void(&self, void: Void) -> Receipt {
         let mut state = self.0.state.lock();
@@ -212,7 +221,8 @@ impl Feed {
             }
         }
         let mark = state.taken;
-        let used = std::mem::take(&mut state.used);
+        let kept = state.used.len().saturating_sub(USED_AT_ONCE);
+        let used = state.used.split_off(kept);
         drop(state);
         self.0.moved.notify_waiters();
         Batch { items, mark, used }
@@ -384,6 +394,21 @@ mod tests {
         assert_eq!(feed.end(), None);
         let last = feed.void(void(b"a"));
         assert_eq!(last.heard(), Heard::Ended(End::Broken));
+    }
+
+    #[test]
+    fn no_more_keys_in_use_are_taken_at_once_than_a_message_has_room_for() {
+        let feed = Feed::new();
+        for hash in 0..FEED_USED_MAX as u64 + 1 {
+            feed.used(KeyHash(hash));
+        }
+        let mut taken = 0;
+        while feed.has_used() {
+            let used = feed.take(1).used;
+            assert!(used.len() <= USED_AT_ONCE);
+            taken += used.len();
+        }
+        assert_eq!(taken, FEED_USED_MAX);
     }
 
     #[tokio::test]

@@ -49,8 +49,8 @@ pub use self::arrivals::{ARRIVAL_VOIDS_MAX, Line};
 pub use self::entry::{Entry, EntryParts, Kind, Phase, TOLD_EVERY_MS};
 pub use self::explain::Standing;
 pub use self::feed::{
-    Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt, Verb,
-    Void,
+    Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt,
+    USED_AT_ONCE, Verb, Void,
 };
 pub use self::flight::{Token, Wait};
 pub use self::freshness::Freshness;

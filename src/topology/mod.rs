@@ -9,6 +9,7 @@
 //! and every epoch of it gives a view.
 
 pub mod command;
+pub mod copies;
 pub mod fixed;
 pub mod forecast;
 pub mod group;
@@ -32,6 +33,7 @@ mod codec;
 pub(crate) mod fixtures;
 mod quota;
 mod rounding;
+mod runs;
 mod specs;
 mod standby;
 

@@ -12,10 +12,12 @@
 use std::collections::BTreeMap;
 
 use super::apply::next_epoch;
-use super::command::{AbortRun, ActivateRun, Command, CopiesRun, MoveRun, PrepareMoves};
+use super::command::{AbortRun, ActivateRun, Command, MoveRun, PrepareMoves};
+use super::copies::{CopyBook, Unheard};
 use super::member::MemberStatus;
 use super::partitions::PartitionTable;
 use super::placement::place;
+use super::runs::runs;
 use super::state::State;
 use crate::ids::{Epoch, Millis, NodeId, Partition, Tenure};
 
@@ -42,30 +44,13 @@ pub struct MoveReport {
     pub unheard: Option<Unheard>,
 }
 
-/// A standby that may have copies and is not told of deletes any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unheard {
-    /// The standby.
-    pub standby: NodeId,
-    /// Copies kept since then or before are meant.
-    pub since: Epoch,
-}
-
-/// For how long at least a standby that did not hear an owner keeps no copies of what that has. Twice as long
-/// each time, up to [`COPIES_PAUSE_MAX_MS`], if it does not hear it again soon after.
-pub const COPIES_PAUSE_MS: u64 = 10_000;
-
-/// The longest such pause.
-pub const COPIES_PAUSE_MAX_MS: u64 = 320_000;
-
 /// What a leader has noted of the moves under way. It is of one term and gone with it.
 #[derive(Clone, Debug, Default)]
 pub struct MoveBook {
     /// Since when all know of the moves of a tenure.
     known: BTreeMap<Tenure, Millis>,
     reports: BTreeMap<NodeId, MoveReport>,
-    /// When copies were last found to be unheard, and for how long there are none from then on.
-    unheard: Option<(Millis, u64)>,
+    copies: CopyBook,
 }
 
 impl MoveBook {
@@ -76,8 +61,8 @@ impl MoveBook {
 
     /// The command that ends what is to end now, if anything: at first what cannot go on.
     pub fn next(&mut self, now: Millis, state: &State, settled: Epoch) -> Option<Command> {
-        if let Some(dropped) = self.drop_copies(state) {
-            self.unheard = Some((now, self.pause(now)));
+        let unheard = |owner: NodeId| self.reports.get(&owner)?.unheard;
+        if let Some(dropped) = self.copies.drop(now, state, unheard) {
             return Some(dropped);
         }
         let table = state.table();
@@ -106,15 +91,12 @@ impl MoveBook {
             ready.extend(due.map(|(at, _)| (*at, *to, *tenure)));
         }
         if !broken.is_empty() {
-            return Some(Command::AbortMoves(aborts(&broken)));
+            return Some(Command::AbortMoves(aborts(&mut broken)));
         }
         if !ready.is_empty() {
             return Some(Command::ActivateMoves(activations(state, &mut ready)));
         }
-        let is_time = |(at, pause)| now.since(at) >= pause;
-        self.unheard
-            .is_none_or(is_time)
-            .then(|| keep_copies(state))?
+        self.copies.keep(now, state)
     }
 
     /// How long what moves from this member may take.
@@ -126,59 +108,6 @@ impl MoveBook {
             false => MOVE_MAX_MS,
         }
     }
-
-    /// How long there are no copies where one was found to be unheard just now.
-    fn pause(&self, now: Millis) -> u64 {
-        match self.unheard.map(|(at, pause)| (now.since(at), pause)) {
-            // Of the same event.
-            Some((ago, pause)) if ago < pause => pause,
-            // As soon as it was tried again.
-            Some((ago, pause)) if ago < 2 * pause => (2 * pause).min(COPIES_PAUSE_MAX_MS),
-            _ => COPIES_PAUSE_MS,
-        }
-    }
-
-    /// Takes the copies from standbys that do not hear the owner: until then it acknowledges no delete.
-    fn drop_copies(&self, state: &State) -> Option<Command> {
-        let unheard = |owner: NodeId| self.reports.get(&owner)?.unheard;
-        let mut runs = Vec::new();
-        for (partition, at) in state.table().iter() {
-            let is_meant = |unheard: Unheard| {
-                at.standby == Some(unheard.standby) && at.copies.since <= unheard.since
-            };
-            if at.copies.are_kept && at.owner.and_then(unheard).is_some_and(is_meant) {
-                add_copies(&mut runs, partition, at.copies.since, false);
-            }
-        }
-        (!runs.is_empty()).then_some(Command::SetCopies(runs))
-    }
-}
-
-/// Lets standbys keep copies again.
-fn keep_copies(state: &State) -> Option<Command> {
-    let mut runs = Vec::new();
-    for (partition, at) in state.table().iter().filter(|_| state.has_copies()) {
-        let both = [at.owner, at.standby];
-        let are_up = both.iter().all(|id| id.is_some_and(|id| is_up(state, id)));
-        if !at.copies.are_kept && are_up {
-            add_copies(&mut runs, partition, at.copies.since, true);
-        }
-    }
-    (!runs.is_empty()).then_some(Command::SetCopies(runs))
-}
-
-fn add_copies(runs: &mut Vec<CopiesRun>, partition: Partition, since: Epoch, are_kept: bool) {
-    match runs.last_mut() {
-        Some(run) if run.first.0 + run.count == partition.0 && run.since == since => {
-            run.count += 1;
-        }
-        _ => runs.push(CopiesRun {
-            first: partition,
-            count: 1,
-            since,
-            are_kept,
-        }),
-    }
 }
 
 fn is(state: &State, id: NodeId, status: MemberStatus) -> bool {
@@ -186,7 +115,7 @@ fn is(state: &State, id: NodeId, status: MemberStatus) -> bool {
     member.is_some_and(|member| member.status == status)
 }
 
-fn is_up(state: &State, id: NodeId) -> bool {
+pub(super) fn is_up(state: &State, id: NodeId) -> bool {
     is(state, id, MemberStatus::Up)
 }
 
@@ -204,23 +133,15 @@ fn pending(table: &PartitionTable) -> Pending {
     pending
 }
 
-fn aborts(broken: &[(Partition, Tenure)]) -> Vec<AbortRun> {
-    let mut runs: Vec<AbortRun> = Vec::new();
-    let mut broken = broken.to_vec();
+fn aborts(broken: &mut [(Partition, Tenure)]) -> Vec<AbortRun> {
     broken.sort_unstable();
-    for (partition, tenure) in broken {
-        match runs.last_mut() {
-            Some(run) if run.first.0 + run.count == partition.0 && run.tenure == tenure => {
-                run.count += 1;
-            }
-            _ => runs.push(AbortRun {
-                first: partition,
-                count: 1,
-                tenure,
-            }),
-        }
-    }
-    runs
+    let runs = runs(broken.iter().copied()).into_iter();
+    let run = |(first, count, tenure)| AbortRun {
+        first,
+        count,
+        tenure,
+    };
+    runs.map(run).collect()
 }
 
 /// Activations of these moves, with the standbys that placement wants once they are over.
@@ -234,27 +155,19 @@ fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<
         after.set(*partition, at);
     }
     let target = place(&state.ring(), Some(&after), next_epoch(state));
-    let mut runs: Vec<ActivateRun> = Vec::new();
-    for (partition, to, tenure) in ready.iter().copied() {
+    let all = ready.iter().map(|(partition, to, tenure)| {
         // Where placement has changed its mind meanwhile, whom it wants now stands by.
-        let wanted = [target[partition].standby, target[partition].owner];
-        let standby = wanted.into_iter().flatten().find(|id| *id != to);
-        match runs.last_mut() {
-            Some(run)
-                if run.first.0 + run.count == partition.0
-                    && (run.tenure, run.standby) == (tenure, standby) =>
-            {
-                run.count += 1;
-            }
-            _ => runs.push(ActivateRun {
-                first: partition,
-                count: 1,
-                tenure,
-                standby,
-            }),
-        }
-    }
-    runs
+        let wanted = [target[*partition].standby, target[*partition].owner];
+        let standby = wanted.into_iter().flatten().find(|id| id != to);
+        (*partition, (*tenure, standby))
+    });
+    let run = |(first, count, (tenure, standby))| ActivateRun {
+        first,
+        count,
+        tenure,
+        standby,
+    };
+    runs(all).into_iter().map(run).collect()
 }
 
 impl State {
@@ -275,7 +188,7 @@ impl State {
             let status = self.member(id).map(|member| member.status);
             matches!(status, Some(MemberStatus::Up | MemberStatus::Leaving))
         };
-        let mut runs: Vec<MoveRun> = Vec::new();
+        let mut all = Vec::new();
         let mut moved = 0;
         for (partition, at) in table.iter() {
             let to = target[partition].owner.filter(|to| at.owner != Some(*to));
@@ -290,17 +203,10 @@ impl State {
                 return None;
             }
             moved += usize::from(!leaves);
-            match runs.last_mut() {
-                Some(run) if run.first.0 + run.count == partition.0 && run.to == to => {
-                    run.count += 1;
-                }
-                _ => runs.push(MoveRun {
-                    first: partition,
-                    count: 1,
-                    to,
-                }),
-            }
+            all.push((partition, to));
         }
+        let run = |(first, count, to)| MoveRun { first, count, to };
+        let runs: Vec<_> = runs(all).into_iter().map(run).collect();
         let expected = self.epoch();
         (!runs.is_empty()).then_some(Command::PrepareMoves(PrepareMoves { expected, runs }))
     }

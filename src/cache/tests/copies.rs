@@ -2,21 +2,10 @@
 
 use super::*;
 use crate::cache::{EntryParts, Feed, Item, Line, TOLD_EVERY_MS, Verb, Void};
-use crate::ids::{Incarnation, NodeId, Partition};
+use crate::ids::Partition;
 
 /// The stamp of the time for which the standby stands by.
 const STAMP: Tenure = Tenure(12);
-
-/// What comes, comes on this.
-const LINE: Line = line(7);
-
-const fn line(number: u64) -> Line {
-    let start = Incarnation(3);
-    Line { start, number }
-}
-
-/// Whom it goes to, or comes from.
-const OTHER: NodeId = NodeId(2);
 
 /// A standby with copies.
 fn standby() -> Bench {

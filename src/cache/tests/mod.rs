@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::ids::{Generation, GroupId, Millis, Tenure};
+use crate::ids::{Generation, GroupId, Incarnation, Millis, NodeId, Tenure};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -39,6 +39,17 @@ const STAMPS: Stamps = Stamps {
 };
 
 const UNAVAILABLE: LoadErrorKind = LoadErrorKind::Unavailable;
+
+/// What comes from another member, comes on this.
+const LINE: Line = line(7);
+
+const fn line(number: u64) -> Line {
+    let start = Incarnation(3);
+    Line { start, number }
+}
+
+/// That member.
+const OTHER: NodeId = NodeId(2);
 
 /// A cache with its caller's circumstances, all of which a test may change.
 struct Bench {

@@ -1,20 +1,9 @@
 //! What is told to others of partitions that move, in which order, and what is accepted from others.
 
 use super::*;
-use crate::ids::{Incarnation, NodeId, Partition};
+use crate::ids::Partition;
 
 const NEXT: Tenure = Tenure(20);
-
-/// What comes, comes on this.
-const LINE: Line = line(7);
-
-const fn line(number: u64) -> Line {
-    let start = Incarnation(3);
-    Line { start, number }
-}
-
-/// Whom it goes to, or comes from.
-const OTHER: NodeId = NodeId(2);
 
 impl Bench {
     fn tap(&self, key: &str) -> Feed {

@@ -4,8 +4,8 @@
 //!
 //! Which entries are in use is told too, once in a few seconds each, so that a standby drops first what its
 //! owner would drop first; and it asks for those of them that it lacks. What was there before a standby stood
-//! by only fills the room that it has: nothing goes for it that may be in use. If a standby does not hear, the leader
-//! is told so, and takes the copies from it: until then nothing is acknowledged.
+//! by only fills the room that it has: nothing goes for it that may be in use. If a standby does not hear, the
+//! leader is told so, and takes the copies from it: until then nothing is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::HandOverBegin;
 use crate::rpc::proto::hand_over_reply::What as Reply;
-use crate::topology::moves::Unheard;
+use crate::topology::copies::Unheard;
 use crate::topology::view::View;
 
 /// How often the standby is told which keys are in use.
@@ -117,6 +117,13 @@ impl Copier {
         cache.untap(&self.0.feed);
     }
 
+    /// The standby does not hear: nothing that it may have copies of is acknowledged any more.
+    fn breaks(&self) {
+        self.0.feed.finish(End::Broken);
+        let mut state = self.0.state.lock();
+        state.broken = state.stamps.values().copied().max();
+    }
+
     /// Whether it is broken and all this is of a later time, so that it may begin anew.
     pub(super) fn is_outlived_by(&self, stamps: &Stamps) -> bool {
         let broken = self.0.state.lock().broken;
@@ -149,11 +156,7 @@ impl Copier {
         };
         let Err(why) = ended else { return };
         tracing::warn!(standby = %self.0.to, why, "standby does not hear what it is to have copies of");
-        self.0.feed.finish(End::Broken);
-        {
-            let mut state = self.0.state.lock();
-            state.broken = state.stamps.values().copied().max();
-        }
+        self.breaks();
         moves.0.metrics.copies_broken.increment(1);
         moves.report_unheard();
     }
@@ -173,6 +176,7 @@ impl Copier {
         let feed = &self.0.feed;
         let (mut walk, mut undone) = (self.next_walk(moves), Undone::default());
         let mut ticks = tokio::time::interval(USED_EVERY);
+        let mut tells_used = false;
         loop {
             match feed.end() {
                 Some(End::Over) => return Ok(()),
@@ -193,6 +197,7 @@ impl Copier {
                 walk = self.next_walk(moves);
             }
             let next = walk.as_ref().map(|(_, walker)| walker.next);
+            tells_used &= feed.has_used();
             let mut is_filled = false;
             tokio::select! {
                 biased;
@@ -204,13 +209,14 @@ impl Copier {
                     Reply::Missing(missing) => self.give(moves, &missing.hashes),
                     Reply::Ask(_) => return Err("nothing is asked for that is copied".into()),
                 },
-                filled = feed.filled() => is_filled = filled,
-                _ = ticks.tick() => is_filled = feed.end().is_none(),
-                () = self.0.changed.notified() => {}
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 () = undone.is_late() => {
                     return Err(format!("{target} has not done what it was told"));
                 }
+                filled = feed.filled() => is_filled = filled,
+                () = std::future::ready(()), if tells_used => is_filled = true,
+                _ = ticks.tick() => tells_used = true,
+                () = self.0.changed.notified() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
             if is_filled {
                 let (mark, _) = send_batch(moves, feed, &sender, false, sent).await?;
@@ -239,5 +245,47 @@ impl Copier {
     fn is_copied(&self, entry: &Entry) -> bool {
         let state = self.0.state.lock();
         state.groups.contains(&entry.group()) && state.stamps.contains_key(&entry.partition())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Limits;
+
+    fn cache() -> Cache {
+        Cache::new(Limits {
+            memory_bytes: 1 << 20,
+            max_waiters_per_key: 1,
+            max_waiters_per_group: 1,
+            max_waiters: 1,
+        })
+    }
+
+    fn stamps(stamp: u64) -> Stamps {
+        [7, 9]
+            .map(|partition| (Partition(partition), Tenure(stamp)))
+            .into()
+    }
+
+    #[test]
+    fn a_broken_stream_begins_anew_for_later_copies_only() {
+        let (cache, groups) = (cache(), [GroupId(1)]);
+        let copier = Copier::new(NodeId(2));
+        copier.keep(&cache, stamps(5), &groups);
+        assert!(copier.unheard().is_none() && !copier.is_outlived_by(&stamps(6)));
+        copier.breaks();
+        // Nobody has asked what is unheard, as where another standby was told of first.
+        assert!(
+            !copier.is_outlived_by(&stamps(5)),
+            "they may be out of date there"
+        );
+        assert!(copier.is_outlived_by(&stamps(6)));
+        let since = |copier: &Copier| copier.unheard().map(|unheard| unheard.since);
+        assert_eq!(since(&copier), Some(Epoch(5)));
+        // What it is to have from then on it does not hear of either.
+        copier.keep(&cache, stamps(8), &groups);
+        assert_eq!(since(&copier), Some(Epoch(8)));
+        assert!(!copier.is_outlived_by(&stamps(8)));
     }
 }

@@ -16,9 +16,7 @@ use crate::rpc::hand_over::{self, Came};
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverBatch, HandOverMessage, HandOverMissing, HandOverReply};
-
-/// Keys that are asked for at once.
-const MISSING_MAX: usize = 4_096;
+use crate::topology::view::View;
 
 /// What comes on one stream.
 struct Keeper {
@@ -101,8 +99,8 @@ impl Moves {
         let used: Vec<KeyHash> = batch.used.into_iter().map(KeyHash).collect();
         let missing = parts.cache.used(&used);
         if !missing.is_empty() {
-            let hashes = missing.iter().take(MISSING_MAX).map(|hash| hash.0);
-            let hashes = hashes.collect();
+            // No more than were told at once.
+            let hashes = missing.iter().map(|hash| hash.0).collect();
             say(back, Reply::Missing(HandOverMissing { hashes })).await?;
         }
         Ok(())
@@ -115,20 +113,42 @@ impl Moves {
             .extend(partitions.iter().map(|partition| (*partition, stamp)));
         let parts = &self.0.parts;
         let me: NodeId = parts.me.get();
-        // Who owns it by now keeps nothing of what another tells; who still owns it by an older view is about
-        // to stand by.
-        let may_expect = |partition| {
-            let view = parts.view.borrow();
-            view.epoch().0 < stamp.0 || !view.is_owner(me, partition)
-        };
+        let may_expect = |partition| may_keep(&parts.view.borrow(), me, partition, stamp);
         let partitions = partitions.iter().copied();
         let expected = (stamp, keeper.line);
         parts.cache.expect_copies(partitions, expected, may_expect);
     }
 }
 
+/// Whether copies that count from `stamp` on may be kept by this view: not by who owns the partition then. Who
+/// owns it by an older view is about to stand by.
+fn may_keep(view: &View, me: NodeId, partition: Partition, stamp: Tenure) -> bool {
+    view.epoch().0 < stamp.0 || !view.is_owner(me, partition)
+}
+
 async fn say(back: &Back, what: Reply) -> Result<(), String> {
     let reply = HandOverReply { what: Some(what) };
     let said = back.send(Ok(reply)).await;
     said.map_err(|_| "the owner has gone".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::members;
+    use crate::topology::place;
+
+    #[test]
+    fn who_owns_by_an_older_view_is_about_to_stand_by() {
+        let (me, other) = (NodeId(1), NodeId(2));
+        let table = place(&members(2), None, crate::ids::Epoch(1));
+        let mut owned = table.iter().filter(|(_, at)| at.owner == Some(me));
+        let (mine, _) = owned.next().unwrap();
+        let view = View::new("test", crate::ids::Epoch(5), members(2), &table, vec![]).unwrap();
+        // By whom, since when, and whether it may be kept.
+        for (node, stamp, expected) in [(me, 5, false), (me, 6, true), (other, 5, true)] {
+            let may = may_keep(&view, node, mine, Tenure(stamp));
+            assert_eq!(may, expected, "{node} {stamp}");
+        }
+    }
 }

@@ -139,7 +139,7 @@ struct Inside {
     clock: Clock,
 }
 
-fn members(count: u64) -> Vec<Member> {
+pub(super) fn members(count: u64) -> Vec<Member> {
     let member = |id| Member {
         id: NodeId(id),
         name: format!("node-{id}").into(),

@@ -12,6 +12,7 @@ use crate::topology::state::State;
 /// From now on standbys keep copies, or none. What they kept before is void.
 pub(super) fn set(state: &mut State, runs: &[CopiesRun]) -> Result<Change, Refusal> {
     let mut table = state.table.clone();
+    let wanted = state.has_copies();
     let mut named = Named::default();
     for run in runs {
         for partition in named.run(run.first, run.count)? {
@@ -23,7 +24,7 @@ pub(super) fn set(state: &mut State, runs: &[CopiesRun]) -> Result<Change, Refus
                     found: was.copies.since,
                 });
             }
-            if run.are_kept && (was.standby.is_none() || !state.has_copies()) {
+            if run.are_kept && (was.standby.is_none() || !wanted) {
                 return Err(Refusal::NobodyCopies(partition));
             }
             let copies = Copies {

@@ -29,7 +29,7 @@ fn assigned(
     before: &Arc<PartitionTable>,
     runs: &[Run],
 ) -> Result<Arc<PartitionTable>, Refusal> {
-    let tenure = next_tenure(state);
+    let (tenure, wanted) = (next_tenure(state), state.has_copies());
     let mut table = before.clone();
     let mut named = Named::default();
     for run in runs {
@@ -51,7 +51,7 @@ fn assigned(
                     ..Assignment::default()
                 }
             };
-            let assignment = assignment.with_copies(&was, next_epoch(state), state.has_copies());
+            let assignment = assignment.with_copies(&was, next_epoch(state), wanted);
             check(state, partition, &was, &assignment)?;
             set(&mut table, partition, assignment);
         }
@@ -146,6 +146,7 @@ pub(super) fn prepare(state: &mut State, prepare: &PrepareMoves) -> Result<Chang
 /// Ends moves: their targets own, under the tenure that was prepared.
 pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change, Refusal> {
     let mut table = state.table.clone();
+    let wanted = state.has_copies();
     let mut named = Named::default();
     for run in runs {
         for partition in named.run(run.first, run.count)? {
@@ -158,7 +159,7 @@ pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change
                 since: next_epoch(state),
                 ..Assignment::default()
             };
-            let assignment = assignment.with_copies(&was, next_epoch(state), state.has_copies());
+            let assignment = assignment.with_copies(&was, next_epoch(state), wanted);
             check(state, partition, &was, &assignment)?;
             set(&mut table, partition, assignment);
         }

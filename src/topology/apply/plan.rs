@@ -9,6 +9,7 @@ use crate::topology::command::{Assign, Command, FailOver, Run};
 use crate::topology::member::MemberStatus;
 use crate::topology::partitions::{Assignment, PartitionTable};
 use crate::topology::placement::place;
+use crate::topology::runs::runs;
 use crate::topology::state::State;
 
 impl State {
@@ -105,31 +106,19 @@ impl State {
         &self,
         pick: impl Fn(Partition, &Assignment) -> Option<(Option<NodeId>, Option<NodeId>, bool)>,
     ) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
-        for (partition, was) in self.table.iter() {
-            let picked = pick(partition, was)
-                .filter(|(owner, standby, _)| (*owner, *standby) != (was.owner, was.standby));
-            let Some((owner, standby, is_inheriting)) = picked else {
-                continue;
-            };
-            match runs.last_mut() {
-                Some(run)
-                    if run.first.0 + run.count == partition.0
-                        && (run.owner, run.standby, run.is_inheriting)
-                            == (owner, standby, is_inheriting) =>
-                {
-                    run.count += 1;
-                }
-                _ => runs.push(Run {
-                    first: partition,
-                    count: 1,
-                    owner,
-                    standby,
-                    is_inheriting,
-                }),
-            }
-        }
-        runs
+        let picked = self.table.iter().filter_map(|(partition, was)| {
+            let picked = pick(partition, was)?;
+            let (owner, standby, _) = picked;
+            ((owner, standby) != (was.owner, was.standby)).then_some((partition, picked))
+        });
+        let run = |(first, count, (owner, standby, is_inheriting))| Run {
+            first,
+            count,
+            owner,
+            standby,
+            is_inheriting,
+        };
+        runs(picked).into_iter().map(run).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use gcache::cache::{End, Entry, EntryParts, Item, PartitionSet, Receipt, Walk};
 use gcache::hash::KeyHash;
 use gcache::ids::{Epoch, Millis, Partition, Tenure};
 use gcache::topology::command::{Command, SetGroups};
-use gcache::topology::moves::Unheard;
+use gcache::topology::copies::Unheard;
 use gcache::topology::state::State;
 use gcache::topology::view::{Role, View};
 
