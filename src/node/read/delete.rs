@@ -162,3 +162,46 @@ async fn heard(receipts: &[Receipt], until: Instant) -> Result<bool, &'static st
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Generation, Partition};
+    use crate::node::tests::{groups, members};
+    use crate::topology::partitions::{Assignment, Copies, PartitionTable};
+    use crate::topology::place;
+
+    /// A group of so many copies, since this epoch.
+    fn group(copies: u8, since: u64) -> Group {
+        let (_, mut spec) = groups().remove(0);
+        spec.copies = copies;
+        Group {
+            id: GroupId(1),
+            name: "a".into(),
+            generation: Generation(1),
+            copies_since: Epoch(since),
+            spec,
+        }
+    }
+
+    #[test]
+    fn a_delete_waits_for_whoever_may_believe_to_have_the_partition_or_copies_of_the_group() {
+        let placed = place(&members(2), None, Epoch(5));
+        let table = PartitionTable::from_fn(|partition| Assignment {
+            copies: Copies {
+                since: Epoch(8),
+                are_kept: true,
+            },
+            ..placed[partition]
+        });
+        let view = View::new("test", Epoch(9), members(2), &table, vec![]).unwrap();
+        let route = view.route_of(Partition(7));
+        // Of how many copies, since when, and which epoch all must know.
+        for (copies, since, expected) in [(2, 0, 8), (2, 7, 8), (1, 0, 5), (1, 7, 7), (1, 3, 5)] {
+            let group = group(copies, since);
+            let found = acts_by(&view, Some(&group), route);
+            assert_eq!(found.since, Epoch(expected), "{copies} since {since}");
+        }
+        assert_eq!(acts_by(&view, None, route).since, Epoch(8));
+    }
+}

@@ -152,7 +152,7 @@ pub(super) fn members(count: u64) -> Vec<Member> {
     (1..=count).map(member).collect()
 }
 
-fn groups() -> Vec<(String, crate::topology::GroupSpec)> {
+pub(super) fn groups() -> Vec<(String, crate::topology::GroupSpec)> {
     read_groups(SourceFile {
         name: "groups",
         text: GROUPS,
