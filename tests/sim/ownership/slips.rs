@@ -47,6 +47,21 @@ pub(super) enum Slip {
     OldLine,
 }
 
+impl Slip {
+    /// Whether it can only be made where standbys keep copies.
+    pub(super) fn is_about_copies(self) -> bool {
+        matches!(
+            self,
+            Self::CopyUntold
+                | Self::CopyOvertaken
+                | Self::CopiesForEver
+                | Self::LateCopy
+                | Self::DroppedUnsettled
+                | Self::OldLine
+        )
+    }
+}
+
 fn is_caught(slip: Slip) {
     let found = (0..HISTORIES).find_map(|seed| run(seed, Some(slip), false).err());
     assert!(

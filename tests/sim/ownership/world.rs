@@ -116,9 +116,12 @@ impl World {
         state
             .apply(&cluster::one_group(GROUP))
             .expect("a first group");
-        // With copies nobody depends on what standbys load by themselves.
-        let with_copies = slip != Some(Slip::StandbyFromTheEnd);
-        if with_copies && dice.chance(600) {
+        // A mistake is looked for where it can be made.
+        let has_copies = match slip {
+            Some(slip) => slip.is_about_copies(),
+            None => dice.chance(600),
+        };
+        if has_copies {
             let two = Self::other_copies(&state);
             state.apply(&two).expect("a group may have two copies");
         }
