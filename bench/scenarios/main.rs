@@ -51,8 +51,8 @@ const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves"
 /// How a scenario may be carried out, the usual way first.
 const VARIANTS: [&str; 2] = ["warm", "cold"];
 
-/// The page that tells their goals.
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+/// The page that has the table of their goals.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
 
 /// Carry out scenarios: what joins, departures and losses of nodes do to a cluster under load.
 ///
@@ -68,7 +68,7 @@ struct Args {
     /// The cache of each node, in MiB; there are twice as many keys as fit
     #[arg(long, value_name = "MIB", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1024))]
     memory: u64,
-    /// Where results go. Those in their usual place are told in README.md, too
+    /// Where results go. Results in their usual place also go into docs/performance.md
     #[arg(long, value_name = "DIR", default_value = RESULTS)]
     out: PathBuf,
     /// Where data directories and logs are; they stay there if a scenario cannot be carried out
@@ -95,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     let (text, scenarios) = tell(&args.out)?;
     print(&text);
     if args.out == Path::new(RESULTS) {
-        tell_readme(&scenarios)?;
+        tell_page(&scenarios)?;
     }
     note(&format!("written to {}", args.out.display()));
     Ok(())
@@ -221,13 +221,13 @@ fn tell(out: &Path) -> anyhow::Result<(String, Vec<Vec<Outcome>>)> {
     Ok((text, scenarios))
 }
 
-/// Makes the table of goals in the README anew.
-fn tell_readme(scenarios: &[Vec<Outcome>]) -> anyhow::Result<()> {
-    let page = std::fs::read_to_string(README).context("the README")?;
-    let table = goals::table(scenarios, "bench/results/moves/");
-    let page =
-        goals::insert(&page, &table).context("the README has no place for the table of goals")?;
-    std::fs::write(README, page).context("the README")
+/// Makes the table of goals in docs/performance.md anew.
+fn tell_page(scenarios: &[Vec<Outcome>]) -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(PAGE).context("docs/performance.md")?;
+    let table = goals::table(scenarios, "../bench/results/moves/");
+    let page = goals::insert(&page, &table)
+        .context("docs/performance.md has no place for the table of goals")?;
+    std::fs::write(PAGE, page).context("docs/performance.md")
 }
 
 #[expect(clippy::print_stdout, reason = "the result")]

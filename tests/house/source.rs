@@ -301,9 +301,9 @@ fn mark_test_files(files: &mut [File]) {
     }
 }
 
-/// The README, empty if there is none.
-pub(crate) fn read_me() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+/// The page at this path, empty if there is none.
+pub(crate) fn page(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
