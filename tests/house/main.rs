@@ -1,18 +1,23 @@
 //! The house rules that a machine can check, on the text of the source tree.
 //!
 //! `source` reads Rust well enough to tell code from comments and strings; `layers`, `shape` and `names`
-//! hold one family of rules each, a function per rule from files to violations. Beside each rule stands a
-//! test that it catches one: a check that cannot fail is a defect.
+//! hold one family of rules each, a function per rule from files to violations; `pages` holds those of what
+//! strangers read. Beside each rule stands a test that it catches one: a check that cannot fail is a defect.
 
 mod layers;
 mod names;
+mod pages;
 mod shape;
 mod source;
 
+use pages::Page;
 use source::File;
 
 /// A rule: what of these files breaks it, one line each.
 type Rule = fn(&[File]) -> Vec<String>;
+
+/// A rule about pages.
+type PageRule = fn(&[Page]) -> Vec<String>;
 
 #[test]
 fn the_tree_keeps_the_rules() {
@@ -35,9 +40,23 @@ fn the_tree_keeps_the_rules() {
         names::messages_are_phrases,
     ];
     let mut violations: Vec<String> = rules.iter().flat_map(|rule| rule(&files)).collect();
-    violations.extend(names::metrics_are_documented(
-        &files,
-        &source::page(names::METRICS_PAGE),
-    ));
+    let page = source::page(names::METRICS_PAGE);
+    violations.extend(names::metrics_are_documented(&files, &page));
+    assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
+}
+
+#[test]
+fn the_pages_keep_the_rules() {
+    let pages = pages::pages();
+    assert!(
+        pages.iter().any(|page| page.path == "docs/README.md"),
+        "the pages were not found"
+    );
+    let rules: [PageRule; 3] = [
+        pages::readme_is_short,
+        pages::lines_are_short,
+        pages::links_lead_somewhere,
+    ];
+    let violations: Vec<String> = rules.iter().flat_map(|rule| rule(&pages)).collect();
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
