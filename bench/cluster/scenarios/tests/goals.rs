@@ -62,6 +62,6 @@ fn a_page_keeps_what_is_around_the_table_however_often_it_is_made() {
 
 #[test]
 fn the_page_has_a_place_for_the_table() {
-    let page = include_str!("../../../docs/performance.md");
+    let page = include_str!("../../../../docs/performance.md");
     assert!(insert(page, "").is_some());
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::bad_input::{assert_usage, run_in};
+use crate::cli::bad_input::{assert_usage, run_in};
 use crate::harness::cluster::Cluster;
 use crate::harness::metrics;
 use crate::harness::process::{Ended, Process, Start};
@@ -421,7 +421,7 @@ async fn nobody_to_ask_is_told_at_once_with_1() {
 }
 
 fn files() -> TempDir {
-    let folder = crate::bad_input::files();
+    let folder = crate::cli::bad_input::files();
     let bad = std::fs::write(folder.path().join("bad.toml"), "[groups.scores]\n");
     bad.expect("the folder is writable");
     folder

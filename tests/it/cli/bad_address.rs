@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::bad_input::{assert_usage, files, run_in};
+use crate::cli::bad_input::{assert_usage, files, run_in};
 use crate::harness::address::Block;
 
 #[tokio::test]

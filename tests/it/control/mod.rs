@@ -1,0 +1,20 @@
+//! The control plane: how a cluster forms, changes, moves partitions, and is operated.
+
+mod copies;
+mod crashes;
+mod damage;
+mod discovery;
+mod disks;
+mod founding;
+mod identity;
+mod leaving;
+mod moves;
+mod operators;
+mod refused;
+mod ring_explain;
+mod ring_pause;
+mod ring_plan;
+mod seeds;
+mod snapshots;
+mod strangers;
+mod upgrade;
