@@ -15,7 +15,7 @@
 //!   `Cache-Status` made in `frontend/respond`.
 //! - **an agreed change**: `node/control/office` (what a leader decides), another node's `Enter` or an
 //!   operator's `Commit` → `raft/thread` → `raft/driver` → `raft/log` and `raft/transport` →
-//!   `topology/apply` → [`topology::state::State`].
+//!   `topology/state/apply` → [`topology::state::State`].
 //! - **a topology change**: `node/control/carrier` (state → [`topology::view::View`]) → `node/read` (may I
 //!   answer?) → `cache` (stamps); and `node/control/followers` → `frontend/follow` → `frontend/nodes`
 //!   (pipelines) → `frontend/route`.

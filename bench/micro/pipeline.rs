@@ -17,7 +17,7 @@ use gcache::rpc::pipeline::{Metrics, Pipeline, Target};
 use gcache::rpc::proto::cache_client::CacheClient;
 use gcache::rpc::proto::{Call, GetRequest};
 use gcache::shutdown::Shutdown;
-use gcache::topology::fixed::fixed_view;
+use gcache::topology::view::fixed::fixed_view;
 use gcache::topology::{Member, MemberStatus, Zone};
 use gcache::{node, rpc};
 use tokio::runtime::Runtime;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::entry::{Kind, saturated};
 use super::load::Fill;
 use super::request::{Role, STANDBY_MS};
-use crate::topology::group::GroupSpec;
+use crate::topology::model::group::GroupSpec;
 
 /// A group's freshness rules. Made once per view, not per fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ mod tests {
     use super::super::request::Stamps;
     use super::*;
     use crate::ids::{Generation, Millis, Tenure};
-    use crate::topology::group::Source;
+    use crate::topology::model::group::Source;
 
     fn rules() -> Freshness {
         Freshness::of(&GroupSpec {
@@ -124,7 +124,7 @@ mod tests {
             negative_ttl: Duration::from_secs(5),
             error_ttl: Duration::from_millis(500),
             max_value_bytes: 1 << 20,
-            on_isolated: crate::topology::group::OnIsolated::Serve,
+            on_isolated: crate::topology::model::group::OnIsolated::Serve,
             copies: 1,
         })
     }

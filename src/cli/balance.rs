@@ -9,7 +9,7 @@ use super::pause::PAUSED;
 use super::print::{print_json, table};
 use super::reach::Cluster;
 use crate::hash::PARTITIONS;
-use crate::topology::member::{MemberRecord, MemberStatus};
+use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
 /// How wide the longest bar is, in characters: with the columns before it, it fits a line of 120.

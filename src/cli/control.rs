@@ -10,9 +10,9 @@ use crate::ids::Incarnation;
 use crate::net::BACKLOG;
 use crate::node::control::Parts;
 use crate::raft::driver::Settings;
-use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-use crate::topology::member::{MAX_WEIGHT, Zone};
-use crate::topology::rules::is_name;
+use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::model::member::{MAX_WEIGHT, Zone};
+use crate::topology::model::rules::is_name;
 
 /// Fails if a node cannot go by its name or its address.
 pub(super) fn check(config: &Config) -> Result<(), Failure> {

@@ -24,8 +24,8 @@ use crate::rpc::explain;
 use crate::rpc::proto::{
     CachedEntry, EntryKind, EntryPhase, EntryStanding, ExplainReply, ExplainRequest,
 };
-use crate::topology::group::Group;
-use crate::topology::member::MemberRecord;
+use crate::topology::model::group::Group;
+use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
 
 /// How long to look for a leader: longer than an election takes.

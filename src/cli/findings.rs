@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::reach::Cluster;
 use crate::rpc::control;
 use crate::rpc::control_proto::{CheckGroupsReply, CheckedGroup};
-use crate::topology::command::{Command, SetGroups};
-use crate::topology::group::GroupSpec;
+use crate::topology::commands::{Command, SetGroups};
+use crate::topology::model::group::GroupSpec;
 
 /// How long a node may take to say that it is there.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);

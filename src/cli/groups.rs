@@ -16,8 +16,8 @@ use super::reach::Cluster;
 use super::setup::groups_of;
 use crate::config::show_duration;
 use crate::ids::Epoch;
-use crate::topology::command::{Command, GroupRef, SetGroups};
-use crate::topology::group::{Group, GroupSpec, Source};
+use crate::topology::commands::{Command, GroupRef, SetGroups};
+use crate::topology::model::group::{Group, GroupSpec, Source};
 use crate::topology::state::State;
 
 pub(super) async fn group(command: GroupCommand) -> Result<(), Failure> {

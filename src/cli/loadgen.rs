@@ -12,7 +12,7 @@ use crate::loadgen::plan::{Options, Plan};
 use crate::loadgen::{self, Report, Timeline, Truth};
 use crate::net::raise_open_files;
 use crate::shutdown::{Shutdown, Signals};
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 pub(super) async fn loadgen(args: args::Loadgen) -> Result<(), Failure> {
     let truth = truth(&args)?;

@@ -9,8 +9,8 @@ use super::commands::write;
 use super::print::{print_json, table};
 use super::reach::Cluster;
 use crate::ids::NodeId;
-use crate::topology::member::{MemberRecord, Tombstone};
-use crate::topology::quorum::Quorum;
+use crate::topology::model::member::{MemberRecord, Tombstone};
+use crate::topology::model::quorum::Quorum;
 use crate::topology::state::State;
 
 /// What `cluster remove` is told.
@@ -161,8 +161,8 @@ fn named(state: &State, text: &str) -> Result<NodeId, String> {
 mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::command::{Agreed, COMMAND_VERSION, Command, Joiner};
-    use crate::topology::member::Zone;
+    use crate::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner};
+    use crate::topology::model::member::Zone;
     use crate::topology::state::Founding;
 
     fn joiner(name: &str) -> Joiner {

@@ -7,7 +7,7 @@ use super::args::Reach;
 use super::commands::write;
 use super::print::print_json;
 use super::reach::Cluster;
-use crate::topology::command::Command;
+use crate::topology::commands::Command;
 use crate::topology::state::State;
 
 /// What every command that shows the ring says of one that is paused.

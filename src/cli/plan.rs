@@ -16,8 +16,8 @@ use super::reach::Cluster;
 use super::samples::{self, Sample};
 use crate::hash::PARTITIONS;
 use crate::ids::NodeId;
-use crate::topology::forecast::{Change, Forecast, Impossible, Share};
-use crate::topology::member::MemberRecord;
+use crate::topology::model::member::MemberRecord;
+use crate::topology::moves::forecast::{Change, Forecast, Impossible, Share};
 use crate::topology::state::State;
 
 /// What `ring plan` is told. The changes happen all at once.
@@ -293,7 +293,7 @@ fn size(bytes: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::member::{Member, MemberStatus, Zone};
+    use crate::topology::model::member::{Member, MemberStatus, Zone};
 
     #[test]
     fn changes_are_read_as_they_are_written() {

@@ -16,8 +16,8 @@ use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::control_proto::remove_reply::Outcome as Removal;
 use crate::rpc::control_proto::{Committed, Redirect, Removed, StatusReply, WatchRequest};
 use crate::rpc::pipeline::Target;
-use crate::topology::command::Command;
-use crate::topology::member::MemberStatus;
+use crate::topology::commands::Command;
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// How long a command may take in all: longer than an election.
@@ -340,8 +340,8 @@ pub(super) async fn applied(target: &Target) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-    use crate::topology::member::Zone;
+    use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+    use crate::topology::model::member::Zone;
     use crate::topology::state::Founding;
 
     fn state(cluster: u128, supersedes: &[u128], members: u64) -> State {

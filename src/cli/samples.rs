@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{Bounds, ask_within};
 use crate::metrics::{CACHE_ENTRIES, CACHE_MEMORY, LOADED_KEYS, NODE_CALLS};
-use crate::topology::member::MemberRecord;
+use crate::topology::model::member::MemberRecord;
 
 /// Between the two looks. Long enough for a rate, short enough for a person who waits for it.
 const BETWEEN: Duration = Duration::from_secs(2);

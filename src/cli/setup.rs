@@ -11,7 +11,7 @@ use crate::config::{
 };
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
-use crate::topology::group::GroupSpec;
+use crate::topology::model::group::GroupSpec;
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {

@@ -13,8 +13,8 @@ use super::args::Reach;
 use super::commands::write;
 use super::print::{fields, print_json};
 use super::reach::Cluster;
-use crate::topology::saved;
 use crate::topology::state::State;
+use crate::topology::state::snapshot_file;
 
 /// What `cluster snapshot` is told.
 #[derive(Debug, ClapArgs)]

@@ -20,8 +20,8 @@ use super::place::SourceFile;
 use super::report::{Mistakes, quote};
 use super::rule::{Count, Share, Size, Span, Text};
 use super::value::ByteSize;
-use crate::topology::group::{GroupSpec, KeyType, MAX_COPIES, OnIsolated, Source};
-use crate::topology::rules::{
+use crate::topology::model::group::{GroupSpec, KeyType, MAX_COPIES, OnIsolated, Source};
+use crate::topology::model::rules::{
     MAX_ERROR_TTL, MAX_GROUPS, MAX_TTL, MAX_TTL_JITTER, MAX_VALUE_BYTES, MIN_ERROR_TTL, MIN_TTL,
     is_content_type, is_group_name, is_identifier, is_statement, is_table,
 };

@@ -38,7 +38,7 @@ pub use secret::Secret;
 pub use sections::{Cluster, Frontend, Node, Origin, Pipeline, Process, Raft, Transfer};
 pub use value::{ByteSize, parse_duration, show_duration};
 
-pub use crate::topology::rules::is_name;
+pub use crate::topology::model::rules::is_name;
 
 use std::net::IpAddr;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::redact::redact;
 use super::rule::Text;
-use crate::topology::rules::is_name;
+use crate::topology::model::rules::is_name;
 
 /// Ids and zones with this beginning name a source; those we do not know are mistakes, not names.
 const SOURCE_PREFIX: &str = "from-";

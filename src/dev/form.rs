@@ -17,9 +17,9 @@ use crate::rpc::control::{commit, reach, settle, status, watch};
 use crate::rpc::control_proto::WatchRequest;
 use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::pipeline::Target;
-use crate::topology::command::{Command, SetGroups};
-use crate::topology::group::GroupSpec;
-use crate::topology::member::MemberStatus;
+use crate::topology::commands::{Command, SetGroups};
+use crate::topology::model::group::GroupSpec;
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// How long a node of this very process may take to answer.

@@ -29,9 +29,9 @@ use crate::raft::driver::Settings;
 use crate::raft::latch::Root;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
-use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-use crate::topology::group::GroupSpec;
-use crate::topology::member::{MAX_WEIGHT, Zone};
+use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::model::group::GroupSpec;
+use crate::topology::model::member::{MAX_WEIGHT, Zone};
 use crate::{frontend, node};
 
 /// The most nodes one process takes.

@@ -99,7 +99,7 @@ impl Follower {
     /// Whom to ask, in random order: the members that are known, and the seeds.
     fn targets(&self) -> Vec<Target> {
         let view = Arc::clone(&self.views.borrow());
-        let member = |member: &crate::topology::member::Member| Target {
+        let member = |member: &crate::topology::model::member::Member| Target {
             host: member.host.to_string(),
             port: member.grpc_port,
             from: self.from,

@@ -10,7 +10,7 @@ use super::route::NoAnswer;
 use crate::ids::GroupId;
 use crate::metrics::Registry;
 use crate::rpc::shares::{self, Bounds, Full, Place};
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// The longest that anybody is told to stay away.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);

@@ -17,7 +17,7 @@ use super::path::{self, BadKey};
 use super::problem::Problem;
 use super::route::Router;
 use crate::http::{Reply, with_type};
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// The bounds of such a request.
 #[derive(Clone, Copy, Debug)]

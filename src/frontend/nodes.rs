@@ -12,7 +12,7 @@ use crate::ids::NodeId;
 use crate::metrics::Registry;
 use crate::rpc::pipeline::{Metrics, Pipeline, Settings, Target};
 use crate::shutdown::Shutdown;
-use crate::topology::member::Member;
+use crate::topology::model::member::Member;
 use crate::topology::view::{MemberIndex, View};
 
 /// A view and the pipelines to its members: what one request routes by.

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::route::Routed;
 use crate::http::Reply;
 use crate::rpc::proto::{Answer, Detail, Role, Status, Via};
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// The response to a GET or HEAD that a node answered. `busy`: how long a load of the group takes these
 /// days.

@@ -27,7 +27,7 @@ use crate::metrics::Registry;
 use crate::rpc::pipeline::CallError;
 use crate::rpc::proto::{Answer, Call, Op, Role, Status, Via};
 use crate::rpc::wire::Reply;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::MemberIndex;
 
 /// How long a request waits for the view that a node says it lacks.

@@ -17,7 +17,7 @@ use super::route::{NoAnswer, Router};
 use crate::admin::Probe;
 use crate::http::{Reply, empty, text, with_type};
 use crate::rpc::proto::Op;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// What `/openapi.json` answers.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");

@@ -12,7 +12,7 @@ use super::keys::Keys;
 use super::ledger::{Ledger, Seen};
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::origin::{Origin, Row};
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// Keys of one call to the origin.
 const BATCH_KEYS: usize = 500;

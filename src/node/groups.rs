@@ -14,7 +14,7 @@ use crate::cache::{LoadError, LoadErrorKind};
 use crate::metrics::Registry;
 use crate::origin::Origin;
 use crate::shutdown::Shutdown;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
 /// How often the groups are checked: a repaired table is noticed by then.

@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::ids::{Epoch, Generation, GroupId};
 use crate::origin::{Finding, Origin};
 use crate::rpc::control_proto::{self, CheckGroupsReply, CheckedGroup};
-use crate::topology::command::Command;
-use crate::topology::group::{Group, GroupSpec};
-use crate::topology::rules::{MAX_GROUPS, is_group_name, wrong_field};
+use crate::topology::commands::Command;
+use crate::topology::model::group::{Group, GroupSpec};
+use crate::topology::model::rules::{MAX_GROUPS, is_group_name, wrong_field};
 
 /// Requests that may wait for the one that runs; more are refused.
 const MAX_QUEUED: usize = 8;

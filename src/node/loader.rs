@@ -27,7 +27,7 @@ use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
 use crate::rpc::hand_over::CameEntry;
 use crate::shutdown::Shutdown;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
 /// The bounds of a loader; keys of `[origin]` and `[node]`.

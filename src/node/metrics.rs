@@ -9,7 +9,7 @@ use crate::cache::{Kind, Stats};
 use crate::ids::GroupId;
 use crate::metrics::{CACHE_ENTRIES, CACHE_MEMORY, NODE_CALLS, Registry};
 use crate::rpc::proto::Via;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
 /// What became of a call of a known group: every such call counts as exactly one.

@@ -36,7 +36,7 @@ use crate::origin::Origin;
 use crate::rpc::outbox::BatchLimits;
 use crate::rpc::server;
 use crate::shutdown::Shutdown;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
 /// Entries dropped at most by one sweep: a bound on how long it keeps a core.

@@ -26,7 +26,7 @@ use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{Epoch, GroupId};
 use crate::rpc::proto::{self, Call, Detail, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
-use crate::topology::group::{Group, OnIsolated};
+use crate::topology::model::group::{Group, OnIsolated};
 use crate::topology::view::{Role as ViewRole, Route, View};
 
 /// The bounds of the read path.

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::rows::Tables;
 use super::{BoxFuture, Origin, Row};
 use crate::cache::{LoadError, LoadErrorKind};
-use crate::topology::group::{Group, KeyType, Source};
+use crate::topology::model::group::{Group, KeyType, Source};
 
 /// How the embedded origin misbehaves. All zero: not at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -19,7 +19,7 @@ use self::rows::RowsError;
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::config;
 use crate::metrics::Registry;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 
 /// What became of one key: its value, none if the origin has no such key, or why it cannot be had.
 pub type Row = Result<Option<Bytes>, LoadError>;

@@ -8,8 +8,8 @@ use super::envelope::{Envelope, Lane, Sender};
 use super::filter::MessageRefusal;
 use crate::ids::NodeId;
 use crate::topology::Refusal;
-use crate::topology::command::Change;
-use crate::topology::quorum::QuorumChange;
+use crate::topology::commands::Change;
+use crate::topology::model::quorum::QuorumChange;
 use crate::topology::state::State;
 
 /// A question of the driver's caller, who chooses the number and never reuses it in one process.

@@ -7,7 +7,7 @@ use raft::eraftpb::{
 };
 
 use crate::ids::NodeId;
-use crate::topology::quorum::{Quorum, QuorumChange, QuorumRole};
+use crate::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 
 /// The quorum that `conf` describes.
 pub(super) fn quorum(conf: &ConfState) -> Quorum {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::{Agreed, Change, Command, Joiner, SetGroups, SetStatus};
-use super::group::{GroupSpec, KeyType, OnIsolated, Source};
-use super::member::{MemberStatus, Zone};
-use super::state::{Founding, State};
 use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::topology::commands::{Agreed, Change, Command, Joiner, SetGroups, SetStatus};
+use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
+use crate::topology::model::member::{MemberStatus, Zone};
+use crate::topology::state::{Founding, State};
 
 /// What node `n` says of itself, in one of three zones.
 pub(super) fn joiner(n: u64) -> Joiner {

@@ -7,42 +7,41 @@
 //!
 //! What the log replicates is the [`State`]: every node applies the same [`Command`]s in the same order,
 //! and every epoch of it gives a view.
+//!
+//! The rooms, each of which knows only those above it:
+//!
+//! - `model`: members, groups, partitions, the quorum, and the limits on what is written of them.
+//! - `placement`: members → who owns and who stands by. `commands`: what an entry of the log asks for.
+//! - `view`: the snapshot that readers look into.
+//! - `state`: what the log replicates, what each command does to it, its bytes, its snapshot file.
+//! - `moves`: which partitions move or are copied next, and what a change of members would move.
+//! - `lease`: until when an owner may act.
 
-pub mod command;
-pub mod copies;
-pub mod fixed;
-pub mod forecast;
-pub mod group;
-pub mod lease;
-pub mod member;
-pub mod moves;
-pub mod partitions;
+pub mod model;
+
+pub mod commands;
 pub mod placement;
-pub mod quorum;
-pub mod recover;
-pub mod refusal;
-pub mod rendezvous;
-pub mod rules;
-pub mod saved;
-pub mod state;
+
 pub mod view;
 
-mod apply;
-mod codec;
+pub mod state;
+
+pub mod moves;
+
+pub mod lease;
+
 #[cfg(test)]
 pub(crate) mod fixtures;
-mod quota;
-mod rounding;
-mod runs;
-mod specs;
-mod standby;
 
-pub use command::{Agreed, COMMAND_VERSION, Change, Command, DecodeError, Joiner};
-pub use group::{Group, GroupSpec, KeyType, Source};
-pub use member::{MAX_MEMBERS, MAX_WEIGHT, Member, MemberRecord, MemberStatus, Tombstone, Zone};
-pub use partitions::{Assignment, Move, PartitionTable, PendingMove, WrongLength, moves};
+pub use commands::refusal::Refusal;
+pub use commands::{Agreed, COMMAND_VERSION, Change, Command, Joiner};
+pub use model::group::{Group, GroupSpec, KeyType, Source};
+pub use model::member::{
+    MAX_MEMBERS, MAX_WEIGHT, Member, MemberRecord, MemberStatus, Tombstone, Zone,
+};
+pub use model::partitions::{Assignment, Move, PartitionTable, PendingMove, WrongLength, moves};
+pub use model::quorum::{Quorum, QuorumChange, QuorumRole};
 pub use placement::place;
-pub use quorum::{Quorum, QuorumChange, QuorumRole};
-pub use refusal::Refusal;
+pub use state::codec::DecodeError;
 pub use state::{Founding, Revision, State};
 pub use view::{MemberIndex, PartitionRule, Role, Route, View, ViewError, ViewMistake};

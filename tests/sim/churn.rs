@@ -5,8 +5,8 @@
 
 use gcache::ids::NodeId;
 use gcache::raft::event::{Outcome, RequestId};
-use gcache::topology::command::{Change, Command};
-use gcache::topology::quorum::{Quorum, QuorumChange, QuorumRole};
+use gcache::topology::commands::{Change, Command};
+use gcache::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 
 use crate::cluster;
 use crate::faults::Fault;

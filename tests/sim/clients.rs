@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gcache::ids::NodeId;
 use gcache::raft::event::{Event, RequestId};
-use gcache::topology::quorum::QuorumChange;
+use gcache::topology::model::quorum::QuorumChange;
 
 use crate::check::requests::What;
 use crate::cluster;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use gcache::ids::{Incarnation, NodeId, Partition};
-use gcache::topology::command::{
+use gcache::topology::commands::{
     Agreed, Assign, COMMAND_VERSION, Command, GroupRef, Joiner, Run, SetGroups, SetStatus,
 };
-use gcache::topology::group::{GroupSpec, KeyType, OnIsolated, Source};
-use gcache::topology::member::{MemberStatus, Zone};
-use gcache::topology::quorum::Quorum;
+use gcache::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
+use gcache::topology::model::member::{MemberStatus, Zone};
+use gcache::topology::model::quorum::Quorum;
 use gcache::topology::state::{Founding, State};
 
 use crate::dice::Dice;

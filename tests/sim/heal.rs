@@ -2,7 +2,7 @@
 
 use gcache::ids::NodeId;
 use gcache::raft::event::RequestId;
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 
 use crate::cluster;
 use crate::node::Node;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use gcache::ids::{Epoch, Generation, GroupId, Incarnation, Millis, NodeId};
 use gcache::raft::envelope::Lane;
 use gcache::raft::event::{Event, Outcome, RequestId, Role};
-use gcache::topology::command::{Change, Command, Joiner, Resume, SetStatus};
+use gcache::topology::commands::{Change, Command, Joiner, Resume, SetStatus};
 use gcache::topology::lease::{DOWN_MS, Grant, Lease, LeaseBook, LeaseRefusal, Renewal, Round};
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
 
 use crate::lapses::Lapse;

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use gcache::ids::NodeId;
 use gcache::rpc::control;
 use gcache::rpc::pipeline::Target;
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
 use nix::sys::signal::Signal;
 use serde_json::Value;

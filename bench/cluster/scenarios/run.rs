@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gcache::shutdown::Shutdown;
-use gcache::topology::partitions::moves;
+use gcache::topology::model::partitions::moves;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Plan};

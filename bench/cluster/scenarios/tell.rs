@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gcache::ids::NodeId;
-use gcache::topology::partitions::PartitionTable;
+use gcache::topology::model::partitions::PartitionTable;
 
 use crate::counters::{Sample, at, totals};
 use crate::outcome::{Event, Outcome, Series, Setting, Settled};

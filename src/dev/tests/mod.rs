@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::ids::NodeId;
-use crate::topology::fixed::fixed_view;
-use crate::topology::member::{Member, MemberStatus};
+use crate::topology::model::member::{Member, MemberStatus};
 use crate::topology::view::View;
+use crate::topology::view::fixed::fixed_view;
 
 /// How long a frontend may take to reach its nodes.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use crate::raft::thread::{Handle, Inbox, Post};
 use crate::raft::transport::book::{Address, Listing};
 use crate::raft::transport::{self, Refusal, Report, Transport};
 use crate::shutdown::Shutdown;
-use crate::topology::member::MemberRecord;
+use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
 
 /// Between two attempts to report what became of a snapshot to a full inbox.

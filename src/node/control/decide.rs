@@ -10,11 +10,11 @@ use super::removal;
 use super::vote::vote;
 use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::driver::Progress;
-use crate::topology::command::{Command, SetStatus};
+use crate::topology::commands::{Command, SetStatus};
 use crate::topology::lease::Renewal;
-use crate::topology::member::{MemberRecord, MemberStatus};
+use crate::topology::model::member::{MemberRecord, MemberStatus};
+use crate::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 use crate::topology::moves::WAVE_MAX;
-use crate::topology::quorum::{Quorum, QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
 /// Entries that a member may lack and still count as caught up.

@@ -6,9 +6,9 @@ use super::service::PATIENCE;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{Granted, RenewReply, RenewRequest, SettleReply};
-use crate::topology::copies::Unheard;
 use crate::topology::lease::Renewal;
 use crate::topology::moves::MoveReport;
+use crate::topology::moves::copies::Unheard;
 
 impl Running {
     /// Grants a member's lease for longer, if this node leads and a quorum confirms it.

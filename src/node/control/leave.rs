@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::life::Life;
 use super::{Running, Shared};
 use crate::ids::{Epoch, NodeId};
-use crate::topology::command::{Command, SetStatus};
-use crate::topology::member::MemberStatus;
+use crate::topology::commands::{Command, SetStatus};
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// Between two attempts to say that this node is leaving.

@@ -34,7 +34,7 @@ use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
-use crate::topology::command::{Command, Joiner, Resume};
+use crate::topology::commands::{Command, Joiner, Resume};
 use crate::topology::state::{Founding, State};
 
 /// How long another node may take to answer a question.

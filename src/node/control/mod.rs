@@ -45,8 +45,8 @@ use crate::raft::log::Ident;
 use crate::raft::thread::Handle;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
-use crate::topology::command::Joiner;
-use crate::topology::member::MemberRecord;
+use crate::topology::commands::Joiner;
+use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
 use crate::topology::view::View;
 

@@ -19,9 +19,9 @@ use crate::ids::{Epoch, Millis, NodeId};
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
-use crate::topology::command::{AbortRun, Command};
+use crate::topology::commands::{AbortRun, Command};
 use crate::topology::lease::{Grant, LeaseBook, LeaseRefusal, Renewal, Round};
-use crate::topology::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
+use crate::topology::model::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
 use crate::topology::moves::MoveBook;
 use crate::topology::state::State;
 

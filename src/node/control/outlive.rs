@@ -9,7 +9,7 @@ use super::life::Life;
 use super::{Running, Shared};
 use crate::ids::NodeId;
 use crate::rpc::control::shown;
-use crate::topology::member::MemberStatus;
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// Between two looks at what others know.

@@ -7,9 +7,9 @@
 use super::decide::{Facts, change};
 use super::vote::candidate;
 use crate::ids::NodeId;
-use crate::topology::command::Command;
-use crate::topology::member::{MemberRecord, MemberStatus};
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::commands::Command;
+use crate::topology::model::member::{MemberRecord, MemberStatus};
+use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
 /// Ticks since a member was last heard of, for it to count as alive: 3 s.
@@ -185,9 +185,9 @@ mod tests {
     use crate::ids::{ClusterId, Incarnation};
     use crate::node::control::decide::Noted;
     use crate::raft::driver::Progress;
-    use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner, SetStatus};
-    use crate::topology::member::Zone;
-    use crate::topology::quorum::Quorum;
+    use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner, SetStatus};
+    use crate::topology::model::member::Zone;
+    use crate::topology::model::quorum::Quorum;
     use crate::topology::state::Founding;
 
     fn joiner(name: &str) -> Joiner {

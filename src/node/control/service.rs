@@ -25,9 +25,9 @@ use crate::rpc::control_proto::{
     TransferReply, TransferRequest, WatchRequest,
 };
 use crate::rpc::pipeline::Target;
-use crate::topology::command::{Change, Command, Resume};
-use crate::topology::member::{MemberRecord, MemberStatus};
-use crate::topology::quorum::Quorum;
+use crate::topology::commands::{Change, Command, Resume};
+use crate::topology::model::member::{MemberRecord, MemberStatus};
+use crate::topology::model::quorum::Quorum;
 use crate::topology::state::State;
 
 /// How long a command may take to be committed before its outcome is unknown.

@@ -2,8 +2,8 @@
 
 use super::decide::{Facts, change};
 use crate::ids::NodeId;
-use crate::topology::member::MemberStatus;
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::model::member::MemberStatus;
+use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 
 /// With fewer voters than this the loss of one stops everything: whoever has caught up votes at once.
 const SAFE_VOTERS: usize = 3;

@@ -24,7 +24,7 @@ use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::HandOverBegin;
 use crate::rpc::proto::hand_over_reply::What as Reply;
-use crate::topology::copies::Unheard;
+use crate::topology::moves::copies::Unheard;
 use crate::topology::view::View;
 
 /// How often the standby is told which keys are in use.

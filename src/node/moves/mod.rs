@@ -35,7 +35,7 @@ use crate::ids::{NodeId, Partition, Tenure};
 use crate::metrics::Registry;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
-use crate::topology::member::Member;
+use crate::topology::model::member::Member;
 use crate::topology::moves::MoveReport;
 use crate::topology::view::{Role, View};
 

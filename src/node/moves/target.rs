@@ -24,7 +24,7 @@ use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{
     HandOverAsk, HandOverBatch, HandOverBegin, HandOverMessage, HandOverReply,
 };
-use crate::topology::member::MAX_MEMBERS;
+use crate::topology::model::member::MAX_MEMBERS;
 
 /// Streams that may come in at once: a transfer from each member, as many that have just ended, and what each
 /// has copied here.

@@ -17,7 +17,7 @@ use crate::node::lease::Duty;
 use crate::node::metrics::Outcome as Counted;
 use crate::rpc::proto::{Call, Op, Status};
 use crate::rpc::wire::AnswerItem;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::{Route, View};
 
 /// How long a delete waits for this node to be known as the owner: a change of owners is settled within
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use crate::ids::{Generation, Partition};
     use crate::node::tests::{groups, members};
-    use crate::topology::partitions::{Assignment, Copies, PartitionTable};
+    use crate::topology::model::partitions::{Assignment, Copies, PartitionTable};
     use crate::topology::place;
 
     /// A group of so many copies, since this epoch.

@@ -15,7 +15,7 @@ use crate::ids::{Epoch, Generation, GroupId};
 use crate::metrics::Registry;
 use crate::origin::{BoxFuture, Origin, Row};
 use crate::shutdown::Shutdown;
-use crate::topology::group::{Group, Source};
+use crate::topology::model::group::{Group, Source};
 use crate::topology::place;
 use crate::topology::view::View;
 

@@ -14,9 +14,9 @@ use crate::config::{Config, Layers, load};
 use crate::origin::{BoxFuture, Origin, Row};
 use crate::rpc::control_proto::CheckGroupsReply;
 use crate::topology::GroupSpec;
-use crate::topology::command::{Command, GroupRef, SetGroups};
-use crate::topology::group::{Group, Source};
-use crate::topology::rules::MAX_GROUPS;
+use crate::topology::commands::{Command, GroupRef, SetGroups};
+use crate::topology::model::group::{Group, Source};
+use crate::topology::model::rules::MAX_GROUPS;
 
 /// An origin that never answers about groups.
 #[derive(Debug, Default)]

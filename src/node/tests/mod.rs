@@ -27,9 +27,9 @@ use crate::origin::{BoxFuture, Origin, Row};
 use crate::rpc::proto::{Call, Op, Role, Status};
 use crate::rpc::wire::AnswerItem;
 use crate::shutdown::Shutdown;
-use crate::topology::fixed::fixed_view;
-use crate::topology::group::Group;
+use crate::topology::model::group::Group;
 use crate::topology::view::View;
+use crate::topology::view::fixed::fixed_view;
 use crate::topology::{Member, MemberStatus, Zone, place};
 
 const GROUPS: &str = "

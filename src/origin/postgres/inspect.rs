@@ -12,7 +12,7 @@ use super::{Shared, to_the_end};
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::ids::GroupId;
 use crate::origin::Finding;
-use crate::topology::group::{Group, Source};
+use crate::topology::model::group::{Group, Source};
 
 /// Whose lane inspections are on. No group is ever given this id, so that no load comes between the
 /// statements of the transaction.

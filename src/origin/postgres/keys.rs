@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::origin::Row;
-use crate::topology::group::KeyType;
+use crate::topology::model::group::KeyType;
 
 /// The keys of one load, sorted out.
 pub(super) struct Asked {

@@ -31,7 +31,7 @@ use crate::cache::{LoadError, LoadErrorKind};
 use crate::config;
 use crate::ids::GroupId;
 use crate::metrics::Registry;
-use crate::topology::group::{Group, Source};
+use crate::topology::model::group::{Group, Source};
 
 /// The database gives up on a statement this much before the caller does, so that it is the database
 /// that says so, on a connection that stays usable; at most a tenth of the caller's patience.

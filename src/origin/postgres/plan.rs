@@ -10,7 +10,7 @@ use super::connect::Lane;
 use super::error::{bad_statement, of_statement};
 use super::keys::{array, array_type};
 use crate::cache::{LoadError, LoadErrorKind};
-use crate::topology::group::{KeyType, Source};
+use crate::topology::model::group::{KeyType, Source};
 
 /// How a group is loaded.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::keys::{array, array_type};
 use super::plan::Plan;
 use crate::cache::{LoadError, LoadErrorKind};
 use crate::origin::Row;
-use crate::topology::group::KeyType;
+use crate::topology::model::group::KeyType;
 
 /// A column as it came, whatever its type.
 struct Raw<'a>(&'a [u8]);

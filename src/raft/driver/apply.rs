@@ -12,7 +12,7 @@ use crate::raft::event::{Effect, Outcome, RequestId};
 use crate::raft::quorum::{conf_state, quorum, quorum_change};
 use crate::raft::snapshot;
 use crate::topology::Refusal;
-use crate::topology::command::{Change, Command};
+use crate::topology::commands::{Change, Command};
 
 /// Hashes of the state that are kept to compare with those of peers.
 const CHECKPOINTS_KEPT: usize = 8;

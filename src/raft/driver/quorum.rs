@@ -9,8 +9,8 @@ use crate::ids::NodeId;
 use crate::raft::disk::Disk;
 use crate::raft::event::{Effect, Outcome, RequestId};
 use crate::raft::quorum::conf_change;
-use crate::topology::command::Command;
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::commands::Command;
+use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 
 /// Ticks of silence after which a voter is not counted on: two election timeouts.
 const SILENT_TICKS: u64 = 2 * ELECTION_TICKS as u64;

@@ -4,8 +4,8 @@ use raft::eraftpb::{Entry, Snapshot};
 
 use super::*;
 use crate::raft::snapshot as snapshots;
-use crate::topology::command::{Agreed, Command, Joiner};
-use crate::topology::member::Zone;
+use crate::topology::commands::{Agreed, Command, Joiner};
+use crate::topology::model::member::Zone;
 use crate::topology::state::Founding;
 
 const CLUSTER: ClusterId = ClusterId(5);

@@ -21,9 +21,9 @@ use super::log::{OpenError, Position};
 use super::rocks::{RocksDisk, RocksError};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::topology::Refusal;
-use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-use crate::topology::recover::Recovery;
+use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
 use crate::topology::state::State;
+use crate::topology::state::recover::Recovery;
 
 /// No cluster can be recovered here, and what would help.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,9 @@ use super::*;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::event::{Event, RequestId};
 use crate::raft::latch::Published;
-use crate::topology::command::{Command, GroupRef, SetGroups};
-use crate::topology::group::{GroupSpec, KeyType, Source};
-use crate::topology::member::Zone;
+use crate::topology::commands::{Command, GroupRef, SetGroups};
+use crate::topology::model::group::{GroupSpec, KeyType, Source};
+use crate::topology::model::member::Zone;
 use crate::topology::state::Founding;
 
 const OLD: ClusterId = ClusterId(1);
@@ -59,7 +59,7 @@ fn groups() -> Command {
         negative_ttl: std::time::Duration::from_secs(5),
         error_ttl: std::time::Duration::from_millis(500),
         max_value_bytes: 1 << 20,
-        on_isolated: crate::topology::group::OnIsolated::Serve,
+        on_isolated: crate::topology::model::group::OnIsolated::Serve,
         copies: 1,
     };
     Command::SetGroups(SetGroups {

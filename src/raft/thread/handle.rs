@@ -10,8 +10,8 @@ use super::{End, Inlet, Standing};
 use crate::ids::NodeId;
 use crate::raft::envelope::Envelope;
 use crate::raft::event::{Event, Outcome, RequestId};
-use crate::topology::command::Command;
-use crate::topology::quorum::QuorumChange;
+use crate::topology::commands::Command;
+use crate::topology::model::quorum::QuorumChange;
 use crate::topology::state::State;
 
 /// Between two attempts to tell a thread to stop whose inbox is full.

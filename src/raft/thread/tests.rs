@@ -8,8 +8,8 @@ use super::*;
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::disk::{Batch, Column, DiskError, Row, Write};
 use crate::raft::driver::Settings;
-use crate::topology::command::{Agreed, Command, GroupRef, Joiner};
-use crate::topology::member::Zone;
+use crate::topology::commands::{Agreed, Command, GroupRef, Joiner};
+use crate::topology::model::member::Zone;
 use crate::topology::state::Founding;
 
 const PATIENCE: Duration = Duration::from_secs(10);

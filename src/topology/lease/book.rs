@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{DOWN_MS, Grant, LeaseRefusal, Renewal};
 use crate::ids::{Epoch, Millis, NodeId};
-use crate::topology::member::MemberStatus;
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// How long nobody is taken for down while most members are silent. By then a leader whose rounds are

@@ -1,9 +1,9 @@
 //! What a lease and the book of leases say, as pairs of what happened and what follows.
 
 use super::*;
-use crate::topology::command::Command;
+use crate::topology::commands::Command;
 use crate::topology::fixtures::{cluster, status};
-use crate::topology::member::MemberStatus;
+use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 fn renewal(member: u64, sent_at: u64, epoch: Epoch) -> Renewal {

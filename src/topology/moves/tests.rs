@@ -1,7 +1,7 @@
 //! What begins to move, and how moves end.
 
 use super::*;
-use crate::topology::command::Joiner;
+use crate::topology::commands::Joiner;
 use crate::topology::fixtures::{cluster, joiner, status};
 
 /// A cluster of `count` and one more, which is up and owns nothing.

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use super::tests::member;
 use super::*;
-use crate::topology::member::MemberStatus;
-use crate::topology::partitions::moves;
+use crate::topology::model::member::MemberStatus;
+use crate::topology::model::partitions::moves;
 
 const PER_LINE: usize = 32;
 

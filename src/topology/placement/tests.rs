@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::topology::member::{MAX_MEMBERS, MAX_WEIGHT, MemberStatus, Zone};
-use crate::topology::partitions::{Move, moves};
+use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, MemberStatus, Zone};
+use crate::topology::model::partitions::{Move, moves};
 
 const P: u128 = PARTITIONS as u128;
 

@@ -10,11 +10,11 @@ use proptest::sample::Index;
 use super::*;
 use crate::hash::PARTITIONS;
 use crate::ids::{Generation, Partition, Tenure};
-use crate::topology::command::{
+use crate::topology::commands::{
     AbortRun, ActivateRun, Assign, Change, GroupRef, MoveRun, PrepareMoves, Resume, Run, SetStatus,
 };
 use crate::topology::fixtures::{cluster, founding, joiner, query_spec, set_groups, table_spec};
-use crate::topology::member::MAX_WEIGHT;
+use crate::topology::model::member::MAX_WEIGHT;
 
 /// What somebody wants, said without knowing the state; most of it can be done.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::ids::{Epoch, GroupId, NodeId, Partition};
-use crate::topology::group::Group;
-use crate::topology::member::{MAX_MEMBERS, MAX_WEIGHT, Member};
-use crate::topology::partitions::{Assignment, PartitionTable};
+use crate::topology::model::group::Group;
+use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, Member};
+use crate::topology::model::partitions::{Assignment, PartitionTable};
 
 /// Everything that is wrong with the parts of a view. Whoever made the topology is at fault, and
 /// trying again does not help.

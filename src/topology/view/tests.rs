@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::Generation;
-use crate::topology::group::{GroupSpec, OnIsolated, Source};
-use crate::topology::member::{MAX_MEMBERS, MAX_WEIGHT, Zone};
-use crate::topology::partitions::Assignment;
+use crate::topology::model::group::{GroupSpec, OnIsolated, Source};
+use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, Zone};
+use crate::topology::model::partitions::Assignment;
 use crate::topology::placement::place;
 
 fn member(id: u64) -> Member {

@@ -8,8 +8,8 @@ use gcache::rpc::control;
 use gcache::rpc::control_proto::EnterRequest;
 use gcache::rpc::control_proto::enter_reply::Outcome;
 use gcache::rpc::pipeline::Target;
-use gcache::topology::command::{Agreed, COMMAND_VERSION, Command, Joiner, Resume};
-use gcache::topology::member::Zone;
+use gcache::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, Resume};
+use gcache::topology::model::member::Zone;
 
 use crate::harness::grown::Grown;
 use crate::harness::wait::until;

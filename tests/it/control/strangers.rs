@@ -2,7 +2,7 @@
 
 use gcache::ids::NodeId;
 use gcache::rpc::control_proto::enter_reply::Outcome;
-use gcache::topology::command::Command;
+use gcache::topology::commands::Command;
 use prost::bytes::Bytes;
 use tonic::client::Grpc;
 use tonic::transport::Channel;

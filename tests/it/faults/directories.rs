@@ -7,7 +7,7 @@ use gcache::rpc::control::enter;
 use gcache::rpc::control_proto::EnterRequest;
 use gcache::rpc::control_proto::enter_reply::Outcome;
 use gcache::rpc::pipeline::Target;
-use gcache::topology::command::{COMMAND_VERSION, Command, Joiner};
+use gcache::topology::commands::{COMMAND_VERSION, Command, Joiner};
 use serde_json::{Value, json};
 
 use crate::harness::control::Absent;

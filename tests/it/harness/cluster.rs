@@ -10,7 +10,7 @@ use std::time::Duration;
 use gcache::rpc::control;
 use gcache::rpc::control_proto::WatchRequest;
 use gcache::rpc::pipeline::Target;
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
 use tempfile::TempDir;
 

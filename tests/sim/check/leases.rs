@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gcache::ids::{Epoch, Generation, GroupId, NodeId, Partition};
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
 
 use super::log::Committed;

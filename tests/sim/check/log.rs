@@ -8,8 +8,8 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gcache::topology::command::Command;
-use gcache::topology::quorum::Quorum;
+use gcache::topology::commands::Command;
+use gcache::topology::model::quorum::Quorum;
 use gcache::topology::state::State;
 use prost::Message as _;
 use xxhash_rust::xxh3::Xxh3Default;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gcache::ids::NodeId;
-use gcache::topology::quorum::{Quorum, QuorumChange, QuorumRole};
+use gcache::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 use gcache::topology::state::State;
 use prost::Message as _;
 

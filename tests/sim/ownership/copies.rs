@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gcache::cache::{End, Entry, EntryParts, Item, PartitionSet, Receipt, Walk};
 use gcache::hash::KeyHash;
 use gcache::ids::{Epoch, Millis, Partition, Tenure};
-use gcache::topology::command::{Command, SetGroups};
-use gcache::topology::copies::Unheard;
+use gcache::topology::commands::{Command, SetGroups};
+use gcache::topology::moves::copies::Unheard;
 use gcache::topology::state::State;
 use gcache::topology::view::{Role, View};
 

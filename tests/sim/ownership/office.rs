@@ -1,9 +1,9 @@
 //! The leader: it grants leases, fails over who is silent, and begins and ends moves.
 
 use gcache::ids::{Epoch, Incarnation, Millis, NodeId};
-use gcache::topology::command::{Command, GroupRef, MoveRun, PrepareMoves, Resume, SetStatus};
+use gcache::topology::commands::{Command, GroupRef, MoveRun, PrepareMoves, Resume, SetStatus};
 use gcache::topology::lease::{DOWN_MS, Grant, LeaseBook, Renewal, Round};
-use gcache::topology::member::MemberStatus;
+use gcache::topology::model::member::MemberStatus;
 use gcache::topology::moves::{MOVE_MAX_MS, MoveBook};
 use gcache::topology::state::State;
 

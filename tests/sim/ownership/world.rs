@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gcache::cache::Lead;
 use gcache::hash::KeyHash;
 use gcache::ids::{GroupId, NodeId, Partition};
-use gcache::topology::command::Command;
+use gcache::topology::commands::Command;
 use gcache::topology::lease::DOWN_MS;
 use gcache::topology::state::State;
 use gcache::topology::view::View;

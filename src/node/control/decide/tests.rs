@@ -15,8 +15,8 @@ use std::path::Path;
 
 use super::*;
 use crate::ids::{ClusterId, Incarnation};
-use crate::topology::command::{Agreed, COMMAND_VERSION, Joiner};
-use crate::topology::member::Zone;
+use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::model::member::Zone;
 use crate::topology::moves::{MoveBook, MoveReport};
 use crate::topology::state::Founding;
 

@@ -12,9 +12,9 @@ use crate::raft::disk::{Batch, Column, Disk, DiskError, Row, Write};
 use crate::raft::driver::{Driver, Fatal, Settings};
 use crate::raft::envelope::Envelope;
 use crate::raft::event::{Effect, Event, Outcome, RequestId};
-use crate::topology::command::{Agreed, Change, Command, GroupRef, Joiner};
-use crate::topology::member::Zone;
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::commands::{Agreed, Change, Command, GroupRef, Joiner};
+use crate::topology::model::member::Zone;
+use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 use crate::topology::state::{Founding, State};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(77);

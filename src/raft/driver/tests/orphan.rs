@@ -7,8 +7,8 @@ use crate::raft::driver::orphan::Orphan;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::event::Event;
 use crate::raft::log::OpenError;
-use crate::topology::command::Command;
-use crate::topology::quorum::QuorumRole;
+use crate::topology::commands::Command;
+use crate::topology::model::quorum::QuorumRole;
 
 fn read(cluster: &Cluster, node: u64) -> Orphan<MemoryDisk> {
     Orphan::read(cluster.disk(node).clone()).unwrap()

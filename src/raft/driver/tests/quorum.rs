@@ -3,9 +3,9 @@
 use super::cluster::{Cluster, changes};
 use crate::ids::NodeId;
 use crate::raft::event::{Event, Outcome, RequestId};
-use crate::topology::command::{Change, Command};
-use crate::topology::quorum::QuorumRole::{Learner, Removed, Voter};
-use crate::topology::quorum::{QuorumChange, QuorumRole};
+use crate::topology::commands::{Change, Command};
+use crate::topology::model::quorum::QuorumRole::{Learner, Removed, Voter};
+use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 
 fn change(cluster: &mut Cluster, node: u64, wanted: &[(u64, QuorumRole)]) -> RequestId {
     let wanted: QuorumChange = changes(wanted);

@@ -1,0 +1,9 @@
+//! What a topology is made of: members, groups, partitions and who votes. Pure.
+//!
+//! Plain data with its own rules; nothing here knows of the log or of placement.
+
+pub mod group;
+pub mod member;
+pub mod partitions;
+pub mod quorum;
+pub mod rules;

@@ -1,0 +1,252 @@
+//! Placement: which member owns each partition and which stands by. Pure and deterministic.
+//!
+//! Called by whoever proposes or applies a change of the members. The same members and the same
+//! current table give the same table everywhere: integers only, members in order of their ids, and
+//! choices among partitions by a frozen hash.
+//!
+//! An explicit table of equal arcs, as in Dynamo (DeCandia et al. 2007, §6.2, strategy 3), instead
+//! of random tokens: quotas are exact, and only what must move does.
+
+mod quota;
+pub mod rendezvous;
+mod rounding;
+mod standby;
+
+use crate::hash::PARTITIONS;
+use crate::ids::{Epoch, NodeId, Partition, Tenure};
+
+use crate::topology::model::member::Member;
+use crate::topology::model::partitions::{Assignment, PartitionTable, partitions};
+use crate::topology::placement::quota::apportion;
+use crate::topology::placement::standby::place_standbys;
+
+/// Assigns every partition to an owner and a standby among the `members` that may own, changing as
+/// little of `current` as fairness allows.
+///
+/// Owners. Every member owns its exact share by weight rounded down or up, so it is less than one
+/// partition off. Among all such tables the result moves the fewest partitions from `current`.
+/// Hence a join takes from each member what it has above its new quota and nothing else moves, a
+/// leave spreads the leaver's partitions, and a change of weight moves the difference. (With
+/// unequal weights the rounding itself can shift: then a few partitions more move than the change
+/// asks for, fewer than there are members. No method that stays within one partition of the exact
+/// share avoids this: Balinski and Young 1982.) A partition that needs an owner goes to its standby
+/// while that is below its quota, for the standby may hold copies. Which partitions move is spread
+/// over the whole circle.
+///
+/// Standbys. Never the owner, and in another zone than the owner's if any member that may own is
+/// there. Each owner's partitions are shared by the members allowed to stand by for it in
+/// proportion to their weights, each within one partition, so that they share its load evenly when
+/// it dies. The sum over all owners is within one of the exact sum for every member. So zones of
+/// equal weight carry equal standby load, and one that is lighter than the others carries more for
+/// its weight (so do members, where there is only one zone). A standby stays unless it is not
+/// allowed or above its share.
+///
+/// A partition whose owner changed starts the tenure `at` and inherits nothing; all others keep
+/// both. Of copies nothing is said. `at` is the epoch of the command that places, newer than every tenure in `current`.
+///
+/// The order of `members` does not matter; their ids differ, and there are at most
+/// [`MAX_MEMBERS`](crate::topology::model::member::MAX_MEMBERS). Without a member that may own, nothing is assigned.
+///
+/// # Panics
+///
+/// If two members have the same id.
+#[must_use]
+pub fn place(members: &[Member], current: Option<&PartitionTable>, at: Epoch) -> PartitionTable {
+    let ring = Ring::of(members);
+    let owners = place_owners(&ring, current);
+    let standbys = place_standbys(&ring, &owners, current);
+    PartitionTable::from_fn(|partition| {
+        let index = usize::from(partition.0);
+        let owner = owners[index].map(|seat| ring.id(seat));
+        let standby = standbys[index].map(|seat| ring.id(seat));
+        match current.map(|table| table[partition]) {
+            Some(before) if before.owner == owner => Assignment { standby, ..before },
+            _ => Assignment {
+                owner,
+                standby,
+                tenure: Tenure(at.0),
+                since: at,
+                ..Assignment::default()
+            },
+        }
+    })
+}
+
+/// The members that may own, in ascending order of their ids; a *seat* is an index into it.
+pub(super) struct Ring<'a>(Vec<&'a Member>);
+
+impl<'a> Ring<'a> {
+    fn of(members: &'a [Member]) -> Self {
+        let mut ring: Vec<&Member> = members.iter().filter(|member| member.may_own()).collect();
+        ring.sort_unstable_by_key(|member| member.id);
+        assert!(
+            ring.is_sorted_by(|a, b| a.id < b.id),
+            "a member id occurs twice"
+        );
+        Self(ring)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn id(&self, seat: usize) -> NodeId {
+        self.0[seat].id
+    }
+
+    fn seat_of(&self, id: NodeId) -> Option<usize> {
+        self.0.binary_search_by_key(&id, |member| member.id).ok()
+    }
+
+    /// The seat that `pick` names for each partition of `current`; `None` where it names nobody, or
+    /// a member that may not own.
+    pub(super) fn seats(
+        &self,
+        current: Option<&PartitionTable>,
+        pick: impl Fn(&Assignment) -> Option<NodeId>,
+    ) -> Vec<Option<usize>> {
+        let seat = |assignment| pick(assignment).and_then(|id| self.seat_of(id));
+        current.map_or(vec![None; PARTITIONS], |table| {
+            table
+                .iter()
+                .map(|(_, assignment)| seat(assignment))
+                .collect()
+        })
+    }
+
+    fn weights(&self) -> Vec<u32> {
+        self.0.iter().map(|member| member.weight).collect()
+    }
+
+    /// The weight of each seat where it may stand by for `owner`, 0 where it may not: all members
+    /// of other zones, or all other members if there is no other zone.
+    pub(super) fn standby_weights(&self, owner: usize) -> Vec<u32> {
+        let zone = &self.0[owner].zone;
+        let alone = self.0.iter().all(|member| member.zone == *zone);
+        let allowed =
+            |seat: usize, member: &Member| seat != owner && (alone || member.zone != *zone);
+        let weight = |(seat, member): (usize, &&Member)| {
+            if allowed(seat, member) {
+                member.weight
+            } else {
+                0
+            }
+        };
+        self.0.iter().enumerate().map(weight).collect()
+    }
+}
+
+/// The seat that owns each partition.
+fn place_owners(ring: &Ring<'_>, current: Option<&PartitionTable>) -> Vec<Option<usize>> {
+    if ring.len() == 0 {
+        return vec![None; PARTITIONS];
+    }
+    let mut owned = vec![Vec::new(); ring.len()];
+    let mut ownerless = Vec::new();
+    let owners = ring.seats(current, |assignment| assignment.owner);
+    for (partition, owner) in partitions().zip(owners) {
+        owner
+            .map_or(&mut ownerless, |seat| &mut owned[seat])
+            .push(partition);
+    }
+    let prefers = |seat: usize, floor: u64| owned[seat].len() as u64 > floor;
+    let quotas = apportion(PARTITIONS as u64, &ring.weights(), prefers);
+
+    for (seat, owned) in owned.iter_mut().enumerate() {
+        let excess = owned.len().saturating_sub(quotas[seat] as usize);
+        ownerless.extend(draw(owned, excess, |partition| {
+            rank(OWNER, partition, ring.id(seat))
+        }));
+    }
+    deal(ring, &quotas, &mut owned, ownerless, current);
+
+    let mut owners = vec![None; PARTITIONS];
+    for (seat, owned) in owned.iter().enumerate() {
+        for partition in owned {
+            owners[usize::from(partition.0)] = Some(seat);
+        }
+    }
+    owners
+}
+
+/// Fills every seat in `owned` up to its quota from `ownerless`, which holds just as many: first
+/// with what it stands by for, then with anything.
+fn deal(
+    ring: &Ring<'_>,
+    quotas: &[u64],
+    owned: &mut [Vec<Partition>],
+    mut ownerless: Vec<Partition>,
+    current: Option<&PartitionTable>,
+) {
+    let standbys = ring.seats(current, |assignment| assignment.standby);
+    let mut stood_by = vec![Vec::new(); ring.len()];
+    ownerless.retain(|partition| match standbys[usize::from(partition.0)] {
+        Some(seat) => {
+            stood_by[seat].push(*partition);
+            false
+        }
+        None => true,
+    });
+    let mut fill = |seat: usize, from: &mut Vec<Partition>| {
+        let wanted = quotas[seat] as usize - owned[seat].len();
+        owned[seat].extend(draw(from, wanted, |partition| {
+            rank(OWNER, partition, ring.id(seat))
+        }));
+    };
+    for (seat, mut stood_by) in stood_by.into_iter().enumerate() {
+        fill(seat, &mut stood_by);
+        ownerless.append(&mut stood_by);
+    }
+    for seat in 0..ring.len() {
+        fill(seat, &mut ownerless);
+    }
+    debug_assert!(
+        ownerless.is_empty(),
+        "quotas sum to the number of partitions"
+    );
+}
+
+/// Salt of [`rank`] for choices among owners.
+const OWNER: u64 = 0;
+/// Salt of [`rank`] for choices among standbys, so that they do not follow those among owners.
+pub(super) const STANDBY: u64 = 1;
+
+/// How a member ranks a partition, lowest first: at random, yet the same everywhere. Frozen.
+///
+/// `xxh3_64(partition as 2 little-endian bytes ‖ member id as 8, seed = salt)`.
+pub(super) fn rank(salt: u64, partition: Partition, member: NodeId) -> u64 {
+    let mut bytes = [0; 10];
+    bytes[..2].copy_from_slice(&partition.0.to_le_bytes());
+    bytes[2..].copy_from_slice(&member.0.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, salt)
+}
+
+/// Takes the `count` partitions that rank lowest out of `from`, or all if there are not so many.
+///
+/// Which ones is certain, their order is not: ties go to the lower partition.
+pub(super) fn draw(
+    from: &mut Vec<Partition>,
+    count: usize,
+    rank: impl Fn(Partition) -> u64,
+) -> Vec<Partition> {
+    if count >= from.len() {
+        return std::mem::take(from);
+    }
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut ranked: Vec<_> = from
+        .iter()
+        .map(|&partition| (rank(partition), partition))
+        .collect();
+    ranked.select_nth_unstable(count);
+    let mut order = ranked.into_iter().map(|(_, partition)| partition);
+    let drawn = order.by_ref().take(count).collect();
+    *from = order.collect();
+    drawn
+}
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;

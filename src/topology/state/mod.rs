@@ -1,0 +1,424 @@
+//! The state that the log replicates: one value, the same on every node at the same entry. Pure.
+//!
+//! Owned by `raft`, which applies each committed command, puts the encoded state in its snapshots and
+//! compares hashes with other nodes; everybody else reads. How commands change it is in `apply`, how
+//! it becomes bytes in `codec`.
+
+pub(super) mod apply;
+pub mod codec;
+pub mod recover;
+pub mod snapshot_file;
+mod specs;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{ClusterId, Epoch, GroupId, Incarnation, NodeId};
+use crate::topology::commands::refusal::Refusal;
+use crate::topology::commands::{Agreed, Command, DecodeError, Joiner};
+use crate::topology::model::group::{Group, GroupSpec};
+use crate::topology::model::member::{Member, MemberRecord, MemberStatus, Tombstone};
+use crate::topology::model::partitions::PartitionTable;
+use crate::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
+use crate::topology::placement::place;
+use crate::topology::view::{View, ViewError};
+
+/// How many removed members keep their name. All others that were removed keep their id.
+pub const KEPT_TOMBSTONES: usize = 64;
+
+/// How many revisions of the groups are kept, unless their text is too much.
+pub const KEPT_REVISIONS: usize = 16;
+
+/// How many superseded clusters are known: each is one recovery after the loss of everything.
+pub const KEPT_SUPERSEDED: usize = 64;
+
+/// The founder's id; ids are given from here on upwards.
+const FOUNDER: NodeId = NodeId(1);
+
+/// The version that a founded cluster has in use.
+const FOUNDING_VERSION: u32 = 1;
+
+/// What a cluster begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// Drawn at random.
+    pub cluster: ClusterId,
+    /// The clusters that this one continues, the oldest first. Of more than [`KEPT_SUPERSEDED`] the
+    /// oldest are forgotten.
+    pub supersedes: Vec<ClusterId>,
+    /// What all processes must have in common.
+    pub settings: Agreed,
+    /// The founder, who becomes member 1.
+    pub first: Joiner,
+}
+
+/// One revision of the groups: all that the operator had written when it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// Counts from 1.
+    pub number: u64,
+    /// The proposer's time, in milliseconds since 1970. Data for operators, never compared.
+    pub at_unix_ms: u64,
+    /// What the operator said of it.
+    pub note: Arc<str>,
+    /// Every group by name.
+    pub groups: Arc<BTreeMap<Arc<str>, Arc<GroupSpec>>>,
+}
+
+/// What the log replicates. Equal states have equal bytes, on every platform.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The highest version of a command that was applied.
+    pub(super) version: u32,
+    pub(super) cluster: ClusterId,
+    /// The oldest first, at most [`KEPT_SUPERSEDED`].
+    pub(super) supersedes: Vec<ClusterId>,
+    pub(super) settings: Agreed,
+    pub(super) epoch: Epoch,
+    /// The id of the next member. Every lower one was given.
+    pub(super) next_node: NodeId,
+    /// The id of the next group. Every lower one was given.
+    pub(super) next_group: GroupId,
+    pub(super) members: BTreeMap<NodeId, MemberRecord>,
+    /// The latest removed last, at most [`KEPT_TOMBSTONES`].
+    pub(super) tombstones: Vec<Tombstone>,
+    pub(super) quorum: Quorum,
+    /// Shared with clones until one of them changes it, so that a clone is cheap.
+    pub(super) table: Arc<PartitionTable>,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    /// The latest last, at most [`KEPT_REVISIONS`].
+    pub(super) revisions: Vec<Revision>,
+    /// Partitions stay with owners that live: an operator's word, until it is taken back.
+    pub(super) is_paused: bool,
+}
+
+impl Founding {
+    /// Whether this can found a cluster.
+    ///
+    /// # Errors
+    /// What is wrong with the founder.
+    pub fn check(&self) -> Result<(), Refusal> {
+        crate::topology::state::apply::check_joiner(&self.first)?;
+        crate::topology::state::apply::check_settings(&self.settings, &self.first)
+    }
+}
+
+impl State {
+    /// A cluster of one member, which is up, votes and owns every partition.
+    ///
+    /// Of a founder that [`Founding::check`] refuses, the state has no [`view`](Self::view).
+    #[must_use]
+    pub fn found(founding: Founding) -> Self {
+        let Founding {
+            cluster,
+            mut supersedes,
+            settings,
+            first,
+        } = founding;
+        supersedes.drain(..supersedes.len().saturating_sub(KEPT_SUPERSEDED));
+        let epoch = Epoch(1);
+        let founder = first.record(FOUNDER, MemberStatus::Up);
+        let table = place(&[founder.member()], None, epoch);
+        Self {
+            version: FOUNDING_VERSION,
+            cluster,
+            supersedes,
+            settings,
+            epoch,
+            next_node: NodeId(FOUNDER.0 + 1),
+            next_group: GroupId(1),
+            members: [(FOUNDER, founder)].into(),
+            tombstones: Vec::new(),
+            quorum: Quorum {
+                voters: [FOUNDER].into(),
+                ..Quorum::default()
+            },
+            table: Arc::new(table),
+            groups: BTreeMap::new(),
+            revisions: Vec::new(),
+            is_paused: false,
+        }
+    }
+
+    /// What a node of `cluster` knows before its first snapshot: nobody, and no partition's owner.
+    #[must_use]
+    pub fn unknown(cluster: ClusterId) -> Self {
+        Self {
+            version: FOUNDING_VERSION,
+            cluster,
+            supersedes: Vec::new(),
+            settings: Agreed::ours(),
+            epoch: Epoch(0),
+            next_node: FOUNDER,
+            next_group: GroupId(1),
+            members: BTreeMap::new(),
+            tombstones: Vec::new(),
+            quorum: Quorum::default(),
+            table: Arc::new(place(&[], None, Epoch(0))),
+            groups: BTreeMap::new(),
+            revisions: Vec::new(),
+            is_paused: false,
+        }
+    }
+
+    /// Gives the ids of removed members away again: a mistake, for the simulator to find.
+    #[cfg(feature = "simulation")]
+    pub fn forget_ids(&mut self) {
+        let last = self.members.keys().next_back().copied().unwrap_or(FOUNDER);
+        self.next_node = NodeId(last.0 + 1);
+    }
+
+    /// Does what `command` asks for, or nothing at all. Every node comes to the same.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub fn apply(&mut self, command: &Command) -> Result<crate::topology::Change, Refusal> {
+        // Changed beside the state, so that a refusal half-way leaves no trace.
+        let mut next = self.clone();
+        let change = crate::topology::state::apply::apply(&mut next, command)?;
+        next.version = next.version.max(command.version());
+        *self = next;
+        Ok(change)
+    }
+
+    /// Takes over who votes, as raft has applied it. The epoch stays: it is no part of the topology.
+    pub fn set_quorum(&mut self, quorum: Quorum) {
+        self.quorum = quorum;
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// Whether raft may make this change: its members exist, each is named once, somebody votes
+    /// afterwards, and no other change is under way.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn may_change_quorum(&self, change: &QuorumChange) -> Result<(), Refusal> {
+        if change.changes.is_empty() {
+            return match self.quorum.is_joint() {
+                true => Ok(()),
+                false => Err(Refusal::QuorumIsNotChanging),
+            };
+        }
+        if self.quorum.is_joint() {
+            return Err(Refusal::QuorumIsChanging);
+        }
+        let mut named: Vec<NodeId> = change.changes.iter().map(|(id, _)| *id).collect();
+        named.sort_unstable();
+        if let Some(twice) = named.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Refusal::MemberNamedTwice(twice[0]));
+        }
+        for &(id, role) in &change.changes {
+            let record = self.known(id)?;
+            if let (Some(by), true) = (record.replaced_by, role != QuorumRole::Removed) {
+                return Err(Refusal::Replaced { id, by });
+            }
+        }
+        if self.quorum.voters_after(change).is_empty() {
+            return Err(Refusal::NoVoter);
+        }
+        Ok(())
+    }
+
+    /// The cluster, for ever.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// The clusters that this one continues, the oldest first.
+    #[must_use]
+    pub fn supersedes(&self) -> &[ClusterId] {
+        &self.supersedes
+    }
+
+    /// The version of the topology.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The highest version of a command that was applied. An executable that knows less cannot join.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The highest version of a command that every member can apply. The leader proposes none above.
+    #[must_use]
+    pub fn known_version(&self) -> u32 {
+        let versions = self.members.values().map(|record| record.version);
+        versions.min().unwrap_or(self.version)
+    }
+
+    /// Every member, whatever its status, in ascending order of the ids.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = &MemberRecord> {
+        self.members.values()
+    }
+
+    /// The member of this id.
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Option<&MemberRecord> {
+        self.members.get(&id)
+    }
+
+    /// Whether `id` was a member's and is none's any more.
+    #[must_use]
+    pub fn is_tombstone(&self, id: NodeId) -> bool {
+        (FOUNDER..self.next_node).contains(&id) && !self.members.contains_key(&id)
+    }
+
+    /// The [`KEPT_TOMBSTONES`] members that were removed last, the latest last.
+    #[must_use]
+    pub fn tombstones(&self) -> &[Tombstone] {
+        &self.tombstones
+    }
+
+    /// The id that the next member gets. Every lower one was given.
+    #[must_use]
+    pub fn next_node(&self) -> NodeId {
+        self.next_node
+    }
+
+    /// Who owns each partition.
+    #[must_use]
+    pub fn table(&self) -> &PartitionTable {
+        &self.table
+    }
+
+    /// Every group, in ascending order of the ids.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Whether any group has two copies, so that standbys keep some.
+    #[must_use]
+    pub fn has_copies(&self) -> bool {
+        self.groups.values().any(|group| group.spec.copies > 1)
+    }
+
+    /// The latest revisions of the groups, the latest last: at most [`KEPT_REVISIONS`].
+    #[must_use]
+    pub fn revisions(&self) -> &[Revision] {
+        &self.revisions
+    }
+
+    /// The number of the latest revision of the groups; 0 if there is none.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revisions.last().map_or(0, |revision| revision.number)
+    }
+
+    /// Whether an operator has paused the ring: partitions stay with owners that live, and nobody is
+    /// removed. Members come and fail over as ever.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// What all processes must have in common.
+    #[must_use]
+    pub fn settings(&self) -> &Agreed {
+        &self.settings
+    }
+
+    /// The state as a snapshot carries it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        crate::topology::state::codec::encode_state(self)
+    }
+
+    /// The state in a snapshot.
+    ///
+    /// # Errors
+    /// The bytes are no state, or one that only a later executable understands.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        crate::topology::state::codec::decode_state(bytes)
+    }
+
+    /// A digest of the whole state: it differs if two nodes have come apart.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.encode())
+    }
+
+    /// The topology as readers have it.
+    ///
+    /// # Errors
+    /// What is wrong with the state. None that came of [`apply`](Self::apply) has anything.
+    pub fn view(&self) -> Result<View, ViewError> {
+        let groups = self.groups.values().cloned().collect();
+        let cluster = self.cluster.to_string();
+        View::new(cluster, self.epoch, self.ring(), &self.table, groups)
+    }
+
+    /// The members as placement has them.
+    pub(super) fn ring(&self) -> Vec<Member> {
+        self.members.values().map(MemberRecord::member).collect()
+    }
+
+    /// The member of this id, or why there is none.
+    pub(super) fn known(&self, id: NodeId) -> Result<&MemberRecord, Refusal> {
+        self.members.get(&id).ok_or(if self.is_tombstone(id) {
+            Refusal::Removed(id)
+        } else {
+            Refusal::UnknownMember(id)
+        })
+    }
+
+    /// The member of this id if `incarnation` is its latest start.
+    pub(super) fn known_at(
+        &self,
+        id: NodeId,
+        incarnation: Incarnation,
+    ) -> Result<&MemberRecord, Refusal> {
+        let record = self.known(id)?;
+        if record.incarnation != incarnation {
+            return Err(Refusal::OtherIncarnation {
+                id,
+                known: record.incarnation,
+                found: incarnation,
+            });
+        }
+        Ok(record)
+    }
+
+    /// The member of this id, to be changed.
+    pub(super) fn record_mut(&mut self, id: NodeId) -> &mut MemberRecord {
+        self.members
+            .get_mut(&id)
+            .expect("whoever changes a member has looked for it")
+    }
+}
+
+impl Joiner {
+    /// The row of this node as member `id`.
+    pub(super) fn record(&self, id: NodeId, status: MemberStatus) -> MemberRecord {
+        MemberRecord {
+            id,
+            name: self.name.clone(),
+            host: self.host.clone(),
+            raft_port: self.raft_port,
+            grpc_port: self.grpc_port,
+            admin_port: self.admin_port,
+            zone: self.zone.clone(),
+            weight: self.weight,
+            incarnation: self.incarnation,
+            version: self.version,
+            nonce: self.nonce,
+            leaves_on_term: self.leaves_on_term,
+            has_left: false,
+            status,
+            replaced_by: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
