@@ -16,8 +16,6 @@ use crate::ids::{Epoch, Generation, GroupId, Incarnation, NodeId, Partition, Ten
 use crate::topology::model::group::{GroupSpec, OnIsolated};
 use crate::topology::model::member::{MemberStatus, Zone};
 
-pub use crate::topology::state::codec::DecodeError;
-
 /// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`],
 /// [`GroupSpec::copies`], [`Command::SetPaused`] and [`Command::SetCopies`].
 pub const COMMAND_VERSION: u32 = 2;
@@ -294,21 +292,6 @@ impl Command {
             Self::SetPaused(_) | Self::SetCopies(_) => 2,
             _ => 1,
         }
-    }
-
-    /// The command as an entry of the log carries it.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        crate::topology::state::codec::encode_command(self)
-    }
-
-    /// The command in an entry of the log.
-    ///
-    /// # Errors
-    /// The entry is of a later version, or not an encoded command. Whoever applies the log must stop:
-    /// to skip an entry that others apply is to have another state than they.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        crate::topology::state::codec::decode_command(bytes)
     }
 }
 

@@ -6,7 +6,6 @@
 use crate::ids::{Epoch, Millis, NodeId, Partition};
 use crate::topology::commands::runs::runs;
 use crate::topology::commands::{Command, CopiesRun};
-use crate::topology::moves::is_up;
 use crate::topology::state::State;
 
 /// A standby that may have copies and is not told of deletes any more.
@@ -71,7 +70,7 @@ impl CopyBook {
         if self.unheard.is_some_and(is_early) || !state.has_copies() {
             return None;
         }
-        let is_there = |id: Option<NodeId>| id.is_some_and(|id| is_up(state, id));
+        let is_there = |id: Option<NodeId>| id.is_some_and(|id| state.is_up(id));
         let table = state.table().iter();
         let kept = table
             .filter(|(_, at)| !at.copies.are_kept && is_there(at.owner) && is_there(at.standby));

@@ -22,7 +22,7 @@ use crate::topology::model::partitions::PartitionTable;
 use crate::topology::moves::copies::{CopyBook, Unheard};
 use crate::topology::placement::place;
 use crate::topology::state::State;
-use crate::topology::state::apply::next_epoch;
+use crate::topology::state::apply::epoch::next_epoch;
 
 /// How many partitions begin to move at once, beside those of members that leave.
 pub const WAVE_MAX: usize = 1_024;
@@ -79,7 +79,7 @@ impl MoveBook {
                 report.is_some_and(|report| report.broken >= *tenure)
             };
             for (partition, from) in partitions {
-                if is_broken(from) || !is_up(state, *to) {
+                if is_broken(from) || !state.is_up(*to) {
                     broken.push((*partition, *tenure));
                 }
             }
@@ -116,10 +116,6 @@ impl MoveBook {
 fn is(state: &State, id: NodeId, status: MemberStatus) -> bool {
     let member = state.member(id);
     member.is_some_and(|member| member.status == status)
-}
-
-pub(super) fn is_up(state: &State, id: NodeId) -> bool {
-    is(state, id, MemberStatus::Up)
 }
 
 /// What moves: by tenure and target, each partition with its owner.

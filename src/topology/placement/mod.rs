@@ -9,16 +9,17 @@
 
 mod quota;
 pub mod rendezvous;
+mod ring;
 mod rounding;
 mod standby;
 
+use self::quota::apportion;
+use self::ring::{OWNER, Ring, draw, rank};
+use self::standby::place_standbys;
 use crate::hash::PARTITIONS;
-use crate::ids::{Epoch, NodeId, Partition, Tenure};
-
+use crate::ids::{Epoch, Partition, Tenure};
 use crate::topology::model::member::Member;
 use crate::topology::model::partitions::{Assignment, PartitionTable, partitions};
-use crate::topology::placement::quota::apportion;
-use crate::topology::placement::standby::place_standbys;
 
 /// Assigns every partition to an owner and a standby among the `members` that may own, changing as
 /// little of `current` as fairness allows.
@@ -70,70 +71,6 @@ pub fn place(members: &[Member], current: Option<&PartitionTable>, at: Epoch) ->
             },
         }
     })
-}
-
-/// The members that may own, in ascending order of their ids; a *seat* is an index into it.
-pub(super) struct Ring<'a>(Vec<&'a Member>);
-
-impl<'a> Ring<'a> {
-    fn of(members: &'a [Member]) -> Self {
-        let mut ring: Vec<&Member> = members.iter().filter(|member| member.may_own()).collect();
-        ring.sort_unstable_by_key(|member| member.id);
-        assert!(
-            ring.is_sorted_by(|a, b| a.id < b.id),
-            "a member id occurs twice"
-        );
-        Self(ring)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn id(&self, seat: usize) -> NodeId {
-        self.0[seat].id
-    }
-
-    fn seat_of(&self, id: NodeId) -> Option<usize> {
-        self.0.binary_search_by_key(&id, |member| member.id).ok()
-    }
-
-    /// The seat that `pick` names for each partition of `current`; `None` where it names nobody, or
-    /// a member that may not own.
-    pub(super) fn seats(
-        &self,
-        current: Option<&PartitionTable>,
-        pick: impl Fn(&Assignment) -> Option<NodeId>,
-    ) -> Vec<Option<usize>> {
-        let seat = |assignment| pick(assignment).and_then(|id| self.seat_of(id));
-        current.map_or(vec![None; PARTITIONS], |table| {
-            table
-                .iter()
-                .map(|(_, assignment)| seat(assignment))
-                .collect()
-        })
-    }
-
-    fn weights(&self) -> Vec<u32> {
-        self.0.iter().map(|member| member.weight).collect()
-    }
-
-    /// The weight of each seat where it may stand by for `owner`, 0 where it may not: all members
-    /// of other zones, or all other members if there is no other zone.
-    pub(super) fn standby_weights(&self, owner: usize) -> Vec<u32> {
-        let zone = &self.0[owner].zone;
-        let alone = self.0.iter().all(|member| member.zone == *zone);
-        let allowed =
-            |seat: usize, member: &Member| seat != owner && (alone || member.zone != *zone);
-        let weight = |(seat, member): (usize, &&Member)| {
-            if allowed(seat, member) {
-                member.weight
-            } else {
-                0
-            }
-        };
-        self.0.iter().enumerate().map(weight).collect()
-    }
 }
 
 /// The seat that owns each partition.
@@ -204,46 +141,6 @@ fn deal(
         ownerless.is_empty(),
         "quotas sum to the number of partitions"
     );
-}
-
-/// Salt of [`rank`] for choices among owners.
-const OWNER: u64 = 0;
-/// Salt of [`rank`] for choices among standbys, so that they do not follow those among owners.
-pub(super) const STANDBY: u64 = 1;
-
-/// How a member ranks a partition, lowest first: at random, yet the same everywhere. Frozen.
-///
-/// `xxh3_64(partition as 2 little-endian bytes ‖ member id as 8, seed = salt)`.
-pub(super) fn rank(salt: u64, partition: Partition, member: NodeId) -> u64 {
-    let mut bytes = [0; 10];
-    bytes[..2].copy_from_slice(&partition.0.to_le_bytes());
-    bytes[2..].copy_from_slice(&member.0.to_le_bytes());
-    xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, salt)
-}
-
-/// Takes the `count` partitions that rank lowest out of `from`, or all if there are not so many.
-///
-/// Which ones is certain, their order is not: ties go to the lower partition.
-pub(super) fn draw(
-    from: &mut Vec<Partition>,
-    count: usize,
-    rank: impl Fn(Partition) -> u64,
-) -> Vec<Partition> {
-    if count >= from.len() {
-        return std::mem::take(from);
-    }
-    if count == 0 {
-        return Vec::new();
-    }
-    let mut ranked: Vec<_> = from
-        .iter()
-        .map(|&partition| (rank(partition), partition))
-        .collect();
-    ranked.select_nth_unstable(count);
-    let mut order = ranked.into_iter().map(|(_, partition)| partition);
-    let drawn = order.by_ref().take(count).collect();
-    *from = order.collect();
-    drawn
 }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 //! Called by `placement` once the owners are settled. The rules and bounds are told at
 //! [`place`](crate::topology::placement::place).
 
+use super::quota::apportion;
+use super::ring::{Ring, STANDBY, draw, rank};
+use super::rounding::{ONE, round};
 use crate::hash::PARTITIONS;
 use crate::ids::Partition;
-
 use crate::topology::model::partitions::{PartitionTable, partitions};
-use crate::topology::placement::quota::apportion;
-use crate::topology::placement::rounding::{ONE, round};
-use crate::topology::placement::{Ring, STANDBY, draw, rank};
 
 /// One owner's partitions by their present standby, so far as that may stand by at all.
 struct Row {

@@ -13,11 +13,9 @@ mod specs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::ids::{ClusterId, Epoch, GroupId, Incarnation, NodeId};
 use crate::topology::commands::refusal::Refusal;
-use crate::topology::commands::{Agreed, Command, DecodeError, Joiner};
+use crate::topology::commands::{Agreed, Joiner};
 use crate::topology::model::group::{Group, GroupSpec};
 use crate::topology::model::member::{Member, MemberRecord, MemberStatus, Tombstone};
 use crate::topology::model::partitions::PartitionTable;
@@ -94,17 +92,6 @@ pub struct State {
     pub(super) is_paused: bool,
 }
 
-impl Founding {
-    /// Whether this can found a cluster.
-    ///
-    /// # Errors
-    /// What is wrong with the founder.
-    pub fn check(&self) -> Result<(), Refusal> {
-        crate::topology::state::apply::check_joiner(&self.first)?;
-        crate::topology::state::apply::check_settings(&self.settings, &self.first)
-    }
-}
-
 impl State {
     /// A cluster of one member, which is up, votes and owns every partition.
     ///
@@ -168,19 +155,6 @@ impl State {
     pub fn forget_ids(&mut self) {
         let last = self.members.keys().next_back().copied().unwrap_or(FOUNDER);
         self.next_node = NodeId(last.0 + 1);
-    }
-
-    /// Does what `command` asks for, or nothing at all. Every node comes to the same.
-    ///
-    /// # Errors
-    /// Why nothing was done.
-    pub fn apply(&mut self, command: &Command) -> Result<crate::topology::Change, Refusal> {
-        // Changed beside the state, so that a refusal half-way leaves no trace.
-        let mut next = self.clone();
-        let change = crate::topology::state::apply::apply(&mut next, command)?;
-        next.version = next.version.max(command.version());
-        *self = next;
-        Ok(change)
     }
 
     /// Takes over who votes, as raft has applied it. The epoch stays: it is no part of the topology.
@@ -268,6 +242,13 @@ impl State {
         self.members.get(&id)
     }
 
+    /// Whether member `id` is [`MemberStatus::Up`].
+    #[must_use]
+    pub fn is_up(&self, id: NodeId) -> bool {
+        let member = self.member(id);
+        member.is_some_and(|member| member.status == MemberStatus::Up)
+    }
+
     /// Whether `id` was a member's and is none's any more.
     #[must_use]
     pub fn is_tombstone(&self, id: NodeId) -> bool {
@@ -326,26 +307,6 @@ impl State {
     #[must_use]
     pub fn settings(&self) -> &Agreed {
         &self.settings
-    }
-
-    /// The state as a snapshot carries it.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        crate::topology::state::codec::encode_state(self)
-    }
-
-    /// The state in a snapshot.
-    ///
-    /// # Errors
-    /// The bytes are no state, or one that only a later executable understands.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        crate::topology::state::codec::decode_state(bytes)
-    }
-
-    /// A digest of the whole state: it differs if two nodes have come apart.
-    #[must_use]
-    pub fn hash(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.encode())
     }
 
     /// The topology as readers have it.

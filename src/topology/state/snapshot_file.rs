@@ -8,8 +8,8 @@
 //! 28     the state as the log's snapshots have it
 //! ```
 
-use crate::topology::commands::DecodeError;
-use crate::topology::state::State;
+use super::State;
+use super::codec::DecodeError;
 
 /// What a snapshot file begins with.
 const MAGIC: &[u8; 8] = b"gcachess";

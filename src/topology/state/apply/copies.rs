@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::next_epoch;
+use super::epoch::next_epoch;
 use super::partitions::{Named, take};
 use crate::topology::commands::refusal::Refusal;
 use crate::topology::commands::{Change, CopiesRun};

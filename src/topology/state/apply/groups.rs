@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{bump, copies, next_epoch};
+use super::copies;
+use super::epoch::{bump, next_epoch};
 use crate::ids::{Epoch, Generation, GroupId};
 use crate::topology::commands::refusal::Refusal;
 use crate::topology::commands::{Change, GroupRef, GroupsChange, SetGroups};

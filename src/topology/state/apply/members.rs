@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bump;
+use super::epoch::bump;
 use crate::ids::NodeId;
 use crate::topology::commands::refusal::Refusal;
 use crate::topology::commands::{Agreed, Change, Joiner, Resume, SetStatus};

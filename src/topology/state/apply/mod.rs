@@ -5,21 +5,48 @@
 //! refused, so nothing here has to undo what it began.
 
 mod copies;
+pub(in crate::topology) mod epoch;
 mod groups;
 mod members;
 mod partitions;
 mod plan;
 
-use crate::ids::{Epoch, Tenure};
+use self::epoch::bump;
 use crate::topology::commands::refusal::Refusal;
 use crate::topology::commands::{Change, Command};
-use crate::topology::state::State;
+use crate::topology::state::{Founding, State};
 
 pub(super) use groups::{MAX_NOTE_BYTES, check_set, check_spec};
 pub(super) use members::{check_joiner, check_settings};
 
+impl Founding {
+    /// Whether this can found a cluster.
+    ///
+    /// # Errors
+    /// What is wrong with the founder.
+    pub fn check(&self) -> Result<(), Refusal> {
+        check_joiner(&self.first)?;
+        check_settings(&self.settings, &self.first)
+    }
+}
+
+impl State {
+    /// Does what `command` asks for, or nothing at all. Every node comes to the same.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub fn apply(&mut self, command: &Command) -> Result<Change, Refusal> {
+        // Changed beside the state, so that a refusal half-way leaves no trace.
+        let mut next = self.clone();
+        let change = apply_to(&mut next, command)?;
+        next.version = next.version.max(command.version());
+        *self = next;
+        Ok(change)
+    }
+}
+
 /// Does what `command` asks for.
-pub(super) fn apply(state: &mut State, command: &Command) -> Result<Change, Refusal> {
+fn apply_to(state: &mut State, command: &Command) -> Result<Change, Refusal> {
     match command {
         Command::Join(joiner) => members::join(state, joiner),
         Command::Resume(resume) => members::resume(state, resume),
@@ -37,22 +64,6 @@ pub(super) fn apply(state: &mut State, command: &Command) -> Result<Change, Refu
     }
 }
 
-/// The epoch that the command under way makes.
-pub(in crate::topology) fn next_epoch(state: &State) -> Epoch {
-    Epoch(state.epoch.0 + 1)
-}
-
-/// The tenure of what the command under way gives to others.
-fn next_tenure(state: &State) -> Tenure {
-    Tenure(next_epoch(state).0)
-}
-
-/// Makes the next epoch.
-fn bump(state: &mut State) -> Change {
-    state.epoch = next_epoch(state);
-    Change::Epoch(state.epoch)
-}
-
 /// Stops all planned moves, or lets them go on. It makes an epoch, so that a plan which was made before it
 /// is refused: once it is committed, nothing begins to move.
 fn set_paused(state: &mut State, is_paused: bool) -> Change {
@@ -61,16 +72,6 @@ fn set_paused(state: &mut State, is_paused: bool) -> Change {
     }
     state.is_paused = is_paused;
     bump(state)
-}
-
-/// Whether a plan was made for the present epoch.
-fn check_epoch(state: &State, expected: Epoch) -> Result<(), Refusal> {
-    let found = state.epoch;
-    if expected == found {
-        Ok(())
-    } else {
-        Err(Refusal::StaleEpoch { expected, found })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{bump, check_epoch, next_epoch, next_tenure};
+use super::epoch::{bump, check_epoch, next_epoch, next_tenure};
 use crate::hash::PARTITIONS;
 use crate::ids::{NodeId, Partition, Tenure};
 use crate::topology::commands::refusal::Refusal;

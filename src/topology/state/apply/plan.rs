@@ -3,7 +3,7 @@
 //! A plan is made once, by the leader, and then stands in the log in full; a later version may plan in
 //! another way without old entries meaning anything else.
 
-use super::next_epoch;
+use super::epoch::next_epoch;
 use crate::ids::{NodeId, Partition};
 use crate::topology::commands::runs::runs;
 use crate::topology::commands::{Assign, Command, FailOver, Run};

@@ -1,10 +1,11 @@
 //! Commands as messages. Pure.
 
+use super::error::{DecodeError, bad, malformed};
 use super::group::{spec, spec_to_wire};
 use super::member::{joiner, joiner_to_wire, maybe_id, maybe_number, status, status_to_wire};
+use super::pb;
 use super::pb::command_envelope::Command as Wire;
 use super::pb::reset_group::Group as WireGroup;
-use super::{DecodeError, bad, malformed, pb};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::commands::{
     AbortRun, ActivateRun, Assign, Command, CopiesRun, FailOver, GroupRef, MoveRun, PrepareMoves,

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DecodeError, bad, pb};
+use super::error::{DecodeError, bad};
+use super::pb;
 use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
 
 pub(super) fn spec_to_wire(name: &str, spec: &GroupSpec) -> pb::GroupSpec {

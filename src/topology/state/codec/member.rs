@@ -1,6 +1,7 @@
 //! Members, joiners and the quorum as messages. Pure.
 
-use super::{DecodeError, bad, pb};
+use super::error::{DecodeError, bad};
+use super::pb;
 use crate::ids::{Incarnation, NodeId};
 use crate::topology::commands::{Agreed, Joiner};
 use crate::topology::model::member::{MemberRecord, MemberStatus, Tombstone, Zone};

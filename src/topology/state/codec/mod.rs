@@ -5,56 +5,20 @@
 //! who decode the same bytes have the same.
 
 mod command;
+mod error;
 mod group;
 mod member;
+mod pb;
 mod state;
 mod table;
 
-use std::fmt;
-
 use bytes::Bytes;
 use prost::Message;
-use thiserror::Error;
 
+pub use self::error::DecodeError;
+use self::error::malformed;
 use crate::topology::commands::{COMMAND_VERSION, Command};
 use crate::topology::state::State;
-
-#[expect(
-    unreachable_pub,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated; the .proto file documents it"
-)]
-mod pb {
-    //! Generated from `proto/state.proto`.
-    include!(concat!(env!("OUT_DIR"), "/gcache.state.v1.rs"));
-}
-
-/// Why bytes are no command or state. Neither may be skipped: others may understand them.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum DecodeError {
-    /// They are not what any executable writes, or they are damaged.
-    #[error("malformed: {0}")]
-    Malformed(String),
-    /// A later executable wrote them. This one must be replaced.
-    #[error("version {found} is in use, and this executable knows versions up to {known}")]
-    UnknownVersion {
-        /// The version of what was found.
-        found: u32,
-        /// The highest version that this executable knows.
-        known: u32,
-    },
-}
-
-/// The error that says `told`.
-fn malformed(told: impl fmt::Display) -> DecodeError {
-    DecodeError::Malformed(told.to_string())
-}
-
-/// The error that a field is missing or out of range.
-fn bad(field: &str) -> DecodeError {
-    malformed(format_args!("{field} is missing or out of range"))
-}
 
 /// Whether a version is one that this executable knows.
 fn check_version(found: u32) -> Result<(), DecodeError> {
@@ -79,30 +43,53 @@ fn check_canonical(found: &[u8], written: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
-pub(in crate::topology) fn encode_command(command: &Command) -> Bytes {
-    command::to_wire(command).encode_to_vec().into()
+impl Command {
+    /// The command as an entry of the log carries it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        command::to_wire(self).encode_to_vec().into()
+    }
+
+    /// The command in an entry of the log.
+    ///
+    /// # Errors
+    /// The entry is of a later version, or not an encoded command. Whoever applies the log must stop:
+    /// to skip an entry that others apply is to have another state than they.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let envelope = pb::CommandEnvelope::decode(bytes).map_err(malformed)?;
+        check_version(envelope.version)?;
+        let command = command::from_wire(envelope)?;
+        check_canonical(bytes, &command.encode())?;
+        Ok(command)
+    }
 }
 
-pub(in crate::topology) fn decode_command(bytes: &[u8]) -> Result<Command, DecodeError> {
-    let envelope = pb::CommandEnvelope::decode(bytes).map_err(malformed)?;
-    check_version(envelope.version)?;
-    let command = command::from_wire(envelope)?;
-    check_canonical(bytes, &encode_command(&command))?;
-    Ok(command)
-}
+impl State {
+    /// The state as a snapshot carries it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        state::to_wire(self).encode_to_vec().into()
+    }
 
-pub(super) fn encode_state(state: &State) -> Bytes {
-    state::to_wire(state).encode_to_vec().into()
-}
+    /// The state in a snapshot.
+    ///
+    /// # Errors
+    /// The bytes are no state, or one that only a later executable understands.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire = pb::State::decode(bytes).map_err(malformed)?;
+        check_version(wire.version)?;
+        let state = state::from_wire(wire)?;
+        // In this order: only a state that holds together can be encoded.
+        state::check(&state)?;
+        check_canonical(bytes, &state.encode())?;
+        Ok(state)
+    }
 
-pub(super) fn decode_state(bytes: &[u8]) -> Result<State, DecodeError> {
-    let wire = pb::State::decode(bytes).map_err(malformed)?;
-    check_version(wire.version)?;
-    let state = state::from_wire(wire)?;
-    // In this order: only a state that holds together can be encoded.
-    state::check(&state)?;
-    check_canonical(bytes, &encode_state(&state))?;
-    Ok(state)
+    /// A digest of the whole state: it differs if two nodes have come apart.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.encode())
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::error::{DecodeError, bad, malformed};
 use super::group::{spec, spec_to_wire};
 use super::member::{
     agreed, agreed_to_wire, quorum, quorum_to_wire, record, record_to_wire, tombstone,
     tombstone_to_wire,
 };
+use super::pb;
 use super::table::{table, table_to_wire};
-use super::{DecodeError, bad, malformed, pb};
 use crate::ids::{ClusterId, Epoch, Generation, GroupId, NodeId};
 use crate::topology::model::group::{Group, GroupSpec};
 use crate::topology::model::member::MemberStatus;

@@ -4,8 +4,9 @@
 //! names its owner by its place among the few different ones, in one byte while they are below 64. What
 //! all partitions share, such as "no move", is one run.
 
+use super::error::{DecodeError, bad};
 use super::member::{maybe_id, maybe_number};
-use super::{DecodeError, bad, pb};
+use super::pb;
 use crate::hash::PARTITIONS;
 use crate::ids::{Epoch, Tenure};
 use crate::topology::model::partitions::{Assignment, Copies, PartitionTable, PendingMove};
