@@ -3,11 +3,9 @@
 //! Roles make one and hand `now()` to the cache and to policies. It runs on `tokio::time`, so that a
 //! test with paused time drives it.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use crate::ids::Millis;
+use crate::ids::{Millis, as_millis};
 
 /// A cheap copyable clock. Every copy shows the same time.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +27,4 @@ impl Clock {
     pub fn now(&self) -> Millis {
         Millis(as_millis(self.zero.elapsed()))
     }
-}
-
-/// A duration in whole milliseconds, stopping at `u64::MAX`.
-#[must_use]
-pub fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

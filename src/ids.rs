@@ -3,6 +3,7 @@
 //! Pure. Everything above uses these; nothing here knows what they are used for.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Defines a newtype over an unsigned integer, shown as the bare number.
 macro_rules! id {
@@ -77,4 +78,10 @@ impl Millis {
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// A duration in whole milliseconds, stopping at `u64::MAX`.
+#[must_use]
+pub fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,24 +5,26 @@
 //! ```text
 //! main → cli → dev → roles      node · frontend · loadgen  wiring and policy; never import one another
 //!                  → adapters   rpc · origin · discovery … one outside thing each; never import one another
-//!                  → pure       cache · topology · …       no I/O, no clock, no spawn
+//!                  → pure       cache · topology · overload … no I/O, no clock, no spawn
 //! ```
 //!
-//! Six walks:
+//! Seven walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
 //!   `Cache-Status` made in `frontend/respond`.
-//! - **an agreed change**: `node/control/office` (what a leader decides), another node's `Enter` or an
-//!   operator's `Commit` → `raft/thread` → `raft/driver` → `raft/log` and `raft/transport` →
-//!   `topology/state/apply` → [`topology::state::State`].
-//! - **a topology change**: `node/control/carrier` (state → [`topology::view::View`]) → `node/read` (may I
+//! - **a delete**: the same way to `node/read/delete`: dropped from `cache`, acknowledged once everybody who may
+//!   hold the entry has dropped it too (`cache/feed`, [`topology::lease`]).
+//! - **an agreed change**: `node/leader` (what a leader decides, by [`topology::autopilot`]), another node's `Enter`
+//!   or an operator's `Commit` (`node/control/service`) → `raft/thread` → `raft/driver` → `raft/log` and
+//!   `raft/transport` → `topology/state/apply` → [`topology::state::State`].
+//! - **a topology change**: `node/member/raft_link` (state → [`topology::view::View`]) → `node/read` (may I
 //!   answer?) → `cache` (stamps); and `node/control/followers` → `frontend/follow` → `frontend/nodes`
 //!   (pipelines) → `frontend/route`.
-//! - **a move**: `node/control/office` ([`topology::moves`](mod@topology::moves)) prepares →
-//!   `node/moves/source` (`cache`: taps, feed) → `rpc/hand_over` → `node/moves/target` (`cache`: arrivals) → renewals say warm → the office
-//!   activates → `node/loader` peeks.
-//! - **a lease**: `node/control/renew` → `rpc/control` → `node/control/office` of the leader → a quorum round
+//! - **a move**: `node/leader` ([`topology::moves`](mod@topology::moves)) prepares → `node/moves/move_out`
+//!   (`cache`: taps, feed) → `rpc/transfer` → `node/moves/move_in` (`cache`: arrivals) → renewals report it warm →
+//!   the leader activates → `node/loader` peeks.
+//! - **a lease**: `node/member/renew` → `rpc/control` → `node/control/grant` → `node/leader` → a quorum round
 //!   → [`topology::lease`] → back, and `node/lease` (may I act?) → `node/read`.
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
 //!   [`config::Config`] → `cli` → a role's `start` → a constructor.
@@ -33,6 +35,8 @@ pub mod ids;
 pub mod hash;
 
 pub mod cache;
+
+pub mod overload;
 
 pub mod topology;
 

@@ -198,7 +198,7 @@ fn tell(difference: &Difference, now: (u64, u64), end: &str, reach: &Reach) -> R
 )]
 pub(super) fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, crate::clock::as_millis)
+    now.map_or(0, crate::ids::as_millis)
 }
 
 async fn list(reach: &Reach) -> Result<(), Failure> {
@@ -208,7 +208,7 @@ async fn list(reach: &Reach) -> Result<(), Failure> {
             "name": &*group.name,
             "id": group.id.0,
             "generation": group.generation.0,
-            "ttl_ms": crate::clock::as_millis(group.spec.ttl),
+            "ttl_ms": crate::ids::as_millis(group.spec.ttl),
             "content_type": group.spec.content_type,
         })
     };

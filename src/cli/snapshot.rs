@@ -40,7 +40,7 @@ pub(super) async fn snapshot(args: &Snapshot) -> Result<(), Failure> {
         true => cluster.newest().await?,
         false => cluster.state().await?,
     };
-    let content = saved::encode(&state);
+    let content = snapshot_file::encode(&state);
     keep(file, &content).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => taken(file),
         _ => Failure::Failed(format!("cannot write {}: {error}", file.display())),
@@ -75,7 +75,7 @@ fn taken(file: &Path) -> Failure {
 pub(super) fn read(path: &Path) -> Result<State, Failure> {
     let file = std::fs::read(path)
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-    saved::decode(&file)
+    snapshot_file::decode(&file)
         .map_err(|error| Failure::Failed(format!("{} cannot be used: {error}", path.display())))
 }
 

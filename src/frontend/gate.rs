@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::route::NoAnswer;
 use crate::ids::GroupId;
 use crate::metrics::Registry;
-use crate::rpc::shares::{self, Bounds, Full, Place};
+use crate::overload::shares::{self, Bounds, Full, Place};
 use crate::topology::model::group::Group;
 
 /// The longest that anybody is told to stay away.

@@ -25,7 +25,7 @@ use crate::discovery::Discovery;
 use crate::http::{self, Limits};
 use crate::ids::Epoch;
 use crate::metrics::Registry;
-use crate::rpc::shares::Bounds;
+use crate::overload::shares::Bounds;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 

@@ -33,14 +33,14 @@ pub(super) fn not_owner(id: u64, epoch: Epoch) -> AnswerItem {
 
 /// How an answer came about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct Provenance {
     pub(super) via: Via,
     pub(super) stored: bool,
     pub(super) collapsed: bool,
     pub(super) detail: Detail,
 }
 
-impl Told {
+impl Provenance {
     /// From the cache.
     pub(super) fn of(via: Via, detail: Detail) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Told {
 }
 
 /// What an entry says: a value, that there is none, or why it could not be loaded.
-pub(super) fn of_entry(id: u64, entry: Entry, told: Told, now: Millis) -> AnswerItem {
+pub(super) fn of_entry(id: u64, entry: Entry, provenance: Provenance, now: Millis) -> AnswerItem {
     let (status, message) = match entry.kind() {
         Kind::Value => (Status::Ok, String::new()),
         Kind::Negative => (Status::Absent, "the origin has no such key".into()),
@@ -65,13 +65,13 @@ pub(super) fn of_entry(id: u64, entry: Entry, told: Told, now: Millis) -> Answer
     let answer = Answer {
         id,
         status: status.into(),
-        via: told.via.into(),
+        via: provenance.via.into(),
         age_ms: entry.age_ms(now),
         ttl_ms: entry.ttl_left_ms(now),
-        stored: told.stored,
-        collapsed: told.collapsed,
+        stored: provenance.stored,
+        collapsed: provenance.collapsed,
         message,
-        detail: told.detail.into(),
+        detail: provenance.detail.into(),
         ..Answer::default()
     };
     let value = (entry.kind() == Kind::Value).then_some(entry);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Me;
+use super::me::Me;
 use crate::cache::{Cache, Entry, Kind, Phase, Role, Stamps, Standing};
 use crate::clock::Clock;
 use crate::hash::{KeyHash, MAX_KEY_BYTES};

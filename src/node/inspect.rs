@@ -54,7 +54,7 @@ impl Inspector {
     }
 
     /// What the origin says of the groups that an encoded `SetGroups` would set. What there is no time
-    /// for is told as unchecked. Cancel-safe.
+    /// for is reported as unchecked. Cancel-safe.
     ///
     /// # Errors
     /// The command is no such command or its groups break the rules, or too many ask at once.
@@ -77,20 +77,20 @@ impl Inspector {
     }
 
     async fn check_one(&self, group: &Group, until: Instant) -> CheckedGroup {
-        let mut told = CheckedGroup {
+        let mut checked = CheckedGroup {
             group: group.name.to_string(),
             ..CheckedGroup::default()
         };
         if until <= Instant::now() {
-            told.unchecked = format!("no time was left of {:?} for all groups", self.deadline);
-            return told;
+            checked.unchecked = format!("no time was left of {:?} for all groups", self.deadline);
+            return checked;
         }
         match timeout_at(until, self.origin.inspect(group)).await {
-            Ok(Ok(findings)) => told.findings = findings.into_iter().map(to_wire).collect(),
-            Ok(Err(error)) => told.unchecked = error.message,
-            Err(_) => told.unchecked = "the origin did not answer in time".into(),
+            Ok(Ok(findings)) => checked.findings = findings.into_iter().map(to_wire).collect(),
+            Ok(Err(error)) => checked.unchecked = error.message,
+            Err(_) => checked.unchecked = "the origin did not answer in time".into(),
         }
-        told
+        checked
     }
 }
 
@@ -110,11 +110,11 @@ fn groups_of(command: &[u8]) -> Result<Vec<Group>, Status> {
         return Err(Status::invalid_argument("only groups can be checked"));
     };
     if set.upserts.len() > MAX_GROUPS {
-        let told = format!(
+        let message = format!(
             "{} groups; {MAX_GROUPS} are the most a cluster has",
             set.upserts.len()
         );
-        return Err(Status::invalid_argument(told));
+        return Err(Status::invalid_argument(message));
     }
     set.upserts.into_iter().map(group_of).collect()
 }

@@ -42,7 +42,7 @@ struct Inner {
 }
 
 impl Held {
-    /// The lease of a node that is told who owns what, and needs none.
+    /// The lease of a node whose view is given, and which needs none.
     #[must_use]
     pub(super) fn always() -> Self {
         let held = Self::default();
@@ -130,9 +130,9 @@ mod tests {
             let found = held.duty(&route(tenure, since), Millis(now));
             assert_eq!(found, duty, "{tenure} {since} {now}");
         }
-        let told = Held::always();
+        let held = Held::always();
         let last = route(u64::MAX, u64::MAX);
-        assert_eq!(told.duty(&last, Millis(1 << 40)), Duty::Acts);
+        assert_eq!(held.duty(&last, Millis(1 << 40)), Duty::Acts);
     }
 
     #[tokio::test(start_paused = true)]

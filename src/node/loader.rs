@@ -5,8 +5,6 @@
 //! `max_batch`. So batches grow with the load and are of one when there is none. What has queued for
 //! `miss_queue_timeout` fails. Refreshes of stale entries go the same way, with places of their own.
 
-mod queues;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +15,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(super) use self::queues::Class;
-use self::queues::{Bounds, Entered, Lane, Queued, Queues};
 use super::moves::{Moves, Peek};
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Role, Stamps};
-use crate::clock::{Clock, as_millis};
+use crate::clock::Clock;
+use crate::ids::as_millis;
 use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
+use crate::overload::queues::{Bounds, Class, Entered, Lane, Queued, Queues};
 use crate::rpc::hand_over::CameEntry;
 use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;

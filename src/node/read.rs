@@ -3,6 +3,7 @@
 //! It answers for its own keys only and never forwards. In which role it may answer is decided by its
 //! own view, never by what the caller believes.
 
+// The half of `ReadPath` that drops: it knows the other half, which begins it.
 mod delete;
 
 use std::sync::Arc;
@@ -13,17 +14,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use self::delete::acts_by;
-use super::Me;
-use super::answers::{self, Told, refusal};
+use super::answers::{self, Provenance, refusal};
 use super::lease::{Duty, Held};
-use super::loader::{Class, Loader};
+use super::loader::Loader;
+use super::me::Me;
 use super::metrics::{Outcome as Counted, ReadMetrics};
 use crate::cache::{
     Cache, Entry, Found, Kind, Lead, Outcome, Phase, Receipt, Refused, Request, Role, Stamps, Wait,
 };
-use crate::clock::{Clock, as_millis};
+use crate::clock::Clock;
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
+use crate::ids::as_millis;
 use crate::ids::{Epoch, GroupId};
+use crate::overload::queues::Class;
 use crate::rpc::proto::{self, Call, Detail, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
 use crate::topology::model::group::{Group, OnIsolated};
@@ -78,8 +81,8 @@ enum WaitsFor {
     Epoch,
     /// To be known as the owner, by this route.
     Arrival(Route),
-    /// For those who are told of a delete to do the same.
-    Told(Vec<Receipt>, Counted),
+    /// For the members that keep the entry too to drop it.
+    Receipts(Vec<Receipt>, Counted),
     Load(Load),
 }
 
@@ -230,8 +233,8 @@ impl ReadPath {
                     self.shared
                         .metrics
                         .count(group, Counted::of_fresh(entry.kind()));
-                    let told = Told::of(Via::Hit, Detail::Isolated);
-                    Begun::Now(self.serve(call, entry, told))
+                    let provenance = Provenance::of(Via::Hit, Detail::Isolated);
+                    Begun::Now(self.serve(call, entry, provenance))
                 }
                 None => self.get(call, key, group, &last_resort, Detail::Isolated),
             },
@@ -251,7 +254,7 @@ impl ReadPath {
                 self.shared
                     .metrics
                     .count(group, Counted::of_fresh(entry.kind()));
-                return Begun::Now(self.serve(call, entry, Told::of(Via::Hit, detail)));
+                return Begun::Now(self.serve(call, entry, Provenance::of(Via::Hit, detail)));
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
@@ -262,14 +265,14 @@ impl ReadPath {
                     Phase::Fresh | Phase::Stale | Phase::Dead => Via::Stale,
                 };
                 self.shared.metrics.count(group, Counted::of_stale(via));
-                return Begun::Now(self.serve(call, entry, Told::of(via, detail)));
+                return Begun::Now(self.serve(call, entry, Provenance::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
                 self.shared.metrics.limited(group, limit_of(reason));
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
                     self.shared.metrics.count(group, Counted::StaleIfError);
-                    let told = Told::of(Via::StaleIfError, detail);
-                    return Begun::Now(self.serve(call, entry, told));
+                    let provenance = Provenance::of(Via::StaleIfError, detail);
+                    return Begun::Now(self.serve(call, entry, provenance));
                 }
                 return self.refuse(call, Some(group), Status::Overloaded, &reason.to_string());
             }
@@ -329,7 +332,7 @@ impl ReadPath {
         Begun::Now(refusal(call.id, status, message))
     }
 
-    fn serve(&self, call: &Call, entry: Entry, told: Told) -> AnswerItem {
+    fn serve(&self, call: &Call, entry: Entry, provenance: Provenance) -> AnswerItem {
         if entry.value().len() > self.shared.settings.max_value_bytes {
             let message = format!(
                 "the value has {} bytes; pipeline.max_message lets {} through",
@@ -338,7 +341,7 @@ impl ReadPath {
             );
             return refusal(call.id, Status::TooLarge, &message);
         }
-        answers::of_entry(call.id, entry, told, self.shared.clock.now())
+        answers::of_entry(call.id, entry, provenance, self.shared.clock.now())
     }
 }
 
@@ -354,7 +357,7 @@ impl Later {
         } = self;
         match waits_for {
             WaitsFor::Load(load) => path.loaded(&call, load, until).await,
-            WaitsFor::Arrival(_) | WaitsFor::Told(..) => {
+            WaitsFor::Arrival(_) | WaitsFor::Receipts(..) => {
                 path.waited(call, key, waits_for, until).await
             }
             WaitsFor::Epoch => {
@@ -391,7 +394,7 @@ impl ReadPath {
         } else {
             Via::Miss
         };
-        let told = |via, stored| Told {
+        let provenance = |via, stored| Provenance {
             via,
             stored,
             collapsed,
@@ -401,7 +404,7 @@ impl ReadPath {
             .as_ref()
             .is_none_or(|outcome| matches!(outcome.entry.kind(), Kind::Error(_)));
         if failed && let Some(entry) = fallback.filter(|entry| entry.serves_on_error(now)) {
-            return self.serve(call, entry, told(Via::StaleIfError, false));
+            return self.serve(call, entry, provenance(Via::StaleIfError, false));
         }
         match outcome {
             Some(Outcome {
@@ -409,12 +412,19 @@ impl ReadPath {
                 stored,
                 peeked,
             }) => {
-                let told = told(via, stored);
-                let detail = match told.detail {
+                let provenance = provenance(via, stored);
+                let detail = match provenance.detail {
                     Detail::None if peeked => Detail::Peek,
                     detail => detail,
                 };
-                self.serve(call, entry, Told { detail, ..told })
+                self.serve(
+                    call,
+                    entry,
+                    Provenance {
+                        detail,
+                        ..provenance
+                    },
+                )
             }
             None => refusal(
                 call.id,

@@ -13,13 +13,13 @@ use super::explain::Explainer;
 use super::moves::Moves;
 use super::read::{Begun, Later, ReadPath};
 use crate::ids::GroupId;
+use crate::overload::shares::{Bounds, Full, Gate, Place};
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
 use crate::rpc::proto::{
     Call, ExplainReply, ExplainRequest, GetReply, GetRequest, HandOverMessage, HandOverReply,
     PipelineReply, PipelineRequest,
 };
-use crate::rpc::shares::{Bounds, Full, Gate, Place};
 use crate::rpc::status::to_grpc;
 use crate::rpc::wire::{self, AnswerItem};
 use crate::shutdown::Shutdown;
@@ -172,7 +172,7 @@ impl Conversation {
     /// answered. A frontend that was told that the node stops, and does not end it, is left.
     async fn run(self, mut inbound: Streaming<PipelineRequest>) {
         let stop = &self.service.shutdown;
-        let told = async {
+        let reported = async {
             stop.begun().await;
             self.outbox.drain();
             self.waiting.close();
@@ -183,7 +183,7 @@ impl Conversation {
         };
         let has_reader = tokio::select! {
             ended_well = self.listen(&mut inbound) => ended_well,
-            left = told => left,
+            left = reported => left,
         };
         if has_reader {
             self.waiting.close();
@@ -226,7 +226,7 @@ impl Conversation {
                 Begun::Later(later) => match self.places.enter(GroupId(call.group)) {
                     Ok(place) => self.wait_for(&call, later, place),
                     Err(full) => {
-                        let (limit, why) = told(full);
+                        let (limit, why) = limit_of(full);
                         let call = (call.id, GroupId(call.group));
                         ready.push(self.service.path.limited(call, &view, limit, why));
                     }
@@ -260,7 +260,7 @@ impl Conversation {
 }
 
 /// The setting that leaves a call no place to wait in, as the metric has it, and what its caller reads.
-fn told(full: Full) -> (&'static str, &'static str) {
+fn limit_of(full: Full) -> (&'static str, &'static str) {
     match full {
         Full::InAll => (
             "max_in_flight",

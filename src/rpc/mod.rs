@@ -35,7 +35,6 @@ pub mod outbox;
 mod pending;
 pub mod pipeline;
 pub mod server;
-pub mod shares;
 pub mod status;
 mod watch;
 pub mod wire;

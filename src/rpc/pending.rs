@@ -6,9 +6,9 @@ use std::hash::BuildHasherDefault;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::shares::{Bounds, Full, NumberHasher, Shares};
 use super::wire::Reply;
 use crate::ids::GroupId;
+use crate::overload::shares::{Bounds, Full, NumberHasher, Shares};
 
 /// Why a call was not answered by its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,11 +18,11 @@ use super::outbox::{BatchLimits, Outbox};
 pub use super::pending::CallError;
 use super::pending::Pending;
 use super::proto::{Call, PipelineRequest};
-use super::shares::Bounds;
 use super::wire::{CallItem, Reply};
 use crate::config;
 use crate::ids::GroupId;
 use crate::metrics::Registry;
+use crate::overload::shares::Bounds;
 use crate::shutdown::Shutdown;
 
 /// The bounds of a pipeline; each is a key of `[pipeline]`.

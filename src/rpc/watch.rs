@@ -111,7 +111,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::shares::Bounds;
+    use crate::overload::shares::Bounds;
 
     fn settings() -> Settings {
         Settings {

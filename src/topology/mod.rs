@@ -16,6 +16,7 @@
 //! - `state`: what the log replicates, what each command does to it, its bytes, its snapshot file.
 //! - `moves`: which partitions move or are copied next, and what a change of members would move.
 //! - `lease`: until when an owner may act.
+//! - `autopilot`: what a leader does next about the members.
 
 pub mod model;
 
@@ -29,6 +30,8 @@ pub mod state;
 pub mod moves;
 
 pub mod lease;
+
+pub mod autopilot;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -1,4 +1,4 @@
-//! Who watches the topology through this node, what he is told, and how far those are who follow.
+//! The watchers of the topology at this node: what each is sent, and the epoch that each goes by.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use super::{Running, Shared};
 use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::node::member::{Running, Shared};
 use crate::raft::thread::Handle;
 use crate::rpc::control::to_wire;
 use crate::rpc::control_proto::{ReachReply, Redirect, Topology, WatchRequest};
@@ -73,7 +73,7 @@ impl Followers {
     }
 }
 
-/// One who follows.
+/// One watcher that follows.
 struct Follower {
     id: u64,
     all: Arc<Followers>,
@@ -94,7 +94,7 @@ impl Drop for Follower {
     }
 }
 
-/// The one answer that sends a watcher to somebody else.
+/// The one answer that sends a watcher to another node.
 pub(super) fn redirected(redirect: Redirect) -> Topologies {
     let only = Topology {
         redirect: Some(redirect),
@@ -105,6 +105,7 @@ pub(super) fn redirected(redirect: Redirect) -> Topologies {
 
 /// Every topology after `known`, as it is applied here, until the watcher leaves or the node stops.
 pub(super) fn topologies(
+    followers: &Arc<Followers>,
     shared: &Arc<Shared>,
     running: &Running,
     known: Epoch,
@@ -118,25 +119,25 @@ pub(super) fn topologies(
         known,
         is_first: true,
     };
-    let told = futures_util::stream::unfold(watcher, async |mut watcher| {
+    let topologies = futures_util::stream::unfold(watcher, async |mut watcher| {
         let next = watcher.next().await?;
         Some((Ok(next), watcher))
     });
     // Polled with the answers, and dropped with them: a watcher that is gone is no follower.
-    let follower = shared.followers.add();
+    let follower = followers.add();
     let heard =
         futures_util::stream::unfold((requests, follower), async |(mut requests, follower)| {
-            // One who only wants to be told ends his direction.
+            // A watcher that only wants to be sent topologies ends its direction.
             let request = requests.message().await.ok()??;
             follower.goes_by(Epoch(request.epoch));
             Some((Item::Heard, (requests, follower)))
         });
-    // It ends with what is told, however long the watcher has something to say.
+    // It ends with the topologies, however long the watcher has something to say.
     let end = futures_util::stream::once(async { Item::End });
-    let both = futures_util::stream::select(told.map(Item::Told).chain(end), heard);
+    let both = futures_util::stream::select(topologies.map(Item::Next).chain(end), heard);
     let both = both.take_while(|item| std::future::ready(!matches!(item, Item::End)));
     let both = both.filter_map(async |item| match item {
-        Item::Told(told) => Some(told),
+        Item::Next(topology) => Some(topology),
         Item::Heard | Item::End => None,
     });
     let stop = shared.shutdown.clone();
@@ -145,12 +146,12 @@ pub(super) fn topologies(
 
 /// What happens on a watcher's stream.
 enum Item {
-    Told(Result<Topology, Status>),
+    Next(Result<Topology, Status>),
     Heard,
     End,
 }
 
-/// What a watcher knows, and what it is told next.
+/// What a watcher knows, and what it is sent next.
 struct Watcher {
     shared: Arc<Shared>,
     raft: Handle,
@@ -161,7 +162,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Whether the node is still the member that this began with. Else whoever watches has to begin anew.
+    /// Whether the node is still the member that this began with. Else the watcher has to begin anew.
     fn is_current(&self) -> bool {
         let running = self.shared.running();
         running.is_some_and(|running| {

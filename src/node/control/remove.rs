@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::Running;
-use super::decide::{Facts, Noted};
-use super::removal::{Step, next};
-use crate::clock::as_millis;
 use crate::ids::NodeId;
+use crate::ids::as_millis;
+use crate::node::member::Running;
 use crate::raft::event::Outcome;
 use crate::raft::thread::TICK;
 use crate::rpc::control_proto::Removed;
 use crate::rpc::control_proto::remove_reply::Outcome as Reply;
+use crate::topology::autopilot::facts::{Facts, Noted};
+use crate::topology::autopilot::removal::{Step, next};
 
 /// How long all steps together may take: less than an operator's command waits for the answer.
 const REMOVAL_MAX: Duration = Duration::from_secs(8);
@@ -26,95 +26,93 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at what has to be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-impl Running {
-    /// Removes member `id`, if this node leads.
-    ///
-    /// Dropping the future leaves what was done as it is: asking again goes on from there.
-    pub(super) async fn remove(&self, id: NodeId) -> Reply {
-        // What a leader refuses must not follow from a state that is old.
-        match self.confirm().await {
-            Ok(None) => {}
-            Ok(Some(redirect)) => return Reply::Redirect(redirect),
-            Err(status) => return Reply::Unfinished(status.message().to_owned()),
-        }
-        let began = Instant::now();
-        let mut done = Vec::new();
-        loop {
-            let waits = match self.remove_further(id, began, &mut done).await {
-                Ok(waits) => waits,
-                Err(reply) => return reply,
-            };
-            if began.elapsed() >= REMOVAL_MAX {
-                return unfinished(&done, &waits);
-            }
-            sleep(LOOK_EVERY).await;
-        }
+/// Removes member `id`, if this node leads.
+///
+/// Dropping the future leaves what was done as it is: asking again goes on from there.
+pub(super) async fn remove(running: &Running, id: NodeId) -> Reply {
+    // What a leader refuses must not follow from a state that is old.
+    match running.confirm().await {
+        Ok(None) => {}
+        Ok(Some(redirect)) => return Reply::Redirect(redirect),
+        Err(status) => return Reply::Unfinished(status.message().to_owned()),
     }
+    let began = Instant::now();
+    let mut done = Vec::new();
+    loop {
+        let waits = match remove_further(running, id, began, &mut done).await {
+            Ok(waits) => waits,
+            Err(reply) => return reply,
+        };
+        if began.elapsed() >= REMOVAL_MAX {
+            return unfinished(&done, &waits);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
 
-    /// Takes steps until one has to be waited for, and says for what; or the answer.
-    async fn remove_further(
-        &self,
-        id: NodeId,
-        began: Instant,
-        done: &mut Vec<String>,
-    ) -> Result<String, Reply> {
-        while began.elapsed() < REMOVAL_MAX {
-            let standing = self.raft.standing().borrow().clone();
-            let state = self.raft.state().borrow().clone();
-            let facts = Facts {
-                me: self.ident.node,
-                state: &state,
-                last_index: standing.commit,
-                progress: &standing.progress,
-                led_ticks: as_millis(began.elapsed()) / as_millis(TICK),
-                noted: Noted::default(),
-            };
-            let (outcome, words) = match next(&facts, id) {
-                Step::Gone => return Err(self.removed(done, true)),
-                Step::Refuse(why) => return Err(Reply::Refused(why)),
-                Step::Wait(why) => return Ok(why),
-                Step::Propose(command, words) => {
-                    (self.raft.propose(&command, PATIENCE).await, Some(words))
-                }
-                Step::ChangeQuorum(change, words) => {
-                    let outcome = self.raft.change_quorum(change, PATIENCE).await;
-                    (outcome, Some(words))
-                }
-                Step::Remove(command) => (self.raft.propose(&command, PATIENCE).await, None),
-            };
-            match outcome {
-                Outcome::Applied { result: Ok(_), .. } => match words {
-                    Some(words) => done.push(words),
-                    None => return Err(self.removed(done, false)),
-                },
-                // The state has changed since, or will have in a moment.
-                Outcome::Applied {
-                    result: Err(refusal),
-                    ..
-                } => return Ok(refusal.to_string()),
-                Outcome::Refused(why) => return Ok(why.into()),
-                Outcome::NotLeader(leader) if done.is_empty() => {
-                    return Err(Reply::Redirect(self.redirect(leader)));
-                }
-                Outcome::NotLeader(_) => {
-                    return Err(unfinished(done, "this node leads no more"));
-                }
-                Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
-                    let told = format!("a step was not committed within {PATIENCE:?}");
-                    return Err(unfinished(done, &told));
-                }
+/// Takes steps until one has to be waited for, and says for what; or the answer.
+async fn remove_further(
+    running: &Running,
+    id: NodeId,
+    began: Instant,
+    done: &mut Vec<String>,
+) -> Result<String, Reply> {
+    while began.elapsed() < REMOVAL_MAX {
+        let standing = running.raft.standing().borrow().clone();
+        let state = running.raft.state().borrow().clone();
+        let facts = Facts {
+            me: running.ident.node,
+            state: &state,
+            last_index: standing.commit,
+            progress: &standing.progress,
+            led_ticks: as_millis(began.elapsed()) / as_millis(TICK),
+            noted: Noted::default(),
+        };
+        let (outcome, words) = match next(&facts, id) {
+            Step::Gone => return Err(removed(running, done, true)),
+            Step::Refuse(why) => return Err(Reply::Refused(why)),
+            Step::Wait(why) => return Ok(why),
+            Step::Propose(command, words) => {
+                (running.raft.propose(&command, PATIENCE).await, Some(words))
+            }
+            Step::ChangeQuorum(change, words) => {
+                let outcome = running.raft.change_quorum(change, PATIENCE).await;
+                (outcome, Some(words))
+            }
+            Step::Remove(command) => (running.raft.propose(&command, PATIENCE).await, None),
+        };
+        match outcome {
+            Outcome::Applied { result: Ok(_), .. } => match words {
+                Some(words) => done.push(words),
+                None => return Err(removed(running, done, false)),
+            },
+            // The state has changed since, or will have in a moment.
+            Outcome::Applied {
+                result: Err(refusal),
+                ..
+            } => return Ok(refusal.to_string()),
+            Outcome::Refused(why) => return Ok(why.into()),
+            Outcome::NotLeader(leader) if done.is_empty() => {
+                return Err(Reply::Redirect(running.redirect(leader)));
+            }
+            Outcome::NotLeader(_) => {
+                return Err(unfinished(done, "this node leads no more"));
+            }
+            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
+                let why = format!("a step was not committed within {PATIENCE:?}");
+                return Err(unfinished(done, &why));
             }
         }
-        Ok("the time was up".into())
     }
+    Ok("the time was up".into())
+}
 
-    fn removed(&self, done: &mut Vec<String>, was_gone: bool) -> Reply {
-        Reply::Removed(Removed {
-            was_gone: was_gone && done.is_empty(),
-            done: std::mem::take(done),
-            epoch: self.raft.state().borrow().epoch().0,
-        })
-    }
+fn removed(running: &Running, done: &mut Vec<String>, was_gone: bool) -> Reply {
+    Reply::Removed(Removed {
+        was_gone: was_gone && done.is_empty(),
+        done: std::mem::take(done),
+        epoch: running.raft.state().borrow().epoch().0,
+    })
 }
 
 /// What was done, and why no more.

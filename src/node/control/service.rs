@@ -1,51 +1,47 @@
 //! What other nodes may ask of this one's control plane.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::followers::{self, Topologies};
-use super::leave::{Leaver, Stage};
-use super::{Running, Shared};
+use super::followers::{self, Followers, Topologies};
+use super::{grant, operate, remove};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::node::Known;
 use crate::node::inspect::Inspector;
-use crate::raft::event::Outcome;
+use crate::node::member::proposals::{PATIENCE, members, redirect};
+use crate::node::member::{Leaver, Stage};
+use crate::node::member::{Running, Shared};
 use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::remove_reply::Outcome as Removal;
 use crate::rpc::control_proto::{
-    CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, Committed, EnterReply,
-    EnterRequest, Entered, Member, ReachReply, ReachRequest, Redirect, RemoveReply, RemoveRequest,
-    RenewReply, RenewRequest, SettleReply, SettleRequest, StatusReply, StatusRequest,
-    TransferReply, TransferRequest, WatchRequest,
+    CheckGroupsReply, CheckGroupsRequest, CommitReply, CommitRequest, EnterReply, EnterRequest,
+    ReachReply, ReachRequest, RemoveReply, RemoveRequest, RenewReply, RenewRequest, SettleReply,
+    SettleRequest, StatusReply, StatusRequest, TransferReply, TransferRequest, WatchRequest,
 };
-use crate::rpc::pipeline::Target;
-use crate::topology::commands::{Change, Command, Resume};
-use crate::topology::model::member::{MemberRecord, MemberStatus};
-use crate::topology::model::quorum::Quorum;
-use crate::topology::state::State;
-
-/// How long a command may take to be committed before its outcome is unknown.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-
-/// At most so many refusals are remembered, so that each is logged once however often it is asked for.
-pub(super) const REFUSALS_MAX: usize = 64;
+use crate::topology::commands::Command;
+use crate::topology::model::member::MemberStatus;
 
 /// Answers for the control plane of one node.
 #[derive(Clone)]
 pub(in crate::node) struct Service {
     shared: Arc<Shared>,
     inspector: Inspector,
+    /// What follows the topology through this node.
+    followers: Arc<Followers>,
 }
 
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, inspector: Inspector) -> Self {
-        Self { shared, inspector }
+        Self {
+            shared,
+            inspector,
+            followers: Arc::default(),
+        }
     }
 
     /// This node's id, the topology as it has applied it, and its lease.
@@ -65,8 +61,8 @@ impl Service {
     }
 
     /// What the node's readiness says of it. It never makes a node unready: reads need no quorum.
-    pub(in crate::node) fn tell(&self, readiness: &mut Readiness) {
-        let told = if let Some(why) = &*self.shared.ended.lock() {
+    pub(in crate::node) fn report(&self, readiness: &mut Readiness) {
+        let raft = if let Some(why) = &*self.shared.ended.lock() {
             format!("ended: {why}")
         } else if let Some(running) = self.shared.running() {
             let standing = running.raft.standing();
@@ -83,7 +79,7 @@ impl Service {
         } else {
             "no cluster found yet".into()
         };
-        readiness.check("raft", Ok(Some(told)));
+        readiness.check("raft", Ok(Some(raft)));
         readiness.check(
             "ring",
             match *self.shared.stage.borrow() {
@@ -147,8 +143,9 @@ impl Service {
         let command = Command::decode(&request.command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let Some(own) = node_of(&command) else {
-            let told = "neither a join nor a resume, nor a leave";
-            return Err(Status::invalid_argument(told));
+            return Err(Status::invalid_argument(
+                "neither a join nor a resume, nor a leave",
+            ));
         };
         Ok(running.admit(&command, own).await)
     }
@@ -162,184 +159,6 @@ fn node_of(command: &Command) -> Option<NodeId> {
         Command::SetStatus(set) if set.status == MemberStatus::Leaving => Some(set.id),
         _ => None,
     }
-}
-
-impl Running {
-    /// Commits that a node joined or has started again, if this one leads.
-    pub(super) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
-        if self.is_known(command) {
-            return self.entered(node);
-        }
-        // Whoever is refused asks again and again: it must not cost an entry of the log each time.
-        let leads = self.raft.standing().borrow().role.is_leader;
-        let state = self.raft.state().borrow().clone();
-        if leads && let Err(refusal) = State::clone(&state).apply(command) {
-            return self.refuse(command, refusal.to_string());
-        }
-        match self.raft.propose(command, PATIENCE).await {
-            Outcome::Applied { result, .. } => match result {
-                Ok(Change::Joined(node)) => self.entered(node),
-                Ok(_) => self.entered(node),
-                Err(refusal) => self.refuse(command, refusal.to_string()),
-            },
-            Outcome::NotLeader(leader) => Reply::Redirect(self.redirect(leader)),
-            Outcome::Refused(why) => Reply::Unknown(why.into()),
-            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
-                Reply::Unknown(format!("not committed within {PATIENCE:?}"))
-            }
-        }
-    }
-
-    /// Refuses a node, and tells the log: once, however often it asks.
-    fn refuse(&self, command: &Command, why: String) -> Reply {
-        let (name, host) = match command {
-            Command::Join(node) | Command::Resume(Resume { node, .. }) => (&node.name, &node.host),
-            _ => return Reply::Refused(why),
-        };
-        let told = (name.to_string(), why.clone());
-        let mut refused = self.refused.lock();
-        if !refused.contains(&told) {
-            tracing::warn!(%name, %host, why, "node refused");
-            if refused.len() == REFUSALS_MAX {
-                refused.pop_front();
-            }
-            refused.push_back(told);
-        }
-        Reply::Refused(why)
-    }
-
-    /// Whether the state says already that a member has started again: it asks until it sees that.
-    fn is_known(&self, command: &Command) -> bool {
-        let Command::Resume(resume) = command else {
-            return false;
-        };
-        let state = self.raft.state().borrow().clone();
-        let known = state.member(resume.id);
-        known.is_some_and(|member| member.incarnation >= resume.node.incarnation)
-    }
-
-    /// Commits an operator's command, if this node leads.
-    async fn commit(&self, command: &Command) -> CommitOutcome {
-        let state = self.raft.state().borrow().clone();
-        let (needed, known) = (command.version(), state.known_version());
-        let leads = self.raft.standing().borrow().role.is_leader;
-        if leads && needed > known {
-            let older = state.members().find(|member| member.version < needed);
-            let name = older.map_or("a member", |member| &member.name);
-            return CommitOutcome::Refused(format!(
-                "this needs version {needed} of the commands, and {name} knows up to {known}: upgrade all nodes first"
-            ));
-        }
-        match self.raft.propose(command, PATIENCE).await {
-            Outcome::Applied { index, result } => match result {
-                Ok(_) => CommitOutcome::Committed(Committed {
-                    index,
-                    epoch: self.raft.state().borrow().epoch().0,
-                }),
-                Err(refusal) => CommitOutcome::Refused(refusal.to_string()),
-            },
-            Outcome::NotLeader(leader) => CommitOutcome::Redirect(self.redirect(leader)),
-            // Nothing was proposed here: another node may do it, or this one in a moment.
-            Outcome::Refused(_) => CommitOutcome::Redirect(redirect(None)),
-            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
-                CommitOutcome::Unknown(format!("not committed within {PATIENCE:?}"))
-            }
-        }
-    }
-
-    /// Hands the leadership to `to`, and waits until it has it.
-    async fn transfer(&self, to: NodeId) -> TransferReply {
-        let mut reply = TransferReply::default();
-        match self.raft.transfer(to, PATIENCE).await {
-            Outcome::Done => {
-                let mut standing = self.raft.standing();
-                let arrived = standing.wait_for(|standing| standing.role.leader == Some(to));
-                if tokio::time::timeout(PATIENCE, arrived).await.is_err() {
-                    reply.refused = format!("member {to} did not take over within {PATIENCE:?}");
-                }
-            }
-            Outcome::NotLeader(leader) => reply.redirect = Some(self.redirect(leader)),
-            Outcome::Refused(why) => reply.refused = why.into(),
-            Outcome::Unknown | Outcome::Applied { .. } | Outcome::Readable(_) => {
-                reply.refused = format!("no answer within {PATIENCE:?}");
-            }
-        }
-        reply
-    }
-
-    /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
-    /// cannot.
-    pub(super) async fn confirm(&self) -> Result<Option<Redirect>, Status> {
-        match self.raft.read(PATIENCE).await {
-            Outcome::Readable(_) => Ok(None),
-            Outcome::NotLeader(leader) => Ok(Some(self.redirect(leader))),
-            Outcome::Refused(why) => Err(Status::unavailable(why)),
-            Outcome::Unknown | Outcome::Done | Outcome::Applied { .. } => Err(Status::unavailable(
-                format!("no quorum within {PATIENCE:?}"),
-            )),
-        }
-    }
-
-    pub(super) fn redirect(&self, leader: Option<NodeId>) -> Redirect {
-        let state = self.raft.state().borrow().clone();
-        redirect(leader.and_then(|leader| state.member(leader)))
-    }
-
-    fn entered(&self, node: NodeId) -> Reply {
-        let state = self.raft.state().borrow().clone();
-        Reply::Entered(Entered {
-            cluster: to_wire(self.ident.cluster.0),
-            node: node.0,
-            members: members(&state),
-        })
-    }
-}
-
-fn redirect(leader: Option<&MemberRecord>) -> Redirect {
-    let leader = leader.map(|leader| {
-        let target = Target {
-            host: leader.host.to_string(),
-            port: leader.grpc_port,
-            from: std::net::Ipv4Addr::UNSPECIFIED.into(),
-        };
-        target.to_string()
-    });
-    Redirect {
-        leader: leader.unwrap_or_default(),
-    }
-}
-
-fn members(state: &State) -> Vec<Member> {
-    let member = |record: &MemberRecord| Member {
-        id: record.id.0,
-        name: record.name.to_string(),
-        status: record.status.to_string(),
-        role: role(state.quorum(), record.id).into(),
-        host: record.host.to_string(),
-        raft_port: record.raft_port.into(),
-        grpc_port: record.grpc_port.into(),
-        incarnation: record.incarnation.0,
-        zone: record.zone.to_string(),
-    };
-    state.members().map(member).collect()
-}
-
-fn role(quorum: &Quorum, member: NodeId) -> &'static str {
-    if quorum.is_voter(member) {
-        "voter"
-    } else if quorum.contains(member) {
-        "learner"
-    } else {
-        "none"
-    }
-}
-
-/// Whether operators may have this committed. What members do and own is the leader's to decide.
-fn is_for_operators(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::SetGroups(_) | Command::ResetGroup(_) | Command::SetPaused(_)
-    )
 }
 
 #[tonic::async_trait]
@@ -361,6 +180,7 @@ impl Control for Service {
             return Ok(Response::new(followers::redirected(redirect)));
         }
         Ok(Response::new(followers::topologies(
+            &self.followers,
             &self.shared,
             &running,
             Epoch(first.epoch),
@@ -370,7 +190,7 @@ impl Control for Service {
 
     async fn reach(&self, request: Request<ReachRequest>) -> Result<Response<ReachReply>, Status> {
         let epoch = Epoch(request.into_inner().epoch);
-        Ok(Response::new(self.shared.followers.reach(epoch).await))
+        Ok(Response::new(self.followers.reach(epoch).await))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
@@ -382,7 +202,7 @@ impl Control for Service {
                 "this node belongs to cluster {own}"
             )));
         }
-        Ok(Response::new(running.renew(request).await))
+        Ok(Response::new(grant::renew(&running, request).await))
     }
 
     async fn settle(
@@ -390,7 +210,7 @@ impl Control for Service {
         request: Request<SettleRequest>,
     ) -> Result<Response<SettleReply>, Status> {
         let epoch = Epoch(request.into_inner().epoch);
-        Ok(Response::new(self.running()?.settle(epoch).await))
+        Ok(Response::new(grant::settle(&*self.running()?, epoch).await))
     }
 
     async fn transfer(
@@ -399,7 +219,7 @@ impl Control for Service {
     ) -> Result<Response<TransferReply>, Status> {
         let to = NodeId(request.into_inner().node);
         let reply = match self.shared.running() {
-            Some(running) => running.transfer(to).await,
+            Some(running) => operate::transfer(&running, to).await,
             None => TransferReply {
                 redirect: Some(redirect(None)),
                 ..TransferReply::default()
@@ -414,12 +234,12 @@ impl Control for Service {
     ) -> Result<Response<CommitReply>, Status> {
         let command = Command::decode(&request.into_inner().command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if !is_for_operators(&command) {
+        if !operate::is_for_operators(&command) {
             return Err(Status::invalid_argument("not a command of operators"));
         }
         // An error would leave it unknown whether this node has done anything.
         let outcome = match self.shared.running() {
-            Some(running) => running.commit(&command).await,
+            Some(running) => operate::commit(&running, &command).await,
             None => CommitOutcome::Redirect(redirect(None)),
         };
         Ok(Response::new(CommitReply {
@@ -452,7 +272,7 @@ impl Control for Service {
     ) -> Result<Response<RemoveReply>, Status> {
         let id = NodeId(request.into_inner().node);
         let outcome = match self.shared.running() {
-            Some(running) => running.remove(id).await,
+            Some(running) => remove::remove(&running, id).await,
             None => Removal::Redirect(redirect(None)),
         };
         Ok(Response::new(RemoveReply {

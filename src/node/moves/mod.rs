@@ -1,16 +1,17 @@
 //! Partitions that move: what this node sends of those it gives away, and keeps of those it gets.
 //!
-//! `source` is the giver's side of one transfer and `target` the receiver's; `copier` and `keeper` are the
-//! same for copies, which an owner has its standbys keep; `sending` is what both kinds of streams have in
+//! `move_out` is the giver's side of one transfer and `move_in` the receiver's; `copy_out` and `copy_in` are the
+//! same for copies, which an owner has its standbys keep; `stream` is what both kinds of streams have in
 //! common. This is where a new view begins and ends them. The protocol is told in
 //! [`mod@crate::topology::moves`], in `cache::feed` and in `cache::arrivals`; a checker of its own tries it in
 //! tests/sim/ownership.
 
-mod copier;
-mod keeper;
-mod sending;
-mod source;
-mod target;
+// The streams know `Moves` and it knows them: each is a part of its state that has a file of its own.
+mod copy_in;
+mod copy_out;
+mod move_in;
+mod move_out;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -22,17 +23,17 @@ use metrics::Counter;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
-use self::copier::Copier;
-use self::sending::Sent;
-use self::source::{Gone, Source};
-use self::target::Link;
-pub(super) use self::target::Peek;
-use super::Me;
-use super::control::Renewer;
+use self::copy_out::Copier;
+use self::move_in::Link;
+pub(super) use self::move_in::Peek;
+use self::move_out::{Gone, Source};
+use self::stream::Sent;
+use super::member::Renewer;
 use crate::cache::{Cache, End, PartitionSet};
 use crate::clock::Clock;
 use crate::ids::{NodeId, Partition, Tenure};
 use crate::metrics::Registry;
+use crate::node::me::Me;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::model::member::Member;
@@ -170,7 +171,7 @@ impl Moves {
             parts,
             metrics: Metrics::register(registry),
             sources: Mutex::default(),
-            transfers: Arc::new(Semaphore::new(target::TRANSFERS_MAX)),
+            transfers: Arc::new(Semaphore::new(move_in::TRANSFERS_MAX)),
             has_links: AtomicBool::new(false),
             lines: AtomicU64::new(0),
             links: RwLock::default(),
@@ -212,7 +213,7 @@ impl Moves {
             // Of a later one this view knows nothing yet.
             !is_mine && view.epoch().0 >= stamp.0
         });
-        let (groups, wanted) = copier::wanted(view, me);
+        let (groups, wanted) = copy_out::wanted(view, me);
         let mut copiers = shared.copiers.lock();
         copiers.retain(|to, copier| {
             let is_wanted = wanted

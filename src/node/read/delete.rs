@@ -67,8 +67,8 @@ impl ReadPath {
             }
             Duty::Acts => {
                 let until = self.until(&call).min(Instant::now() + ARRIVAL_PATIENCE);
-                let told = WaitsFor::Told(voided.receipts, counted);
-                return Begun::Later(self.later(call, key.clone(), until, told));
+                let receipts = WaitsFor::Receipts(voided.receipts, counted);
+                return Begun::Later(self.later(call, key.clone(), until, receipts));
             }
             Duty::Arrives | Duty::TakesOver => ARRIVAL_PATIENCE,
             // It may have started a moment ago, or have lost its leader.
@@ -91,7 +91,7 @@ impl ReadPath {
         loop {
             let why = match waits_for {
                 WaitsFor::Arrival(route) => self.acts(&route, until).await.err(),
-                WaitsFor::Told(receipts, counted) => match heard(&receipts, until).await {
+                WaitsFor::Receipts(receipts, counted) => match heard(&receipts, until).await {
                     Ok(true) if self.is_done(&call, &key, counted) => {
                         return answers::done(call.id);
                     }

@@ -19,7 +19,7 @@ use crate::topology::model::group::{Group, Source};
 use crate::topology::place;
 use crate::topology::view::View;
 
-/// An origin that tells which groups it is asked about.
+/// An origin that reports which groups it is asked about.
 #[derive(Debug)]
 struct Telling(mpsc::UnboundedSender<String>);
 
@@ -68,7 +68,7 @@ fn view(epoch: u64, names: &[(&str, &str)]) -> Arc<View> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_new_is_checked_at_once_and_all_of_it_every_ten_seconds() {
-    let (asked, mut told) = mpsc::unbounded_channel();
+    let (asked, mut heard) = mpsc::unbounded_channel();
     let (views, followed) = watch::channel(view(1, &[]));
     let checker = Checker {
         origin: Arc::new(Telling(asked)),
@@ -79,7 +79,7 @@ async fn what_is_new_is_checked_at_once_and_all_of_it_every_ten_seconds() {
     };
     let (shutdown, began) = (Shutdown::new(), Instant::now());
     let running = tokio::spawn(checker.run(shutdown.clone()));
-    let mut next = async || (told.recv().await.unwrap(), began.elapsed().as_secs());
+    let mut next = async || (heard.recv().await.unwrap(), began.elapsed().as_secs());
 
     views.send_replace(view(2, &[("a", "t")]));
     assert_eq!(next().await, ("a".into(), 0));

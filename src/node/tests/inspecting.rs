@@ -95,19 +95,19 @@ async fn a_silent_origin_costs_no_more_than_the_deadline() {
         "{:?}",
         began.elapsed()
     );
-    let told = unchecked(&reply);
-    assert_eq!(told.len(), 5);
+    let reasons = unchecked(&reply);
+    assert_eq!(reasons.len(), 5);
     assert!(
-        told[..3]
+        reasons[..3]
             .iter()
-            .all(|told| told.contains("did not answer in time")),
-        "{told:?}"
+            .all(|reasons| reasons.contains("did not answer in time")),
+        "{reasons:?}"
     );
     assert!(
-        told[3..]
+        reasons[3..]
             .iter()
-            .all(|told| told.contains("no time was left of 10s")),
-        "{told:?}"
+            .all(|reasons| reasons.contains("no time was left of 10s")),
+        "{reasons:?}"
     );
 }
 

@@ -4,7 +4,8 @@ use super::{GROUP, Inside, ME, call, inside, status, view_of};
 use crate::cache::{End, Feed};
 use crate::hash::KeyHash;
 use crate::ids::{Epoch, GroupId, Millis, NodeId};
-use crate::node::{Known, follow};
+use crate::node::follow::follow;
+use crate::node::known::Known;
 use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
 use crate::rpc::wire::AnswerItem;
 use crate::shutdown::Shutdown;
@@ -20,7 +21,7 @@ fn of(group: GroupId, op: Op) -> Call {
     }
 }
 
-fn told(item: &AnswerItem) -> (Status, Via, Detail, bool) {
+fn essence(item: &AnswerItem) -> (Status, Via, Detail, bool) {
     let answer = &item.answer;
     (status(item), answer.via(), answer.detail(), answer.stored)
 }
@@ -41,11 +42,14 @@ async fn an_isolated_owner_serves_what_it_has_and_keeps_nothing_new() {
     node.get("Tom").await;
     isolate(&node);
     let hit = node.get("Tom").await;
-    assert_eq!(told(&hit), (Status::Ok, Via::Hit, Detail::Isolated, false));
+    assert_eq!(
+        essence(&hit),
+        (Status::Ok, Via::Hit, Detail::Isolated, false)
+    );
     for _ in 0..2 {
         let miss = node.get("Ada").await;
         let expected = (Status::Ok, Via::Miss, Detail::Isolated, false);
-        assert_eq!(told(&miss), expected);
+        assert_eq!(essence(&miss), expected);
     }
     // Past its time it is not even served as stale.
     tokio::time::advance(std::time::Duration::from_secs(61)).await;
@@ -88,7 +92,10 @@ async fn a_new_owner_is_a_standby_until_its_tenure_is_settled() {
     let node = inside(1, 10);
     arrive(&node);
     let first = node.get("Tom").await;
-    assert_eq!(told(&first), (Status::Ok, Via::Miss, Detail::Standby, true));
+    assert_eq!(
+        essence(&first),
+        (Status::Ok, Via::Miss, Detail::Standby, true)
+    );
     assert_eq!(node.get("Tom").await.answer.via(), Via::Hit);
     // Kept for two seconds, as by a standby.
     tokio::time::advance(std::time::Duration::from_millis(2_001)).await;
@@ -96,7 +103,7 @@ async fn a_new_owner_is_a_standby_until_its_tenure_is_settled() {
     // What it has kept as one is not served by the owner that it becomes.
     node.held.set(Millis(u64::MAX), Epoch(u64::MAX));
     let owned = node.get("Tom").await;
-    assert_eq!(told(&owned), (Status::Ok, Via::Miss, Detail::None, true));
+    assert_eq!(essence(&owned), (Status::Ok, Via::Miss, Detail::None, true));
 }
 
 #[tokio::test(start_paused = true)]

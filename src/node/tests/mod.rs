@@ -1,4 +1,4 @@
-//! The read path and the loader on an origin that does as it is told.
+//! The read path and the loader on an origin that does as a test says.
 
 mod checking;
 mod inspecting;
@@ -84,20 +84,20 @@ enum Mood {
 }
 
 /// An origin that waits for permits, notes what it was asked and has moods.
-struct Told {
+struct Obedient {
     permits: Semaphore,
     asked: Notify,
     calls: Mutex<Vec<Vec<Bytes>>>,
     mood: Mutex<Mood>,
 }
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for Obedient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Told")
+        f.write_str("Obedient")
     }
 }
 
-impl Origin for Told {
+impl Origin for Obedient {
     fn load<'a>(
         &'a self,
         _: &'a Group,
@@ -112,7 +112,7 @@ impl Origin for Told {
             let mut rows: Vec<Row> = keys.iter().map(row).collect();
             match mood {
                 Mood::Well => {}
-                Mood::Panics => panic!("the origin was told to panic"),
+                Mood::Panics => panic!("the origin was asked to panic"),
                 Mood::LosesARow => drop(rows.pop()),
                 Mood::IsDown => return Err(LoadError::new(LoadErrorKind::Unavailable, "down")),
             }
@@ -125,7 +125,7 @@ impl Origin for Told {
     }
 
     fn describe(&self) -> String {
-        "told".into()
+        "obedient".into()
     }
 }
 
@@ -133,7 +133,7 @@ impl Origin for Told {
 struct Inside {
     path: ReadPath,
     cache: Cache,
-    origin: Arc<Told>,
+    origin: Arc<Obedient>,
     views: watch::Sender<Arc<View>>,
     held: Held,
     clock: Clock,
@@ -187,7 +187,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         refresh_queue: 1000,
     };
     change(&mut settings);
-    let origin = Arc::new(Told {
+    let origin = Arc::new(Obedient {
         permits: Semaphore::new(permits),
         asked: Notify::new(),
         calls: Mutex::default(),
@@ -201,7 +201,7 @@ fn inside_with(count: u64, permits: usize, change: impl FnOnce(&mut loader::Sett
         max_waiters: 2000,
     });
     let (clock, registry, held) = (Clock::start(), Registry::new(), Held::always());
-    let asked: Arc<dyn Origin> = Arc::<Told>::clone(&origin);
+    let asked: Arc<dyn Origin> = Arc::<Obedient>::clone(&origin);
     let loader = Loader::new(
         asked,
         view.clone(),

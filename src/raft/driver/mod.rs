@@ -33,6 +33,7 @@ use super::event::{Effect, Event, Outcome, RequestId, Role};
 use super::filter::{self, Facts};
 use super::log::{Ident, Log};
 use crate::ids::{Incarnation, NodeId};
+use crate::topology::model::quorum::Progress;
 use crate::topology::state::State;
 
 pub use self::settings::{
@@ -410,19 +411,6 @@ impl<D: Disk> Driver<D> {
         peers.sort_unstable_by_key(|peer| peer.node);
         peers
     }
-}
-
-/// How far a peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The peer; this node is one of them.
-    pub node: NodeId,
-    /// The last index that it is known to hold.
-    pub matched: u64,
-    /// Whether entries go to it as they come, and not one probe at a time or as a snapshot.
-    pub is_replicating: bool,
-    /// Ticks since it was last heard of; none if it never was.
-    pub silent_ticks: Option<u64>,
 }
 
 #[cfg(test)]

@@ -25,11 +25,12 @@ use self::handle::Input;
 use self::metrics::Metrics;
 use self::watchdog::Pulse;
 use super::disk::Disk;
-use super::driver::{Driver, ELECTION_TICKS, Fatal, Progress};
+use super::driver::{Driver, ELECTION_TICKS, Fatal};
 use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId, Role};
 use super::filter::MessageRefusal;
 use crate::metrics::Registry;
+use crate::topology::model::quorum::Progress;
 use crate::topology::state::State;
 
 pub use self::handle::{Handle, Inbox};

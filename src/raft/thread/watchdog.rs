@@ -77,7 +77,7 @@ impl Pulse {
     }
 
     fn now(&self) -> u64 {
-        crate::clock::as_millis(self.zero.elapsed())
+        crate::ids::as_millis(self.zero.elapsed())
     }
 
     pub(super) fn begin(&self) {

@@ -9,8 +9,6 @@ pub(super) mod runs;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::hash::{HASH_NAME, PARTITIONS};
 use crate::ids::{Epoch, Generation, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::model::group::{GroupSpec, OnIsolated};

@@ -57,8 +57,8 @@ struct Kept {
     is_granted: bool,
     /// The epoch that it reported.
     epoch: Epoch,
-    /// The epoch that its last grant told it is settled.
-    told: Epoch,
+    /// The epoch that is settled by its last grant.
+    known: Epoch,
     /// The epochs that it was granted leases at, and when it was last.
     grants: VecDeque<(Millis, Epoch)>,
 }
@@ -162,7 +162,7 @@ impl LeaseBook {
             });
             if let (Ok(grant), Some(kept)) = (&answer, self.kept.get_mut(&renewal.member)) {
                 kept.grant(now, grant.epoch);
-                kept.told = kept.told.max(grant.settled);
+                kept.known = kept.known.max(grant.settled);
             }
             answers.push((renewal, answer));
         }
@@ -256,13 +256,13 @@ impl LeaseBook {
         reported.max(self.aged)
     }
 
-    /// Whether every member that may hold a lease was told that what it owns is settled, so that it acts for
+    /// Whether every member that may hold a lease knows that what it owns is settled, so that it acts for
     /// it. `sinces` are since when each owns what it got last.
     #[must_use]
     pub fn all_act(&self, now: Millis, sinces: &BTreeMap<NodeId, Epoch>) -> bool {
         let acts = |(id, kept): (&NodeId, &Kept)| {
             let since = sinces.get(id).copied().unwrap_or_default();
-            !kept.may_hold(now) || kept.told >= since
+            !kept.may_hold(now) || kept.known >= since
         };
         self.kept.iter().all(acts)
     }
@@ -291,7 +291,7 @@ impl LeaseBook {
                 answered: now,
                 is_granted: false,
                 epoch: Epoch(0),
-                told: Epoch(0),
+                known: Epoch(0),
                 grants: VecDeque::new(),
             });
         }

@@ -80,6 +80,19 @@ pub struct QuorumChange {
     pub changes: Vec<(NodeId, QuorumRole)>,
 }
 
+/// How far a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The peer; this node is one of them.
+    pub node: NodeId,
+    /// The last index that it is known to hold.
+    pub matched: u64,
+    /// Whether entries go to it as they come, and not one probe at a time or as a snapshot.
+    pub is_replicating: bool,
+    /// Ticks since it was last heard of; none if it never was.
+    pub silent_ticks: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

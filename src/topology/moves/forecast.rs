@@ -1,7 +1,7 @@
 //! What a change of the members would move: for operators who plan one. Pure; it proposes nothing.
 //!
 //! A leader plans by the same placement, from the same table and with the ids that joiners get. So what
-//! is told here is what happens, as long as nothing else changes meanwhile.
+//! is forecast here is what happens, as long as nothing else changes meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn what_is_told_of_a_join_is_what_happens() {
         let mut state = state();
-        let told = Forecast::of(&state, &[join("n4")]).unwrap();
-        let fourth = told.shares.last().unwrap();
+        let forecast = Forecast::of(&state, &[join("n4")]).unwrap();
+        let fourth = forecast.shares.last().unwrap();
         assert_eq!(
             (fourth.member.zone.as_str(), fourth.member.weight),
             ("b", 256)
@@ -264,9 +264,9 @@ mod tests {
             (fourth.before, fourth.after, fourth.gained),
             (0, 1024, 1024)
         );
-        assert_eq!(told.moved.values().sum::<usize>(), 1024);
+        assert_eq!(forecast.moved.values().sum::<usize>(), 1024);
         admit(&mut state, joiner("n4", "b"));
-        for share in told.shares {
+        for share in forecast.shares {
             assert_eq!(state.table().owned_by(share.member.id), share.after);
         }
     }
@@ -278,11 +278,11 @@ mod tests {
             join("n4"),
             Change::Weight("n3".into(), 512),
         ];
-        let told = Forecast::of(&state(), &changes).unwrap();
-        let after: Vec<_> = told.shares.iter().map(|share| share.after).collect();
+        let forecast = Forecast::of(&state(), &changes).unwrap();
+        let after: Vec<_> = forecast.shares.iter().map(|share| share.after).collect();
         assert_eq!((after.iter().sum::<usize>(), after[1]), (PARTITIONS, 0));
         assert_eq!(after[2], 2 * after[0]);
-        for share in &told.shares {
+        for share in &forecast.shares {
             assert_eq!(share.before + share.gained - share.lost, share.after);
         }
     }

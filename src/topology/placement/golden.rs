@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::tests::member;
 use super::*;
+use crate::ids::NodeId;
 use crate::topology::model::member::MemberStatus;
 use crate::topology::model::partitions::moves;
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::NodeId;
 use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, MemberStatus, Zone};
 use crate::topology::model::partitions::{Move, moves};
 

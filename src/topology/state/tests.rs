@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use super::*;
 use crate::hash::PARTITIONS;
 use crate::ids::{Generation, Partition, Tenure};
+use crate::topology::commands::Command;
 use crate::topology::commands::{
     AbortRun, ActivateRun, Assign, Change, GroupRef, MoveRun, PrepareMoves, Resume, Run, SetStatus,
 };

@@ -7,6 +7,7 @@ mod partitions;
 mod pause;
 
 use super::*;
+use crate::ids::{Epoch, Tenure};
 use crate::topology::fixtures::{cluster, joiner, status};
 
 /// Applies a command that must be refused, and checks that it changed nothing at all.

@@ -20,9 +20,9 @@ pub enum DecodeError {
     },
 }
 
-/// The error that says `told`.
-pub(super) fn malformed(told: impl fmt::Display) -> DecodeError {
-    DecodeError::Malformed(told.to_string())
+/// The error that says `reason`.
+pub(super) fn malformed(reason: impl fmt::Display) -> DecodeError {
+    DecodeError::Malformed(reason.to_string())
 }
 
 /// The error that a field is missing or out of range.

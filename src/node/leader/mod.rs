@@ -1,28 +1,35 @@
-//! What a leader does, for as long as it leads: it grants leases, fails over who is silent, and looks
-//! after the members, one step at a time.
+//! What a leader does, for as long as it leads: it grants leases, fails over members that are silent, and looks
+//! after the others, one step at a time.
 //!
-//! The rules are in [`crate::topology::lease`] and in `decide`; here is how they meet the clock, the
+//! The rules are in [`crate::topology::lease`] and [`crate::topology::autopilot`]; here is how they meet the clock, the
 //! network and Raft. All that is known is of one term and gone with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) mod handle;
+pub(super) mod step_down;
+mod term;
+
+use std::collections::BTreeSet;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::decide::{Facts, Heard, Next, Noted, Since, Step, decide};
-use crate::clock::{Clock, as_millis};
+use self::handle::{Answer, Asked, LeaderHandle, Settled};
+use self::term::Term;
+use crate::clock::Clock;
 use crate::discovery::{Discovery, Listed};
-use crate::ids::{Epoch, Millis, NodeId};
+use crate::ids::NodeId;
+use crate::ids::as_millis;
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
-use crate::topology::commands::{AbortRun, Command};
-use crate::topology::lease::{Grant, LeaseBook, LeaseRefusal, Renewal, Round};
-use crate::topology::model::member::{MAX_MEMBERS, MemberRecord, MemberStatus};
-use crate::topology::moves::MoveBook;
+use crate::topology::autopilot::facts::{Facts, Noted};
+use crate::topology::autopilot::{Next, Step, decide};
+use crate::topology::commands::Command;
+use crate::topology::lease::Round;
+use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
 /// How often a leader looks.
@@ -34,65 +41,11 @@ const ROUND_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one step may take before the leader looks again.
 const STEP_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Renewals that may wait to be taken from the inbox.
-const INBOX_MAX: usize = 4 * MAX_MEMBERS;
-
 /// Renewals of one member whose answer is awaited.
 const AWAITED_MAX: usize = 4;
 
-/// What became of a renewal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Granted(Grant),
-    Refused(LeaseRefusal),
-    /// The member was removed, and its id is never used again.
-    Removed,
-    /// This node leads no more, or not yet.
-    NotLeader,
-}
-
-/// A renewal, and where its answer goes.
-struct Asked {
-    renewal: Renewal,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// What is settled, while this node leads; none while it does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
-    /// No member that holds a lease has applied less.
-    pub(super) epoch: Option<Epoch>,
-    /// Members that hold a lease and have not applied the latest epoch.
-    pub(super) behind: Vec<NodeId>,
-    /// Whether all who hold a lease know that they may act for what they own.
-    pub(super) all_act: bool,
-}
-
-/// How others reach the office.
-#[derive(Clone)]
-pub(super) struct Asker {
-    asks: mpsc::Sender<Asked>,
-    settled: watch::Receiver<Settled>,
-}
-
-impl Asker {
-    /// Asks for a lease to go on. Cancel-safe: nobody waits then.
-    pub(super) async fn ask(&self, renewal: Renewal) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        if self.asks.try_send(Asked { renewal, answer }).is_err() {
-            return Answer::NotLeader;
-        }
-        answered.await.unwrap_or(Answer::NotLeader)
-    }
-
-    /// What is settled, as it changes.
-    pub(super) fn settled(&self) -> watch::Receiver<Settled> {
-        self.settled.clone()
-    }
-}
-
-/// The office of one node, which is open while it leads.
-pub(super) struct Office {
+/// The leader of one node, which is at work while the node leads.
+pub(in crate::node) struct Leader {
     me: NodeId,
     raft: Handle,
     clock: Clock,
@@ -106,38 +59,19 @@ pub(super) struct Office {
     term: Option<Term>,
 }
 
-/// What a leader knows in one term.
-struct Term {
-    number: u64,
-    since: Millis,
-    book: LeaseBook,
-    moves: MoveBook,
-    awaited: BTreeMap<NodeId, Vec<Asked>>,
-    heard: Heard,
-    /// When a member was last failed over, or moves were given up.
-    failed_over: Option<Millis>,
-    /// The epoch for which the partitions were found to be shared out well.
-    shared_out: Option<Epoch>,
-    /// Since when members are caught up without a break.
-    caught_up: Since,
-    /// Of which epoch, and since when each owner owns what it got last then.
-    sinces: (Epoch, BTreeMap<NodeId, Epoch>),
-}
-
 /// Something that is under way, with what it is for.
 type UnderWay<T> = Option<Pin<Box<dyn Future<Output = (T, Outcome)> + Send>>>;
 
-impl Office {
-    /// The office of member `me`, and how to reach it.
-    pub(super) fn new(
+impl Leader {
+    /// The leader of member `me`, and how to reach it.
+    pub(in crate::node) fn new(
         me: NodeId,
         raft: Handle,
         clock: Clock,
         (voters, is_warm, discovery): (usize, bool, Discovery),
-    ) -> (Self, Asker) {
-        let (sender, asks) = mpsc::channel(INBOX_MAX);
-        let (settled, seen) = watch::channel(Settled::default());
-        let office = Self {
+    ) -> (Self, LeaderHandle) {
+        let (handle, asks, settled) = LeaderHandle::new();
+        let leader = Self {
             me,
             raft,
             clock,
@@ -148,15 +82,11 @@ impl Office {
             discovery,
             term: None,
         };
-        let asker = Asker {
-            asks: sender,
-            settled: seen,
-        };
-        (office, asker)
+        (leader, handle)
     }
 
-    /// Is open whenever this node leads, until shutdown or the end of its Raft.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    /// Is at work whenever this node leads, until shutdown or the end of its Raft.
+    pub(in crate::node) async fn run(mut self, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut standings = self.raft.standing();
@@ -195,25 +125,14 @@ impl Office {
         }
     }
 
-    /// Opens or closes the office with the term. True if the term is another.
+    /// Begins or ends a term. True if the term is another.
     fn attend(&mut self, standing: &Standing) -> bool {
         let leads = standing.role.is_leader.then_some(standing.role.term);
         if leads == self.term.as_ref().map(|term| term.number) {
             return false;
         }
         let since = self.clock.now();
-        self.term = leads.map(|number| Term {
-            number,
-            since,
-            book: LeaseBook::default(),
-            moves: MoveBook::default(),
-            awaited: BTreeMap::new(),
-            heard: Heard::new(),
-            failed_over: None,
-            shared_out: None,
-            caught_up: Since::new(),
-            sinces: (Epoch(0), BTreeMap::new()),
-        });
+        self.term = leads.map(|number| Term::new(number, since));
         self.publish();
         true
     }
@@ -221,20 +140,20 @@ impl Office {
     fn arrived(&mut self, asked: Asked) {
         let state = self.raft.state().borrow().clone();
         let Some(term) = &mut self.term else {
-            return asked.tell(Answer::NotLeader);
+            return asked.answer(Answer::NotLeader);
         };
         term.moves
             .reported(asked.renewal.member, asked.renewal.moves);
         if let Err(refusal) = term.book.arrived(asked.renewal, &state) {
             let is_removed = state.is_tombstone(asked.renewal.member);
-            return asked.tell(match is_removed {
+            return asked.answer(match is_removed {
                 true => Answer::Removed,
                 false => Answer::Refused(refusal),
             });
         }
         let awaited = term.awaited.entry(asked.renewal.member).or_default();
         if awaited.len() >= AWAITED_MAX {
-            awaited.remove(0).tell(Answer::NotLeader);
+            awaited.remove(0).answer(Answer::NotLeader);
         }
         awaited.push(asked);
     }
@@ -254,7 +173,7 @@ impl Office {
         };
         if !matches!(outcome, Outcome::Readable(_)) {
             for renewal in term.book.failed(round) {
-                term.tell(&renewal, &Answer::NotLeader);
+                term.answer(&renewal, &Answer::NotLeader);
             }
             return;
         }
@@ -266,7 +185,7 @@ impl Office {
                 Ok(grant) => Answer::Granted(grant),
                 Err(refusal) => Answer::Refused(refusal),
             };
-            term.tell(&renewal, &answer);
+            term.answer(&renewal, &answer);
         }
         self.publish();
     }
@@ -380,75 +299,6 @@ impl Office {
             term.failed_over = Some(self.clock.now());
             tracing::warn!(member = %fail_over.id, "member is down, its partitions are others' now");
         }
-    }
-}
-
-impl Term {
-    fn note_sinces(&mut self, state: &State) {
-        if self.sinces.0 != state.epoch() {
-            self.sinces = (state.epoch(), state.table().latest_sinces());
-        }
-    }
-
-    fn note_caught_up(&mut self, caught_up: &BTreeSet<NodeId>, now: Millis) {
-        self.caught_up.retain(|id, _| caught_up.contains(id));
-        for id in caught_up {
-            self.caught_up.entry(*id).or_insert(now);
-        }
-    }
-
-    /// The command that takes its partitions from a member that is silent for too long.
-    fn fail_over(&mut self, now: Millis, state: &State) -> Option<Command> {
-        let down = self.book.down(now, state)?;
-        let command = state.plan_fail_over(down)?;
-        self.book.failing(down, state.epoch());
-        Some(command)
-    }
-
-    /// The command that ends moves which are over, or do not get on.
-    fn end_moves(&mut self, now: Millis, state: &State) -> Option<Command> {
-        let settled = self.book.settled(now, state);
-        let command = self.moves.next(now, state, settled)?;
-        if let Command::AbortMoves(runs) = &command {
-            let to = |run: &AbortRun| state.table()[run.first].move_to.map(|moving| moving.to);
-            let is_up = |id| state.member(id).map(|member| member.status) == Some(MemberStatus::Up);
-            if runs.iter().filter_map(to).any(is_up) {
-                // Not at once again: what stood in the way may still be there.
-                self.failed_over = Some(now);
-                tracing::warn!("moves are given up: their members do not hear each other");
-            } else {
-                // They go to others, and those who leave have no time to lose.
-                tracing::info!("moves are given up: whom they go to leaves");
-            }
-        }
-        Some(command)
-    }
-
-    /// Answers this renewal, and those of the same member that it has overtaken.
-    fn tell(&mut self, renewal: &Renewal, answer: &Answer) {
-        let Some(awaited) = self.awaited.get_mut(&renewal.member) else {
-            return;
-        };
-        let order = |renewal: &Renewal| (renewal.incarnation, renewal.sent_at);
-        let (told, kept): (Vec<_>, Vec<_>) = std::mem::take(awaited)
-            .into_iter()
-            .partition(|asked| order(&asked.renewal) <= order(renewal));
-        *awaited = kept;
-        for asked in told {
-            let is_it = asked.renewal == *renewal;
-            asked.tell(if is_it {
-                answer.clone()
-            } else {
-                Answer::NotLeader
-            });
-        }
-    }
-}
-
-impl Asked {
-    fn tell(self, answer: Answer) {
-        // Whoever asked may have left.
-        let _left = self.answer.send(answer);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::life::Life;
+use super::Shared;
 use crate::ids::{ClusterId, NodeId};
 use crate::raft::latch::Root;
 use crate::raft::log::Ident;
@@ -46,22 +46,20 @@ impl Fate {
     }
 }
 
-impl Life {
-    /// What the seeds know of this member that it does not. None if they know nothing against it, or
-    /// do not answer.
-    pub(super) async fn fate(&self, ident: Ident) -> Option<Fate> {
-        let others = self.shared.others();
-        let asked = others.iter().map(|seed| shown(seed, SHOWN_PATIENCE));
-        let states = futures_util::future::join_all(asked).await;
-        let states = || states.iter().flatten();
-        let (old, node) = (ident.cluster, ident.node);
-        // First: a peer that knows no more than this node says nothing against one that does.
-        let successor = states().find(|state| state.supersedes().contains(&old));
-        if let Some(successor) = successor {
-            let new = successor.cluster();
-            return Some(Fate::Superseded { old, new });
-        }
-        let is_removed = states().any(|state| state.cluster() == old && state.is_tombstone(node));
-        is_removed.then_some(Fate::Removed(node))
+/// What the seeds know of this member that it does not. None if they know nothing against it, or
+/// do not answer.
+pub(super) async fn fate(shared: &Shared, ident: Ident) -> Option<Fate> {
+    let others = shared.others();
+    let asked = others.iter().map(|seed| shown(seed, SHOWN_PATIENCE));
+    let states = futures_util::future::join_all(asked).await;
+    let states = || states.iter().flatten();
+    let (old, node) = (ident.cluster, ident.node);
+    // First: a peer that knows no more than this node says nothing against one that does.
+    let successor = states().find(|state| state.supersedes().contains(&old));
+    if let Some(successor) = successor {
+        let new = successor.cluster();
+        return Some(Fate::Superseded { old, new });
     }
+    let is_removed = states().any(|state| state.cluster() == old && state.is_tombstone(node));
+    is_removed.then_some(Fate::Removed(node))
 }

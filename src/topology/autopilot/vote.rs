@@ -1,6 +1,6 @@
 //! Who is to vote: an odd number of members that have caught up, spread over zones. Pure.
 
-use super::decide::{Facts, change};
+use super::facts::{Facts, change};
 use crate::ids::NodeId;
 use crate::topology::model::member::MemberStatus;
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};

@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::facts::{Heard, Noted, Since};
 use super::*;
-use crate::ids::{ClusterId, Incarnation};
+use crate::ids::{ClusterId, Epoch, Incarnation, Millis, NodeId};
 use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::lease::Renewal;
 use crate::topology::model::member::Zone;
+use crate::topology::model::quorum::{Progress, Quorum};
 use crate::topology::moves::{MoveBook, MoveReport};
-use crate::topology::state::Founding;
+use crate::topology::state::{Founding, State};
 
 /// Steps after which a case goes round in circles.
 const STEPS_MAX: usize = 20;
@@ -198,7 +201,7 @@ impl Case {
     fn take(&mut self, step: Step) -> String {
         match step {
             Step::Propose(command) => {
-                let told = match &command {
+                let text = match &command {
                     Command::SetStatus(set) => format!("{} is {}", set.id, set.status),
                     Command::FailOver(fail_over) => format!("{} is failed over", fail_over.id),
                     Command::RemoveMember(id) => format!("{id} is removed"),
@@ -213,16 +216,16 @@ impl Case {
                     .apply(&command)
                     .expect("a leader knows what may be done");
                 self.end_moves();
-                told
+                text
             }
             Step::ChangeQuorum(change) => {
                 assert!(self.state.may_change_quorum(&change).is_ok(), "{change:?}");
                 let mut quorum = self.state.quorum().clone();
-                let mut told = Vec::new();
+                let mut text = Vec::new();
                 for (id, role) in change.changes {
                     quorum.voters.remove(&id);
                     quorum.learners.remove(&id);
-                    told.push(match role {
+                    text.push(match role {
                         QuorumRole::Voter => {
                             quorum.voters.insert(id);
                             format!("{id} votes")
@@ -245,27 +248,27 @@ impl Case {
                     }
                 }
                 self.state.set_quorum(quorum);
-                told.join(", ")
+                text.join(", ")
             }
         }
     }
 
     /// All steps until there is none, and what everybody owns then.
     fn steps(mut self) -> String {
-        let mut told = String::new();
+        let mut steps = String::new();
         for _ in 0..STEPS_MAX {
             let Some(step) = self.step() else {
                 let owned = self.state.members().map(|member| {
                     format!("{} {}", member.id, self.state.table().owned_by(member.id))
                 });
                 let owned: Vec<_> = owned.collect();
-                let _infallible = writeln!(told, "owned: {}", owned.join(", "));
-                return told;
+                let _infallible = writeln!(steps, "owned: {}", owned.join(", "));
+                return steps;
             };
             let step = self.take(step);
-            let _infallible = writeln!(told, "{step}");
+            let _infallible = writeln!(steps, "{step}");
         }
-        panic!("more than {STEPS_MAX} steps: {told}");
+        panic!("more than {STEPS_MAX} steps: {steps}");
     }
 }
 

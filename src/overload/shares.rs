@@ -34,7 +34,7 @@ pub enum Full {
 
 /// The places and who has them.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     bounds: Bounds,
     taken: usize,
     by_group: HashMap<u64, usize, BuildHasherDefault<NumberHasher>>,
@@ -42,7 +42,7 @@ pub(super) struct Shares {
 
 impl Shares {
     /// All places, free.
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             taken: 0,
@@ -51,7 +51,7 @@ impl Shares {
     }
 
     /// Takes a place for `group`; to be given back with [`Shares::leave`].
-    pub(super) fn enter(&mut self, group: GroupId) -> Result<(), Full> {
+    pub(crate) fn enter(&mut self, group: GroupId) -> Result<(), Full> {
         let own = self.by_group.entry(group.0.into()).or_default();
         let full = if *own >= self.bounds.per_group {
             Some(Full::PerGroup)
@@ -76,7 +76,7 @@ impl Shares {
     }
 
     /// Gives back a place that `group` took.
-    pub(super) fn leave(&mut self, group: GroupId) {
+    pub(crate) fn leave(&mut self, group: GroupId) {
         let own = self.by_group.get_mut(&group.0.into());
         let own = own.expect("whoever leaves has entered");
         *own -= 1;
@@ -132,7 +132,7 @@ impl Drop for Place {
 /// Spreads consecutive numbers with one multiplication. They are our own: nobody can choose ones
 /// that collide, which is what the standard hasher spends its time against.
 #[derive(Default)]
-pub(super) struct NumberHasher(u64);
+pub(crate) struct NumberHasher(u64);
 
 impl Hasher for NumberHasher {
     fn finish(&self) -> u64 {

@@ -13,7 +13,7 @@ const HEARD_TICKS: u64 = 5;
 
 /// Hands the leadership to the voter that is furthest, if this node leads. Nothing is lost if that does
 /// not work: then the others elect somebody.
-pub(super) async fn hand_over(me: NodeId, raft: &Handle) {
+pub(in crate::node) async fn step_down(me: NodeId, raft: &Handle) {
     let standing = raft.standing().borrow().clone();
     if !standing.role.is_leader {
         return;

@@ -194,7 +194,7 @@ pub(super) struct Undone(Option<(u64, Instant)>);
 
 impl Undone {
     /// It was told everything up to `mark`.
-    pub(super) fn told(&mut self, mark: u64) {
+    pub(super) fn sent(&mut self, mark: u64) {
         if self.0.is_none_or(|(last, _)| last < mark) && mark > 0 {
             let since = self.0.map_or_else(Instant::now, |(_, since)| since);
             self.0 = Some((mark, since));

@@ -1,7 +1,7 @@
 //! A member's side of leases: asks the leader for its lease to go on, for as long as it is a member.
 //!
 //! The rules are in [`crate::topology::lease`]; here is how they meet the clock and the network. A node
-//! that is removed is told so by the leader's answer.
+//! that is removed learns so from the leader's answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::office::{Answer, Asker};
 use super::{Running, Shared};
 use crate::clock::Clock;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::metrics::Registry;
+use crate::node::leader::handle::{Answer, LeaderHandle};
 use crate::node::lease::Held;
 use crate::rpc::control::{Line, to_wire};
 use crate::rpc::control_proto::renew_reply::Outcome;
@@ -76,7 +76,7 @@ impl Metrics {
 }
 
 impl Renewer {
-    pub(super) fn new(clock: Clock, registry: &Registry) -> Self {
+    pub(in crate::node) fn new(clock: Clock, registry: &Registry) -> Self {
         Self {
             clock,
             held: Held::default(),
@@ -92,11 +92,11 @@ impl Renewer {
     }
 
     /// Whether the node holds no lease now.
-    pub(super) fn is_isolated(&self) -> bool {
+    pub(in crate::node) fn is_isolated(&self) -> bool {
         !self.held.is_valid(self.clock.now())
     }
 
-    /// The epoch that all who hold a lease have applied, as far as this node was told.
+    /// The epoch that all who hold a lease have applied, as far as this node knows.
     pub(super) fn settled(&self) -> Epoch {
         let known = self.known.lock();
         known.lease.as_ref().map_or(Epoch(0), Lease::settled)
@@ -271,8 +271,8 @@ impl Asking {
 
     /// Whether the lease was granted; none if nobody has decided that.
     async fn ask_here(&self, renewal: Renewal) -> Option<bool> {
-        let asker: &Asker = &self.running.office;
-        match asker.ask(renewal).await {
+        let leader: &LeaderHandle = &self.running.leader;
+        match leader.ask(renewal).await {
             Answer::Granted(grant) => {
                 self.shared.renewer.granted(&grant);
                 return Some(true);

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Moves;
-use super::sending::{Sent, Undone, Walker, Why, begin, send_batch, understood};
+use super::stream::{Sent, Undone, Walker, Why, begin, send_batch, understood};
 use crate::cache::{Cache, End, Entry, Feed, PartitionSet, Walk};
 use crate::hash::KeyHash;
 use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
@@ -220,7 +220,7 @@ impl Copier {
             }
             if is_filled {
                 let (mark, _) = send_batch(moves, feed, &sender, false, sent).await?;
-                undone.told(mark);
+                undone.sent(mark);
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 
-use super::sending::{Sender, Undone, Walker, Why, begin, message, send_batch, understood};
+use super::stream::{Sender, Undone, Walker, Why, begin, message, send_batch, understood};
 use super::{Moves, PEEK_FOR};
 use crate::cache::{End, Entry, Feed, Item, PartitionSet, Phase, Walk};
 use crate::hash::KeyHash;
@@ -123,7 +123,7 @@ impl Source {
                 let (mark, is_last) =
                     send_batch(moves, &self.0.feed, &sender, has_sent_all, sent).await?;
                 is_warm |= is_last;
-                undone.told(mark);
+                undone.sent(mark);
             }
             if self.0.feed.end() == Some(End::Broken) {
                 return Err("too much was taken back that it has not heard of".into());

@@ -4,7 +4,7 @@
 //! Every step is looked for in the state anew, so that another leader, or the same one when it is asked
 //! again, goes on where the last one stopped.
 
-use super::decide::{Facts, change};
+use super::facts::{Facts, change};
 use super::vote::candidate;
 use crate::ids::NodeId;
 use crate::topology::commands::Command;
@@ -23,7 +23,7 @@ const LEAST_VOTERS: usize = 3;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub enum Step {
     /// It was removed already.
     Gone,
     /// Never as things are: why, and what would help.
@@ -40,7 +40,7 @@ pub(super) enum Step {
 
 /// The next step towards a cluster without the member `id`. In `facts`, a leader has led for as long as
 /// it has looked at this member.
-pub(super) fn next(facts: &Facts<'_>, id: NodeId) -> Step {
+pub fn next(facts: &Facts<'_>, id: NodeId) -> Step {
     let state = facts.state;
     let Some(record) = state.member(id) else {
         return match state.is_tombstone(id) {
@@ -183,10 +183,10 @@ fn give_partitions(state: &State, record: &MemberRecord) -> Option<Step> {
 mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
-    use crate::node::control::decide::Noted;
-    use crate::raft::driver::Progress;
+    use crate::topology::autopilot::facts::Noted;
     use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner, SetStatus};
     use crate::topology::model::member::Zone;
+    use crate::topology::model::quorum::Progress;
     use crate::topology::model::quorum::Quorum;
     use crate::topology::state::Founding;
 
@@ -294,10 +294,10 @@ mod tests {
     }
 
     fn refused(step: Step, words: &str) {
-        let Step::Refuse(told) = step else {
+        let Step::Refuse(reason) = step else {
             panic!("{step:?}");
         };
-        assert!(told.contains(words), "{told}");
+        assert!(reason.contains(words), "{reason}");
     }
 
     #[test]

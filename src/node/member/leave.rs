@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::life::Life;
+use super::enter::enter;
 use super::{Running, Shared};
 use crate::ids::{Epoch, NodeId};
 use crate::topology::commands::{Command, SetStatus};
@@ -37,7 +37,7 @@ const AGREE_MAX: Duration = Duration::from_secs(5);
 
 /// How far a node is with leaving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::node) enum Stage {
     #[default]
     Stays,
     Leaves,
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Leaver {
 }
 
 impl Leaver {
-    pub(super) fn new(shared: Option<Arc<Shared>>) -> Self {
+    pub(in crate::node) fn new(shared: Option<Arc<Shared>>) -> Self {
         Self { shared }
     }
 
@@ -109,86 +109,77 @@ impl Leaver {
     }
 }
 
-impl Life {
-    /// Leaves when it is asked to. Never ends: how the node stops is for whoever asked.
-    pub(super) async fn leave_when_asked(&self, running: &Running) {
-        let stage = &self.shared.stage;
-        let asked = stage
-            .subscribe()
-            .wait_for(|stage| *stage != Stage::Stays)
-            .await
-            .is_ok();
-        if asked {
-            let has_left = self.leave(running).await;
-            stage.send_replace(match has_left {
-                true => Stage::HasLeft,
-                false => Stage::GaveUp,
-            });
-        }
-        std::future::pending().await
-    }
-
-    /// Whether others own what this node owned.
-    async fn leave(&self, running: &Running) -> bool {
-        let own = running.ident.node;
-        let command = Command::SetStatus(SetStatus {
-            id: own,
-            status: MemberStatus::Leaving,
-            incarnation: running.ident.incarnation,
+/// Leaves when it is asked to. Never ends: how the node stops is for whoever asked.
+pub(super) async fn leave_when_asked(shared: &Shared, running: &Running) {
+    let stage = &shared.stage;
+    let asked = stage
+        .subscribe()
+        .wait_for(|stage| *stage != Stage::Stays)
+        .await
+        .is_ok();
+    if asked {
+        let has_left = leave(shared, running).await;
+        stage.send_replace(match has_left {
+            true => Stage::HasLeft,
+            false => Stage::GaveUp,
         });
-        let mut leaderless = Instant::now();
-        // Since when others own all. Later epochs need not be waited for: there may be one every moment.
-        let mut relieved: Option<Epoch> = None;
-        loop {
-            let state = running.raft.state().borrow().clone();
-            let is_said = state
-                .member(own)
-                .is_none_or(|member| member.status != MemberStatus::Up);
-            let owned = state.table().owned_by(own);
-            let is_relieved = is_said && owned == 0;
-            relieved = is_relieved.then(|| relieved.unwrap_or(state.epoch()));
-            if relieved.is_some_and(|epoch| self.shared.renewer.settled() >= epoch) {
-                return true;
-            }
-            if !is_anybody_else_up(&state, own) {
-                tracing::info!("nobody to leave the ring to");
-                return false;
-            }
-            if state.is_paused() && owned > 0 && !is_giving(&state, own) {
-                tracing::warn!(
-                    partitions = owned,
-                    "the ring is paused: not handing over, the standbys take over (gcache ring resume lets moves go on)"
-                );
-                return false;
-            }
-            if running.raft.standing().borrow().role.leader.is_some() {
-                leaderless = Instant::now();
-            } else if leaderless.elapsed() > LEADERLESS_MAX {
-                tracing::warn!("nobody leads: stopping without leaving");
-                return false;
-            }
-            if !is_said {
-                let targets = self.shared.everybody(&state);
-                let told = match running.raft.standing().borrow().role.is_leader {
-                    true => None,
-                    false => Some(targets),
-                };
-                match told {
-                    None => drop(running.admit(&command, own).await),
-                    Some(targets) => {
-                        let told = self
-                            .enter(Some(running.ident.cluster), &command, targets)
-                            .await;
-                        if let Err(why) = told {
-                            tracing::warn!(why, "leaving not announced");
-                        }
-                    }
+    }
+    std::future::pending().await
+}
+
+/// Whether others own what this node owned.
+async fn leave(shared: &Shared, running: &Running) -> bool {
+    let own = running.ident.node;
+    let command = Command::SetStatus(SetStatus {
+        id: own,
+        status: MemberStatus::Leaving,
+        incarnation: running.ident.incarnation,
+    });
+    let mut leaderless = Instant::now();
+    // Since when others own all. Later epochs need not be waited for: there may be one every moment.
+    let mut relieved: Option<Epoch> = None;
+    loop {
+        let state = running.raft.state().borrow().clone();
+        let is_said = state
+            .member(own)
+            .is_none_or(|member| member.status != MemberStatus::Up);
+        let owned = state.table().owned_by(own);
+        let is_relieved = is_said && owned == 0;
+        relieved = is_relieved.then(|| relieved.unwrap_or(state.epoch()));
+        if relieved.is_some_and(|epoch| shared.renewer.settled() >= epoch) {
+            return true;
+        }
+        if !is_anybody_else_up(&state, own) {
+            tracing::info!("nobody to leave the ring to");
+            return false;
+        }
+        if state.is_paused() && owned > 0 && !is_giving(&state, own) {
+            tracing::warn!(
+                partitions = owned,
+                "the ring is paused: not handing over, the standbys take over (gcache ring resume lets moves go on)"
+            );
+            return false;
+        }
+        if running.raft.standing().borrow().role.leader.is_some() {
+            leaderless = Instant::now();
+        } else if leaderless.elapsed() > LEADERLESS_MAX {
+            tracing::warn!("nobody leads: stopping without leaving");
+            return false;
+        }
+        if !is_said {
+            let targets = shared.everybody(&state);
+            if running.raft.standing().borrow().role.is_leader {
+                drop(running.admit(&command, own).await);
+            } else {
+                let cluster = Some(running.ident.cluster);
+                if let Err(why) = enter(shared, cluster, &command, targets).await {
+                    tracing::warn!(why, "leaving not announced");
                 }
             }
-            let mut states = running.raft.state();
-            states.borrow_and_update();
-            let _either = tokio::time::timeout(SAY_EVERY, states.changed()).await;
         }
+        let mut states = running.raft.state();
+        states.borrow_and_update();
+        let _either = tokio::time::timeout(SAY_EVERY, states.changed()).await;
     }
 }
 
@@ -204,6 +195,6 @@ fn is_anybody_else_up(state: &State, own: NodeId) -> bool {
 }
 
 /// A node that stays.
-pub(super) fn stage() -> watch::Sender<Stage> {
+pub(in crate::node) fn stage() -> watch::Sender<Stage> {
     watch::Sender::new(Stage::Stays)
 }

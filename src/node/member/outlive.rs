@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use super::life::Life;
 use super::{Running, Shared};
 use crate::ids::NodeId;
 use crate::rpc::control::shown;
@@ -18,22 +17,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long another node may take to show its state.
 const SHOWN_PATIENCE: Duration = Duration::from_secs(1);
 
-impl Life {
-    /// Waits until others own what this node owned, and stops the process then. Ends early at a shutdown.
-    pub(super) async fn outlive(&self, running: &Running) {
-        let relieved = async {
-            let known = running.raft.state().borrow().clone();
-            while !is_relieved(&self.shared, &known, running.ident.node).await {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            () = relieved => {
-                tracing::error!("others own what this node owned: stopping, since its log has failed");
-                self.shutdown.begin();
-            }
-            () = self.shutdown.begun() => {}
+/// Waits until others own what this node owned, and stops the process then. Ends early at a shutdown.
+pub(super) async fn outlive(shared: &Shared, running: &Running) {
+    let relieved = async {
+        let known = running.raft.state().borrow().clone();
+        while !is_relieved(shared, &known, running.ident.node).await {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+    };
+    tokio::select! {
+        () = relieved => {
+            tracing::error!("others own what this node owned: stopping, since its log has failed");
+            shared.shutdown.begin();
+        }
+        () = shared.shutdown.begun() => {}
     }
 }
 
@@ -57,8 +54,8 @@ fn goes_on_without(shown: &State, known: &State, own: NodeId) -> bool {
     }
     let record = shown.member(own);
     let is_down = record.is_none_or(|record| record.status == MemberStatus::Down);
-    let is_told = is_down && shown.epoch() >= known.epoch() || shown.epoch() > known.epoch();
-    is_told && shown.table().owned_by(own) == 0
+    let is_known = is_down && shown.epoch() >= known.epoch() || shown.epoch() > known.epoch();
+    is_known && shown.table().owned_by(own) == 0
 }
 
 #[cfg(test)]

@@ -18,17 +18,17 @@ use crate::topology::state::State;
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// Hands the driver's messages to the transport, once there is one.
-pub(super) struct Carrier {
+pub(super) struct RaftLink {
     transport: Arc<OnceLock<Transport>>,
 }
 
-impl Carrier {
+impl RaftLink {
     pub(super) fn new(transport: Arc<OnceLock<Transport>>) -> Self {
         Self { transport }
     }
 }
 
-impl Post for Carrier {
+impl Post for RaftLink {
     fn send(&mut self, lane: Lane, envelope: Envelope) {
         // Before the transport is there no tick has passed, and there is nothing to send.
         if let Some(transport) = self.transport.get() {

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::clock::as_millis;
+use crate::ids::as_millis;
 use crate::ids::{GroupId, Millis};
 
 /// Whether somebody waits for a load.
@@ -21,21 +21,21 @@ pub(crate) enum Class {
 }
 
 /// What queues and is worked off apart from the rest.
-pub(super) type Lane = (GroupId, Class);
+pub(crate) type Lane = (GroupId, Class);
 
 /// The bounds of the queues.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Calls of one group in flight for misses.
-    pub(super) miss_calls: usize,
+    pub(crate) miss_calls: usize,
     /// Calls of one group in flight for refreshes.
-    pub(super) refresh_calls: usize,
+    pub(crate) refresh_calls: usize,
     /// Misses that may queue, of all groups.
-    pub(super) misses: usize,
+    pub(crate) misses: usize,
     /// Refreshes of one group that may queue.
-    pub(super) refreshes: usize,
+    pub(crate) refreshes: usize,
     /// How long anything may queue.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// One part in so many of the queue is out of one group's reach: a slow table must not keep the others
@@ -44,10 +44,10 @@ const GROUP_LEAVES: usize = 4;
 
 /// What queues.
 #[derive(Debug)]
-pub(super) struct Queued<T> {
-    pub(super) item: T,
+pub(crate) struct Queued<T> {
+    pub(crate) item: T,
     /// When the caller who began it gives up. Past it the miss is loaded only if others wait for it.
-    pub(super) until: Millis,
+    pub(crate) until: Millis,
     since: Millis,
 }
 
@@ -71,7 +71,7 @@ impl<T> Default for Line<T> {
 
 /// What is to be done after something was queued.
 #[derive(Debug)]
-pub(super) enum Entered<T> {
+pub(crate) enum Entered<T> {
     /// There is a place for one more call: begin to [`Queues::take`] until there is nothing left.
     Work,
     /// From now on look for what is [`Queues::overdue`], until that says otherwise.
@@ -83,7 +83,7 @@ pub(super) enum Entered<T> {
 }
 
 /// The queues of one node.
-pub(super) struct Queues<T> {
+pub(crate) struct Queues<T> {
     bounds: Bounds,
     lines: HashMap<Lane, Line<T>>,
     /// Misses that queue, of all groups.
@@ -92,7 +92,7 @@ pub(super) struct Queues<T> {
 
 impl<T> Queues<T> {
     /// Empty ones.
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             lines: HashMap::new(),
@@ -101,12 +101,12 @@ impl<T> Queues<T> {
     }
 
     /// How many misses queue.
-    pub(super) fn misses(&self) -> usize {
+    pub(crate) fn misses(&self) -> usize {
         self.misses
     }
 
     /// Queues an item, whose caller gives up at `until`.
-    pub(super) fn enter(&mut self, lane: Lane, item: T, until: Millis, now: Millis) -> Entered<T> {
+    pub(crate) fn enter(&mut self, lane: Lane, item: T, until: Millis, now: Millis) -> Entered<T> {
         let has_room = self.running(lane) < self.calls(lane.1);
         if !has_room && self.is_full(lane) {
             return Entered::Full(item);
@@ -134,7 +134,7 @@ impl<T> Queues<T> {
     /// than the origin can work off, and whatever goes first makes the others wait in vain: then the
     /// newest do, whose callers are the likeliest to be there still (Maurer, "Fail at Scale", ACM Queue
     /// 13(8), 2015: adaptive LIFO).
-    pub(super) fn take(&mut self, lane: Lane, max: usize, now: Millis) -> Option<Vec<Queued<T>>> {
+    pub(crate) fn take(&mut self, lane: Lane, max: usize, now: Millis) -> Option<Vec<Queued<T>>> {
         let line = self.lines.get_mut(&lane)?;
         let Some(oldest) = line.waiting.front() else {
             line.running -= 1;
@@ -153,7 +153,7 @@ impl<T> Queues<T> {
     }
 
     /// Takes out what has queued too long, and says when to look again; never again if nothing waits.
-    pub(super) fn overdue(&mut self, lane: Lane, now: Millis) -> (Vec<T>, Option<Millis>) {
+    pub(crate) fn overdue(&mut self, lane: Lane, now: Millis) -> (Vec<T>, Option<Millis>) {
         let timeout = as_millis(self.bounds.timeout);
         let Some(line) = self.lines.get_mut(&lane) else {
             return (Vec::new(), None);
@@ -172,7 +172,7 @@ impl<T> Queues<T> {
     }
 
     /// Takes out all that waits in a lane; a call fewer is in flight.
-    pub(super) fn abandon(&mut self, lane: Lane) -> Vec<Queued<T>> {
+    pub(crate) fn abandon(&mut self, lane: Lane) -> Vec<Queued<T>> {
         let Some(line) = self.lines.get_mut(&lane) else {
             return Vec::new();
         };

@@ -1,0 +1,59 @@
+//! Asking the leader, through whichever node knows it, to commit what this node says of itself.
+
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+
+use super::{Reason, Shared};
+use crate::ids::ClusterId;
+use crate::rpc::control::{enter as ask, to_wire};
+use crate::rpc::control_proto::enter_reply::Outcome as Reply;
+use crate::rpc::control_proto::{EnterRequest, Entered};
+use crate::rpc::pipeline::Target;
+use crate::topology::commands::Command;
+
+/// How long another node may take to answer a question.
+const ASK_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Asks the leader to commit `command`: asks all `targets` until one knows the leader. None if no node
+/// committed it: then it may be asked again.
+///
+/// # Errors
+/// The reason of the last refusal, if no node committed it.
+pub(super) async fn enter(
+    shared: &Shared,
+    cluster: Option<ClusterId>,
+    command: &Command,
+    mut targets: Vec<Target>,
+) -> Result<Option<Entered>, Reason> {
+    let mut refused = None;
+    let request = EnterRequest {
+        cluster: cluster.map_or(Bytes::new(), |cluster| to_wire(cluster.0)),
+        command: command.encode(),
+    };
+    fastrand::shuffle(&mut targets);
+    // Each may redirect to the leader once.
+    let mut left = 2 * targets.len();
+    while let Some(target) = targets.pop()
+        && left > 0
+    {
+        left -= 1;
+        let reply = match ask(&target, request.clone(), ASK_PATIENCE).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::debug!(%error, "node not asked");
+                continue;
+            }
+        };
+        match reply.outcome {
+            Some(Reply::Entered(entered)) => return Ok(Some(entered)),
+            Some(Reply::Refused(why)) => refused = Some(format!("refused by {target}: {why}")),
+            Some(Reply::Redirect(redirect)) => {
+                targets.extend(Target::parse(&redirect.leader, shared.from))
+            }
+            Some(Reply::Unknown(why)) => tracing::debug!(%target, why, "outcome unknown"),
+            None => tracing::debug!(%target, "answer not understood"),
+        }
+    }
+    refused.map_or(Ok(None), Err)
+}

@@ -1,0 +1,268 @@
+//! The life of a node in the control plane: one membership after the other, each with its Raft, until the process
+//! stops or the log fails.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use super::admission::Admission;
+use super::enter::enter;
+use super::leave::leave_when_asked;
+use super::outlive::outlive;
+use super::raft_link::{RaftLink, follow, listings, reporter, show};
+use super::renew::renew;
+use super::seeds::look_for_peers;
+use super::superseded::{Fate, fate};
+use super::{Reason, Running, Shared, pause, reason_of};
+use crate::clock::Clock;
+use crate::metrics::Registry;
+use crate::node::leader::Leader;
+use crate::node::leader::step_down::step_down;
+use crate::raft::directory::Directory;
+use crate::raft::driver::{Driver, Settings};
+use crate::raft::latch::Root;
+use crate::raft::rocks::RocksDisk;
+use crate::raft::thread::{self, Standing};
+use crate::raft::transport::book::Address;
+use crate::raft::transport::{self, Full, Transport};
+use crate::rpc::control_proto::enter_reply::Outcome as Reply;
+use crate::shutdown::Shutdown;
+use crate::topology::commands::{Command, Joiner, Resume};
+
+/// How often a member that knows no leader asks whether its cluster was recovered without it.
+const FATE_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the Raft thread may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(in crate::node) struct Life {
+    pub(in crate::node) shared: Arc<Shared>,
+    pub(in crate::node) path: PathBuf,
+    pub(in crate::node) clock: Clock,
+    pub(in crate::node) settings: Settings,
+    pub(in crate::node) voters: usize,
+    pub(in crate::node) is_warm: bool,
+    /// Whether it hands over what it leads before it stops.
+    pub(in crate::node) hands_over: bool,
+    pub(in crate::node) registry: Registry,
+    pub(in crate::node) shutdown: Shutdown,
+}
+
+/// How a membership ended.
+enum Ended {
+    /// The process is about to stop.
+    Stopped,
+    /// The others went on without this member: its log is worth nothing any more.
+    Sealed(Fate),
+    /// Its Raft ended.
+    Failed(Reason),
+}
+
+impl Life {
+    /// Lives until shutdown, or until the control plane ends here, which is reported and not fatal: what the
+    /// node holds in memory is still worth serving.
+    pub(in crate::node) async fn live(self, listener: TcpListener) {
+        if let Err(reason) = self.try_live(listener).await {
+            tracing::error!(error = %reason, "control plane ended");
+            *self.shared.ended.lock() = Some(reason);
+            match self.shared.running() {
+                Some(running) => outlive(&self.shared, &running).await,
+                // It is nobody's member and cannot become one: whoever runs it has to know.
+                None => self.shutdown.begin(),
+            }
+        }
+    }
+
+    async fn try_live(&self, listener: TcpListener) -> Result<(), Reason> {
+        let root = Root::open(&self.path).map_err(reason_of)?;
+        let directory = Directory::new(&self.path, &self.shared.own.name).map_err(reason_of)?;
+        let root = self.shared.root.get_or_init(|| root);
+        let listener = listener.into_std().map_err(reason_of)?;
+        let admission = Admission {
+            shared: &self.shared,
+            root,
+            directory: &directory,
+            settings: &self.settings,
+        };
+        loop {
+            let Some(driver) = admission.open().await? else {
+                return Ok(());
+            };
+            // The port stays taken from one membership to the next.
+            let own = listener.try_clone().and_then(TcpListener::from_std);
+            match self.be_member(driver, own.map_err(reason_of)?).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::Failed(reason) => return Err(reason),
+                Ended::Sealed(fate) => {
+                    fate.follow(root)?;
+                    directory.set_aside(&fate.to_string()).map_err(reason_of)?;
+                }
+            }
+        }
+    }
+
+    /// Is a member until that ends; then the log is closed and its lock free.
+    async fn be_member(
+        &self,
+        driver: Driver<RocksDisk>,
+        listener: TcpListener,
+    ) -> Result<Ended, Reason> {
+        let shared = &self.shared;
+        // The network ends after the Raft thread, which has something to say to the end if anybody stays.
+        let network = match self.hands_over {
+            true => Shutdown::new(),
+            false => self.shutdown.child(),
+        };
+        let tasks = self.shutdown.child();
+        let (running, leader, transport) = self.run(driver, listener, &network)?;
+        let (ident, raft) = (&running.ident, &running.raft);
+        tracing::info!(node = %ident.node, cluster = %ident.cluster, "member of a cluster");
+        shared.me.set(ident.node);
+        *shared.running.write() = Some(Arc::clone(&running));
+        tasks.spawn(follow(raft.clone(), transport.clone(), tasks.clone()));
+        tasks.spawn(show(raft.clone(), Arc::clone(shared), tasks.clone()));
+        tasks.spawn(leader.run(tasks.clone()));
+        let mut end = raft.end();
+        let ended = tokio::select! {
+            () = self.shutdown.begun() => Ended::Stopped,
+            true = renew(Arc::clone(shared), Arc::clone(&running)) => {
+                Ended::Sealed(Fate::Removed(ident.node))
+            }
+            end = async { end.wait_for(Option::is_some).await.map(|end| end.clone()) } => {
+                let end = end.ok().flatten();
+                Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
+            }
+            fate = self.announced(&running, &transport) => Ended::Sealed(fate),
+            () = Box::pin(leave_when_asked(&self.shared, &running)) => Ended::Stopped,
+        };
+        match ended {
+            Ended::Failed(_) => {}
+            Ended::Stopped if self.hands_over => step_down(ident.node, raft).await,
+            Ended::Stopped => {}
+            Ended::Sealed(_) => shared.forget(),
+        }
+        raft.stop(STOP_PATIENCE).await;
+        tasks.finish(STOP_PATIENCE).await;
+        network.finish(STOP_PATIENCE).await;
+        Ok(ended)
+    }
+
+    /// Starts the Raft thread and its transport.
+    fn run(
+        &self,
+        driver: Driver<RocksDisk>,
+        listener: TcpListener,
+        network: &Shutdown,
+    ) -> Result<(Arc<Running>, Leader, Transport), Reason> {
+        let ident = driver.ident().clone();
+        let link = Arc::new(OnceLock::new());
+        let post = RaftLink::new(Arc::clone(&link));
+        let raft = thread::start(driver, &self.registry, post).map_err(reason_of)?;
+        let own = &self.shared.own;
+        let inbox = raft.inbox();
+        let parts = transport::Parts {
+            cluster: ident.cluster,
+            node: ident.node,
+            from: listener.local_addr().map_err(reason_of)?.ip(),
+            listener,
+            address: Some(Address {
+                host: own.host.to_string(),
+                port: own.raft_port,
+            }),
+            inbox: Arc::new(move |envelope| match inbox.offer(envelope) {
+                true => Ok(()),
+                false => Err(Full),
+            }),
+            report: reporter(raft.inbox()),
+            shutdown: network.clone(),
+        };
+        let transport = Transport::start(parts, &self.registry);
+        transport.set_addresses(listings(&raft.state().borrow()));
+        let _first = link.set(transport.clone());
+        let discovery = self.shared.discovery.clone();
+        let means = (self.voters, self.is_warm, discovery);
+        let (leader, handle) = Leader::new(ident.node, raft.clone(), self.clock, means);
+        let running = Arc::new(Running {
+            ident,
+            raft,
+            leader: handle,
+            refused: Mutex::default(),
+        });
+        Ok((running, leader, transport))
+    }
+
+    /// Announces this start; ends only if this node learns that the others went on without it.
+    async fn announced(&self, running: &Running, transport: &Transport) -> Fate {
+        if let Some(fate) = self.announce(running, transport).await {
+            return fate;
+        }
+        // An operator may recover the cluster while this node waits for a quorum that is gone.
+        loop {
+            tokio::time::sleep(FATE_EVERY).await;
+            let is_led = running.raft.standing().borrow().role.leader.is_some();
+            if !is_led && let Some(fate) = fate(&self.shared, running.ident.clone()).await {
+                return fate;
+            }
+        }
+    }
+
+    /// Says that this node has started again and where it is, until the state says so. Ends early if
+    /// there is nobody any more who could say so.
+    async fn announce(&self, running: &Running, transport: &Transport) -> Option<Fate> {
+        let ident = &running.ident;
+        let own = Joiner {
+            incarnation: ident.incarnation,
+            ..self.shared.own.clone()
+        };
+        let mut last = String::new();
+        loop {
+            if running.raft.standing().borrow().role.leader.is_none() {
+                look_for_peers(&self.shared, running, transport).await;
+                if let Some(fate) = fate(&self.shared, ident.clone()).await {
+                    return Some(fate);
+                }
+            }
+            let state = running.raft.state().borrow().clone();
+            // Who has joined a moment ago is not in its own state before its first snapshot, and may be
+            // elsewhere by now than it said then.
+            let known = state.member(ident.node);
+            if known.is_some_and(|known| known.incarnation >= ident.incarnation) {
+                return None;
+            }
+            // The nonce is its directory's, whatever this says.
+            let resume = Command::Resume(Resume {
+                id: ident.node,
+                node: own.clone(),
+            });
+            let is_leader = running.raft.standing().borrow().role.is_leader;
+            let announced = if is_leader {
+                match running.admit(&resume, ident.node).await {
+                    Reply::Refused(why) => Err(why),
+                    _ => Ok(None),
+                }
+            } else {
+                let targets = self.shared.everybody(&state);
+                enter(&self.shared, Some(ident.cluster), &resume, targets).await
+            };
+            if let Err(why) = announced {
+                if last != why {
+                    tracing::warn!(why, "start not announced");
+                    last = why;
+                }
+                if let Some(fate) = fate(&self.shared, ident.clone()).await {
+                    return Some(fate);
+                }
+            }
+            let mut standing = running.raft.standing();
+            let leader = standing.borrow_and_update().role.leader;
+            let is_other = |standing: &Standing| standing.role.leader != leader;
+            tokio::select! {
+                () = pause() => {}
+                _ = standing.wait_for(is_other) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What this node's Raft is asked to commit for a member, where to ask if another node leads, and what the state
+//! says of the members on the wire.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use super::Running;
+use crate::ids::NodeId;
+use crate::raft::event::Outcome;
+use crate::rpc::control::to_wire;
+use crate::rpc::control_proto::enter_reply::Outcome as Reply;
+use crate::rpc::control_proto::{Entered, Member, Redirect};
+use crate::rpc::pipeline::Target;
+use crate::topology::commands::{Change, Command, Resume};
+use crate::topology::model::member::MemberRecord;
+use crate::topology::model::quorum::Quorum;
+use crate::topology::state::State;
+
+/// How long a command may take to be committed before its outcome is unknown.
+pub(in crate::node) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// At most so many refusals are remembered, so that each is logged once however often it is asked for.
+const REFUSALS_MAX: usize = 64;
+
+impl Running {
+    /// Commits that a node joined or has started again, if this one leads.
+    pub(in crate::node) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
+        if self.is_known(command) {
+            return self.entered(node);
+        }
+        // Whoever is refused asks again and again: it must not cost an entry of the log each time.
+        let leads = self.raft.standing().borrow().role.is_leader;
+        let state = self.raft.state().borrow().clone();
+        if leads && let Err(refusal) = State::clone(&state).apply(command) {
+            return self.refuse(command, refusal.to_string());
+        }
+        match self.raft.propose(command, PATIENCE).await {
+            Outcome::Applied { result, .. } => match result {
+                Ok(Change::Joined(node)) => self.entered(node),
+                Ok(_) => self.entered(node),
+                Err(refusal) => self.refuse(command, refusal.to_string()),
+            },
+            Outcome::NotLeader(leader) => Reply::Redirect(self.redirect(leader)),
+            Outcome::Refused(why) => Reply::Unknown(why.into()),
+            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
+                Reply::Unknown(format!("not committed within {PATIENCE:?}"))
+            }
+        }
+    }
+
+    /// Refuses a node, and logs that once, however often it asks.
+    fn refuse(&self, command: &Command, why: String) -> Reply {
+        let (name, host) = match command {
+            Command::Join(node) | Command::Resume(Resume { node, .. }) => (&node.name, &node.host),
+            _ => return Reply::Refused(why),
+        };
+        let refusal = (name.to_string(), why.clone());
+        let mut refused = self.refused.lock();
+        if !refused.contains(&refusal) {
+            tracing::warn!(%name, %host, why, "node refused");
+            if refused.len() == REFUSALS_MAX {
+                refused.pop_front();
+            }
+            refused.push_back(refusal);
+        }
+        Reply::Refused(why)
+    }
+
+    /// Whether the state says already that a member has started again: it asks until it sees that.
+    fn is_known(&self, command: &Command) -> bool {
+        let Command::Resume(resume) = command else {
+            return false;
+        };
+        let state = self.raft.state().borrow().clone();
+        let known = state.member(resume.id);
+        known.is_some_and(|member| member.incarnation >= resume.node.incarnation)
+    }
+
+    /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
+    /// cannot.
+    pub(in crate::node) async fn confirm(&self) -> Result<Option<Redirect>, Status> {
+        match self.raft.read(PATIENCE).await {
+            Outcome::Readable(_) => Ok(None),
+            Outcome::NotLeader(leader) => Ok(Some(self.redirect(leader))),
+            Outcome::Refused(why) => Err(Status::unavailable(why)),
+            Outcome::Unknown | Outcome::Done | Outcome::Applied { .. } => Err(Status::unavailable(
+                format!("no quorum within {PATIENCE:?}"),
+            )),
+        }
+    }
+
+    pub(in crate::node) fn redirect(&self, leader: Option<NodeId>) -> Redirect {
+        let state = self.raft.state().borrow().clone();
+        redirect(leader.and_then(|leader| state.member(leader)))
+    }
+
+    fn entered(&self, node: NodeId) -> Reply {
+        let state = self.raft.state().borrow().clone();
+        Reply::Entered(Entered {
+            cluster: to_wire(self.ident.cluster.0),
+            node: node.0,
+            members: members(&state),
+        })
+    }
+}
+
+/// Where `leader` answers; empty if nobody is known to lead.
+pub(in crate::node) fn redirect(leader: Option<&MemberRecord>) -> Redirect {
+    let leader = leader.map(|leader| {
+        let target = Target {
+            host: leader.host.to_string(),
+            port: leader.grpc_port,
+            from: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        };
+        target.to_string()
+    });
+    Redirect {
+        leader: leader.unwrap_or_default(),
+    }
+}
+
+/// The members as the wire has them.
+pub(in crate::node) fn members(state: &State) -> Vec<Member> {
+    let member = |record: &MemberRecord| Member {
+        id: record.id.0,
+        name: record.name.to_string(),
+        status: record.status.to_string(),
+        role: role(state.quorum(), record.id).into(),
+        host: record.host.to_string(),
+        raft_port: record.raft_port.into(),
+        grpc_port: record.grpc_port.into(),
+        incarnation: record.incarnation.0,
+        zone: record.zone.to_string(),
+    };
+    state.members().map(member).collect()
+}
+
+fn role(quorum: &Quorum, member: NodeId) -> &'static str {
+    if quorum.is_voter(member) {
+        "voter"
+    } else if quorum.contains(member) {
+        "learner"
+    } else {
+        "none"
+    }
+}

@@ -1,0 +1,43 @@
+//! What a node's readiness says.
+
+use std::sync::Arc;
+
+use super::{control, groups};
+use crate::admin::{Probe, Readiness};
+use crate::origin::Origin;
+use crate::shutdown::Shutdown;
+
+/// The probe of a node: it is ready until shutdown begins.
+pub(super) fn probe(
+    origin: Arc<dyn Origin>,
+    unusable: groups::Unusable,
+    control: Option<control::Service>,
+    shutdown: Shutdown,
+) -> Probe {
+    Arc::new(move || {
+        let mut readiness = Readiness::default();
+        let stopping = shutdown.has_begun();
+        readiness.check(
+            "process",
+            if stopping {
+                Err("shutting down".into())
+            } else {
+                Ok(None)
+            },
+        );
+        readiness.check("origin", Ok(Some(origin.describe())));
+        let bad = unusable.lock();
+        let note = (!bad.is_empty()).then(|| {
+            let each: Vec<_> = bad
+                .iter()
+                .map(|(group, why)| format!("{group} cannot be loaded: {why}"))
+                .collect();
+            each.join("; ")
+        });
+        readiness.check("groups", Ok(note));
+        if let Some(control) = &control {
+            control.report(&mut readiness);
+        }
+        readiness
+    })
+}
