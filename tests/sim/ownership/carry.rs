@@ -1,19 +1,16 @@
-//! What members tell each other while partitions move: the transfer with its acknowledgements, and peeks.
+//! What members say to each other, and how a stream carries it: deliveries, in order, with their acknowledgements.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use gcache::cache::{
-    Batch, End, Entry, EntryParts, Feed, Heard, Item, Line, PartitionSet, Phase, Receipt, Walk,
-};
+use gcache::cache::{End, Entry, EntryParts, Heard, Item, Receipt, Walk};
 use gcache::hash::KeyHash;
-use gcache::ids::{Generation, Incarnation, Millis, Partition, Tenure};
+use gcache::ids::{Millis, Partition, Tenure};
 use gcache::topology::lease::{Grant, Renewal};
-use gcache::topology::view::{Route, View};
 
-use super::copies::Copied;
+use super::peek::Peek;
 use super::slips::Slip;
-use super::world::{Happening, World, key_of, node};
+use super::stream::{Delivery, Stream};
+use super::world::{Happening, World, node};
 use crate::queue::{MILLISECOND, Micros};
 
 /// Between two looks at a feed.
@@ -21,9 +18,6 @@ const CARRY_EVERY: Micros = 2 * MILLISECOND;
 
 /// How long a stream may not carry before it breaks.
 const STREAM_PATIENCE: Micros = 300 * MILLISECOND;
-
-/// How long the old owner may take to answer.
-const PEEK_PATIENCE: Micros = 10 * MILLISECOND;
 
 /// Items that go at once.
 const ITEMS_MAX: u64 = 4;
@@ -47,186 +41,7 @@ pub(super) enum Carried {
     PeekOver(u64),
 }
 
-pub(super) struct Delivery {
-    pub(super) batch: Batch,
-    /// By age: entries are sent with it.
-    pub(super) ages: Vec<u64>,
-    since: Micros,
-    is_warm: bool,
-}
-
-/// A question to the old owner.
-#[derive(Clone, Copy)]
-pub(super) struct Peek {
-    load: u64,
-    from: u64,
-    to: u64,
-    key: usize,
-    tenure: Tenure,
-    generation: Generation,
-}
-
-/// One transfer, or what keeps copies.
-pub(super) struct Stream {
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) starts: (u64, u64),
-    pub(super) line: Line,
-    /// Set for copies.
-    pub(super) copied: Option<Copied>,
-    pub(super) tenure: Tenure,
-    /// What is walked over.
-    pub(super) partitions: BTreeSet<Partition>,
-    pub(super) feed: Feed,
-    /// None if what was there before it is left to peeks.
-    pub(super) walk: Option<Walk>,
-    /// What is on its way, in order.
-    on_its_way: VecDeque<Delivery>,
-    /// When the last message of each direction is there: they keep their order.
-    arrives: Micros,
-    answers: Micros,
-    is_open: bool,
-    is_warm: bool,
-}
-
-/// What a member gave away.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gone {
-    pub(super) to: u64,
-    /// The tenure it has there.
-    pub(super) there: Tenure,
-    /// What is valid of it here.
-    pub(super) route: Route,
-}
-
-impl Stream {
-    pub(super) fn new(
-        (from, to): (u64, u64),
-        starts: (u64, u64),
-        (number, tenure): (u64, Tenure),
-    ) -> Self {
-        Self {
-            from,
-            to,
-            starts,
-            line: Line {
-                start: Incarnation(starts.0),
-                number,
-            },
-            copied: None,
-            tenure,
-            partitions: BTreeSet::new(),
-            feed: Feed::new(),
-            walk: Some(Walk::new()),
-            on_its_way: VecDeque::new(),
-            arrives: 0,
-            answers: 0,
-            is_open: false,
-            is_warm: false,
-        }
-    }
-}
-
 impl World {
-    /// A member goes by the epoch at `index` from now on.
-    pub(super) fn follow(&mut self, id: u64, index: usize) {
-        let (_, view) = self.log[index].clone();
-        let member = self.members.get_mut(&id).expect("it follows");
-        if member.index >= index {
-            return;
-        }
-        let before = std::mem::replace(&mut member.view, Arc::clone(&view));
-        member.index = index;
-        self.tell(|| format!("{id}: goes by epoch {}", view.epoch()));
-        self.begin_streams(id, &view);
-        self.end_streams(id, &before, &view);
-        self.follow_copies(id, &view);
-        let member = self.members.get_mut(&id).expect("it follows");
-        member.cache.close_partitions(|partition| {
-            before.is_owner(node(id), partition) && !view.is_owner(node(id), partition)
-        });
-        let is_over = |partition: Partition, tenure: Tenure, _| {
-            let route = view.route_of(partition);
-            let mut moving = view.moving().iter();
-            let comes = moving.any(|moving| moving.partition == partition && moving.to.0 == id);
-            let has_come = view.is_owner(node(id), partition)
-                && (route.tenure == tenure || route.inherits == Some(tenure));
-            !comes && !has_come && view.epoch().0 >= tenure.0
-        };
-        if self.slip != Some(Slip::NoTenure) {
-            member.cache.expect_no_more(is_over);
-        }
-        let since = view.latest_since(node(id));
-        member.lease.applied(view.epoch(), since);
-        member
-            .gone
-            .retain(|partition, _| !view.is_owner(node(id), *partition));
-    }
-
-    pub(super) fn begin_streams(&mut self, id: u64, view: &View) {
-        let mut new: BTreeMap<(u64, Tenure), BTreeSet<Partition>> = BTreeMap::new();
-        for moving in view.moving().iter().filter(|moving| moving.from.0 == id) {
-            let at = new.entry((moving.to.0, moving.tenure)).or_default();
-            at.insert(moving.partition);
-        }
-        for ((to, tenure), partitions) in new {
-            let start = self.members[&id].start;
-            let is_known = self.streams.values().any(|stream| {
-                (stream.from, stream.to, stream.tenure, stream.starts.0) == (id, to, tenure, start)
-            });
-            if is_known {
-                continue;
-            }
-            let set: PartitionSet = partitions.iter().copied().collect();
-            let number = self.number();
-            let starts = (start, self.members[&to].start);
-            // Not all that is there gets through in time, or at all.
-            let is_hurried = self.dice.chance(400);
-            let stream = Stream {
-                partitions,
-                walk: (!is_hurried).then(Walk::new),
-                ..Stream::new((id, to), starts, (number, tenure))
-            };
-            self.members[&id]
-                .cache
-                .tap(node(to), set, stream.feed.clone());
-            self.streams.insert(number, stream);
-            let after = self.delay();
-            self.queue
-                .push(after, Happening::Carried(Carried::Carry(number)));
-        }
-    }
-
-    /// Streams whose moves are over, one way or the other.
-    fn end_streams(&mut self, id: u64, before: &View, view: &View) {
-        let start = self.members[&id].start;
-        for stream in self.streams.values_mut() {
-            if (stream.from, stream.starts.0) != (id, start) || stream.copied.is_some() {
-                continue;
-            }
-            let (to, tenure) = (stream.to, stream.tenure);
-            let mut moving = view.moving().iter();
-            if moving.any(|moving| (moving.from.0, moving.to.0, moving.tenure) == (id, to, tenure))
-            {
-                continue;
-            }
-            stream.feed.finish(End::Over);
-            let member = self.members.get_mut(&id).expect("it sends");
-            member.cache.untap(&stream.feed);
-            for partition in &stream.partitions {
-                let now = view.route_of(*partition);
-                if view.is_owner(node(to), *partition) && now.tenure == tenure {
-                    let gone = Gone {
-                        to,
-                        there: tenure,
-                        route: before.route_of(*partition),
-                    };
-                    member.gone.insert(*partition, gone);
-                }
-            }
-        }
-    }
-
     pub(super) fn carried(&mut self, carried: Carried) {
         match carried {
             Carried::Renewal(renewal) => self.renewal_arrived(renewal),
@@ -453,96 +268,6 @@ impl World {
             stream.feed.acknowledge(mark);
         } else {
             self.breaks(number);
-        }
-    }
-
-    pub(super) fn peek(&mut self, load: u64, from: u64, key: usize, route: &Route) {
-        let member = &self.members[&self.loads[&load].member];
-        let peek = Peek {
-            load,
-            from,
-            to: member.id,
-            key,
-            tenure: member.came_from[&route.partition].1,
-            generation: member.stamps(route, self.slip).generation,
-        };
-        self.queue
-            .push(PEEK_PATIENCE, Happening::Carried(Carried::PeekOver(load)));
-        if self.carries(peek.to, from) {
-            let after = self.delay();
-            self.queue
-                .push(after, Happening::Carried(Carried::Peek(peek)));
-        }
-    }
-
-    /// The old owner answers with what it kept until it gave the partition away.
-    fn peek_arrived(&mut self, peek: Peek) {
-        let now = self.now();
-        let Peek { from, to, key, .. } = peek;
-        if self.is_paused(from) || !self.carries(from, to) {
-            return;
-        }
-        let member = &self.members[&from];
-        let partition = self.partition(key);
-        let mut moving = member.view.moving().iter();
-        let moves = moving.any(|moving| {
-            (moving.partition, moving.from.0, moving.to.0) == (partition, from, to)
-                && moving.tenure == peek.tenure
-        });
-        let gone = member.gone.get(&partition);
-        let gone = gone.filter(|gone| (gone.to, gone.there) == (to, peek.tenure));
-        let route = match moves {
-            true => Some(member.view.route_of(partition)),
-            false => gone.map(|gone| gone.route),
-        };
-        let entry = route.and_then(|route| {
-            let stamps = member.stamps(&route, self.slip);
-            let entry = member
-                .cache
-                .peek(self.group(), &key_of(key), self.hash(key))?;
-            let is_ours =
-                entry.tenure() == stamps.tenure || Some(entry.tenure()) == stamps.inherits;
-            let is_alive = entry.phase(member.clock(now)) == Phase::Fresh;
-            let is_same = entry.generation() == peek.generation;
-            (is_ours && is_alive && is_same && !entry.is_standby()).then_some(entry)
-        });
-        let age = entry
-            .as_ref()
-            .map_or(0, |entry| entry.age_ms(member.clock(now)));
-        let after = self.delay();
-        let peeked = Carried::Peeked(peek.load, entry, age);
-        self.queue.push(after, Happening::Carried(peeked));
-    }
-
-    fn peeked(&mut self, number: u64, entry: Option<Entry>, age: u64) {
-        let Some(load) = self.loads.get_mut(&number).filter(|load| load.is_peeking) else {
-            return;
-        };
-        load.is_peeking = false;
-        let (id, key, began, start) = (load.member, load.key, load.began, load.start);
-        let Some(entry) = entry else {
-            return self.begin_load(number);
-        };
-        let load = self.loads.remove(&number).expect("it is there");
-        if self.members[&id].start != start {
-            return;
-        }
-        self.seen.peeked += 1;
-        let fill = self.fill(id, key, began);
-        let parts = EntryParts {
-            filled_at: Millis(fill.now.0.saturating_sub(age)),
-            ..entry.parts()
-        };
-        let lead = load.lead.expect("it has not landed");
-        let outcome = lead.finish_moved(&parts, &fill);
-        self.tell(|| format!("{id}: key {key} from the old owner, {outcome:?}"));
-        self.wake(id);
-    }
-
-    fn peek_over(&mut self, number: u64) {
-        if let Some(load) = self.loads.get_mut(&number).filter(|load| load.is_peeking) {
-            load.is_peeking = false;
-            self.begin_load(number);
         }
     }
 }

@@ -10,8 +10,9 @@ use gcache::topology::moves::copies::Unheard;
 use gcache::topology::state::State;
 use gcache::topology::view::{Role, View};
 
-use super::carry::{Carried, Delivery, Stream};
+use super::carry::Carried;
 use super::slips::Slip;
+use super::stream::{Delivery, Stream};
 use super::world::{GROUP, Happening, KEYS, World, node};
 
 /// The stamp of copies that count for ever, if a member makes that mistake.

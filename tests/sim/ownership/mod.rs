@@ -2,19 +2,25 @@
 //! die and freeze, and links carry in one direction only.
 //!
 //! The caches, feeds, leases and books are those of the product; the log is a list, since Raft has a
-//! simulator of its own; messages, clocks and the origin are simulated. `world` is one history, `member` what
-//! a node does with a call, `carry` what one tells another, `copies` what standbys keep, `office` the leader, `oracle` what must hold.
+//! simulator of its own; messages, clocks and the origin are simulated. `world` is one history; `member`,
+//! `call`, `reads` and `deletes` are a node; `stream`, `carry` and `peek` are what one node says to another; `copies` are
+//! what standbys keep, `office` is the leader, `oracle` what must hold.
 //! `slips` shows that each mistake which the protocol is there to prevent is found.
 //!
 //! `GCACHE_SIM_SEEDS` and `GCACHE_SIM_SEED` are as for the others.
 
+mod call;
 mod carry;
 mod copies;
+mod deletes;
 mod faults;
 mod member;
 mod office;
 mod oracle;
+mod peek;
+mod reads;
 mod slips;
+mod stream;
 mod world;
 
 use self::slips::Slip;

@@ -12,12 +12,14 @@ use gcache::topology::state::State;
 use gcache::topology::view::View;
 
 use super::Seen;
-use super::carry::{Carried, Stream};
+use super::call::Call;
+use super::carry::Carried;
 use super::faults::Fault;
-use super::member::{Call, Member};
+use super::member::Member;
 use super::office::Office;
 use super::oracle::Oracle;
 use super::slips::Slip;
+use super::stream::Stream;
 use crate::cluster;
 use crate::dice::Dice;
 use crate::queue::{MILLISECOND, Micros, Queue};
