@@ -173,3 +173,13 @@ async fn print_config_shows_what_applies_and_where_it_comes_from() {
     .await;
     assert_eq!(again.code, Some(0), "{}", again.stderr);
 }
+
+#[tokio::test]
+async fn what_is_compiled_in_is_a_configuration_of_each_role() {
+    let files = files();
+    for command in ["node --print-config", "frontend --print-config"] {
+        let ended = run_in(files.path(), &[], command).await;
+        let said = (ended.code, ended.stderr.as_str());
+        assert_eq!(said, (Some(0), ""), "{command}: {}", ended.stdout);
+    }
+}
