@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use super::load::Outcome;
+use super::entry::Entry;
 use super::request::{Refused, Request, Role, STANDBY_MS, Stamps};
 use super::waiters::Waiters;
 use crate::hash::KeyHash;
@@ -34,6 +34,17 @@ impl Token {
     pub(super) fn holds(self, stamps: &Stamps) -> bool {
         self.generation == stamps.generation && stamps.accept_tenure(self.tenure)
     }
+}
+
+/// What a flight came to, the same for everyone who waited.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The answer; an error if the load failed.
+    pub entry: Entry,
+    /// Whether the cache kept it.
+    pub stored: bool,
+    /// Whether it came from the owner before and not from the origin.
+    pub peeked: bool,
 }
 
 /// One load and those who wait for it.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::entry::{Kind, saturated};
-use super::load::Fill;
-use super::request::{Role, STANDBY_MS};
+use super::request::{Role, STANDBY_MS, Stamps};
+use crate::ids::Millis;
 use crate::topology::model::group::GroupSpec;
 
 /// A group's freshness rules. Made once per view, not per fill.
@@ -49,6 +49,21 @@ impl Freshness {
         let off = ((most + 1) * (random >> 32)) >> 32;
         self.ttl_ms - saturated(off)
     }
+}
+
+/// The circumstances in which a load ends: what decides whether and for how long it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// What is valid now, at the end of the load; read from a view taken after the load ended.
+    pub stamps: Stamps,
+    /// The group's rules.
+    pub freshness: Freshness,
+    /// The end of the load.
+    pub now: Millis,
+    /// When the origin was asked, or earlier.
+    pub load_started: Millis,
+    /// 64 random bits, for the jitter.
+    pub random: u64,
 }
 
 /// The lifetimes of one entry.
@@ -103,9 +118,8 @@ fn millis(duration: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::load::LoadErrorKind;
-    use super::super::request::Stamps;
     use super::*;
-    use crate::ids::{Generation, Millis, Tenure};
+    use crate::ids::{Generation, Tenure};
     use crate::topology::model::group::Source;
 
     fn rules() -> Freshness {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Cache;
 use super::entry::{Entry, EntryParts, Kind};
-use super::flight::{Flight, Token};
-use super::freshness::Lifetimes;
-use super::load::{Fill, LoadError, LoadErrorKind, Loaded, Outcome};
+use super::flight::{Flight, Outcome, Token};
+use super::freshness::{Fill, Lifetimes};
+use super::load::{LoadError, LoadErrorKind, Loaded};
 use super::request::Role;
 use crate::hash::KeyHash;
 use crate::ids::{GroupId, Millis};

@@ -1,9 +1,4 @@
-//! What a load brings back, and what it becomes. Plain data shared by flights and their callers.
-
-use super::entry::Entry;
-use super::freshness::Freshness;
-use super::request::Stamps;
-use crate::ids::Millis;
+//! What a load brings back. Plain data shared by flights and their callers.
 
 /// The longest message kept of a failed load; the rest is cut off.
 pub const MAX_MESSAGE_BYTES: usize = 512;
@@ -71,30 +66,4 @@ impl LoadErrorKind {
             Self::BadKey | Self::Overloaded | Self::Internal => false,
         }
     }
-}
-
-/// The circumstances in which a load ends: what decides whether and for how long it is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Fill {
-    /// What is valid now, at the end of the load; read from a view taken after the load ended.
-    pub stamps: Stamps,
-    /// The group's rules.
-    pub freshness: Freshness,
-    /// The end of the load.
-    pub now: Millis,
-    /// When the origin was asked, or earlier.
-    pub load_started: Millis,
-    /// 64 random bits, for the jitter.
-    pub random: u64,
-}
-
-/// What a flight came to, the same for everyone who waited.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The answer; an error if the load failed.
-    pub entry: Entry,
-    /// Whether the cache kept it.
-    pub stored: bool,
-    /// Whether it came from the owner before and not from the origin.
-    pub peeked: bool,
 }

@@ -27,6 +27,7 @@ mod expiry;
 mod explain;
 mod feed;
 mod flight;
+mod found;
 mod freshness;
 mod invalidate;
 mod lead;
@@ -52,12 +53,13 @@ pub use self::feed::{
     Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt,
     USED_AT_ONCE, Verb, Void,
 };
-pub use self::flight::{Token, Wait};
-pub use self::freshness::Freshness;
+pub use self::flight::{Outcome, Token, Wait};
+pub use self::found::Found;
+pub use self::freshness::{Fill, Freshness};
 pub use self::invalidate::{Reset, Voided};
 pub use self::lead::Lead;
-pub use self::load::{Fill, LoadError, LoadErrorKind, Loaded, MAX_MESSAGE_BYTES, Outcome};
-pub use self::request::{Found, Limits, Refused, Request, Role, STANDBY_MS, Stamps};
+pub use self::load::{LoadError, LoadErrorKind, Loaded, MAX_MESSAGE_BYTES};
+pub use self::request::{Limits, Refused, Request, Role, STANDBY_MS, Stamps};
 pub use self::stats::{Counts, GroupStats, Stats};
 pub use self::taps::{PartitionSet, Walk};
 

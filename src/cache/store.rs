@@ -7,7 +7,7 @@ use super::Cache;
 use super::budget::charge;
 use super::entry::{Entry, Kind, Phase};
 use super::flight::Flight;
-use super::load::Fill;
+use super::freshness::Fill;
 use super::request::Role;
 use super::shard::{Gone, Shard};
 use crate::hash::{KeyHash, SHARDS};
