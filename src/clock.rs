@@ -3,6 +3,8 @@
 //! Roles make one and hand `now()` to the cache and to policies. It runs on `tokio::time`, so that a
 //! test with paused time drives it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use tokio::time::Instant;
 
 use crate::ids::{Millis, as_millis};
@@ -27,4 +29,21 @@ impl Clock {
     pub fn now(&self) -> Millis {
         Millis(as_millis(self.zero.elapsed()))
     }
+}
+
+/// A duration in whole milliseconds, stopping at `u64::MAX`.
+#[must_use]
+pub fn as_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970 by the calendar, for people to read; 0 if the calendar is set before that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "people want to know the date of a change; nothing is computed with it"
+)]
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, as_millis)
 }

@@ -4,9 +4,8 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
-use super::commands::write;
 use super::pause::PAUSED;
-use super::print::{print_json, table};
+use super::print::{print_json, table, write};
 use super::reach::Cluster;
 use crate::hash::PARTITIONS;
 use crate::topology::model::member::{MemberRecord, MemberStatus};

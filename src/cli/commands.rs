@@ -1,7 +1,7 @@
 //! The commands, one function each.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use tokio::time::timeout;
 use super::Failure;
 use super::args::{self, Url};
 use super::control;
-use super::groups::unix_ms;
 use super::identity::address;
-use super::setup::{checked_groups, faults, origin, require};
+use super::print::write;
+use super::setup::{bind, checked_groups, faults, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms};
 use crate::config::{Config, OriginUrl, SourceFile, read_groups};
 use crate::metrics::Registry;
-use crate::net::{BACKLOG, listen, raise_open_files};
+use crate::net::{BACKLOG, raise_open_files};
 use crate::origin::Origin;
 use crate::raft::latch::Root;
 use crate::shutdown::{Shutdown, Signals};
@@ -203,16 +203,6 @@ async fn end(
     Ok(())
 }
 
-pub(super) fn bind(
-    config: &Config,
-    port: u16,
-    purpose: &'static str,
-    backlog: u32,
-) -> Result<tokio::net::TcpListener, Failure> {
-    listen((config.process.address(), port).into(), purpose, backlog)
-        .map_err(|error| Failure::Failed(error.to_string()))
-}
-
 pub(super) async fn dev(
     nodes: u16,
     groups: Option<PathBuf>,
@@ -378,21 +368,4 @@ pub(super) async fn healthcheck(args: args::Healthcheck) -> Result<(), Failure> 
         return Ok(());
     }
     Err(Failure::Failed(told(&answer)))
-}
-
-/// Writes a result to stdout, with a line's end if a person reads it.
-pub(super) fn write(result: &[u8], newline: bool) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(result).and_then(|()| {
-        if newline {
-            out.write_all(b"\n")
-        } else {
-            Ok(())
-        }
-    });
-    match written.and_then(|()| out.flush()) {
-        // A reader that had enough, such as head, is no failure.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| Failure::Failed(format!("cannot write to stdout: {error}"))),
-    }
 }

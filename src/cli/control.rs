@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Failure;
-use super::commands::bind;
-use super::setup::name;
+use super::setup::{bind, name};
 use crate::config::Config;
 use crate::ids::Incarnation;
 use crate::net::BACKLOG;

@@ -15,8 +15,7 @@ use tokio::time::timeout;
 
 use super::Failure;
 use super::args::Reach;
-use super::commands::write;
-use super::print::{plain, print_json, table};
+use super::print::{plain, print_json, table, write};
 use super::reach::{Cluster, target};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{GroupId, NodeId};

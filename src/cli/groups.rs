@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{GroupCommand, GroupFile, Reach};
-use super::commands::write;
 use super::findings::{Findings, find};
-use super::print::{plain, print_json, table};
+use super::print::{plain, print_json, table, write};
 use super::reach::Cluster;
 use super::setup::groups_of;
+use crate::clock::unix_ms;
 use crate::config::show_duration;
 use crate::ids::Epoch;
 use crate::topology::commands::{Command, GroupRef, SetGroups};
@@ -189,16 +188,6 @@ fn tell(difference: &Difference, now: (u64, u64), end: &str, reach: &Reach) -> R
     }
     let _infallible = writeln!(text, "\n{end}: revision {revision}, epoch {epoch}");
     write(text.as_bytes(), false)
-}
-
-/// The operator's time, which the revision keeps for people to read.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "people want to know the date of a revision; nothing is computed with it"
-)]
-pub(super) fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, crate::ids::as_millis)
 }
 
 async fn list(reach: &Reach) -> Result<(), Failure> {

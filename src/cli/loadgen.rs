@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Failure;
 use super::args;
-use super::commands::write;
+use super::print::write;
 use super::setup::{groups_of, open_origin};
 use crate::config::{self, Layers};
 use crate::ids::{Epoch, Generation, GroupId};

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
-use super::commands::write;
-use super::print::{print_json, table};
+use super::print::{print_json, table, write};
 use super::reach::Cluster;
 use crate::ids::NodeId;
 use crate::topology::model::member::{MemberRecord, Tombstone};

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::args::Reach;
-use super::commands::write;
-use super::print::print_json;
+use super::print::{print_json, write};
 use super::reach::Cluster;
 use crate::topology::commands::Command;
 use crate::topology::state::State;

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
-use super::commands::write;
 use super::pause::PAUSED;
-use super::print::{print_json, table};
+use super::print::{print_json, table, write};
 use super::reach::Cluster;
 use super::samples::{self, Sample};
 use crate::hash::PARTITIONS;

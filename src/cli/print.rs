@@ -1,9 +1,27 @@
 //! What operators' commands print: tables for people, JSON for programs.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use super::Failure;
-use super::commands::write;
+
+/// Writes a result to stdout, with a line's end if a person reads it.
+pub(super) fn write(result: &[u8], newline: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(result).and_then(|()| {
+        if newline {
+            out.write_all(b"\n")
+        } else {
+            Ok(())
+        }
+    });
+    match written.and_then(|()| out.flush()) {
+        // A reader that had enough, such as head, is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| Failure::Failed(format!("cannot write to stdout: {error}"))),
+    }
+}
 
 /// Prints JSON, with a line's end.
 pub(super) fn print_json(value: &Value) -> Result<(), Failure> {

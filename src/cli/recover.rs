@@ -7,8 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::commands::write;
-use super::print::{plain, print_json, table};
+use super::print::{plain, print_json, table, write};
 use super::snapshot::{holds, read};
 use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};
 use crate::topology::state::State;

@@ -9,6 +9,7 @@ use crate::config::{
     self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
     load, read_groups,
 };
+use crate::net::listen;
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
 use crate::topology::model::group::GroupSpec;
@@ -142,6 +143,17 @@ pub(super) fn name(config: &Config) -> String {
         ProcessId::FromHostname => gethostname::gethostname().to_string_lossy().into_owned(),
         ProcessId::FromTaskMetadata => panic!("the metadata were not read"),
     }
+}
+
+/// Listens on `port` of the process's address; `purpose` says in an error what for.
+pub(super) fn bind(
+    config: &Config,
+    port: u16,
+    purpose: &'static str,
+    backlog: u32,
+) -> Result<tokio::net::TcpListener, Failure> {
+    listen((config.process.address(), port).into(), purpose, backlog)
+        .map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The origin that `origin.url` names; none if it is not set.
