@@ -9,8 +9,8 @@ use toml::de::DeValue;
 use super::document::{Document, describe};
 use super::place::{Place, SourceFile};
 use super::report::{Mistakes, quote};
-use super::sections::SECTIONS;
-use super::settings::{Settings, section_named, unknown};
+use super::sections::SCHEMA;
+use super::settings::Settings;
 use super::suggest::instead_of;
 use super::value::Given;
 
@@ -88,7 +88,7 @@ fn lay_document(
     for (section, value) in &document.root {
         let offset = section.span().start;
         let name = section.get_ref().as_ref();
-        if let (Some(_), DeValue::Table(table)) = (section_named(name), value.get_ref()) {
+        if let (Some(_), DeValue::Table(table)) = (SCHEMA.section_named(name), value.get_ref()) {
             for (key, value) in table {
                 let known = settings.row(name, key.get_ref()).is_some();
                 // A name that is unknown is wrong where it stands, anything else at its value.
@@ -119,13 +119,14 @@ fn lay_document(
 /// What is wrong with a top-level value that is no section, and what was probably meant.
 fn no_section(name: &str, value: &DeValue<'_>) -> (String, String) {
     if value.is_table() {
-        return unknown(name, "");
+        return SCHEMA.unknown(name, "");
     }
-    if section_named(name).is_some() {
+    if SCHEMA.section_named(name).is_some() {
         let what = format!("{name} is {}", describe(value));
         return (what, format!("expected a section [{name}]"));
     }
-    let owner = SECTIONS
+    let owner = SCHEMA
+        .sections
         .iter()
         .find(|section| section.keys.iter().any(|key| key.name == name));
     let what = format!("{} stands outside of any section", quote(name));
@@ -133,7 +134,7 @@ fn no_section(name: &str, value: &DeValue<'_>) -> (String, String) {
         Some(section) => (what, format!("did you mean {}.{name}?", section.name)),
         None => (
             what,
-            instead_of(name, SECTIONS.iter().map(|section| section.name)),
+            instead_of(name, SCHEMA.sections.iter().map(|section| section.name)),
         ),
     }
 }

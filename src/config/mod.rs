@@ -17,6 +17,7 @@ mod print;
 mod redact;
 mod report;
 mod rule;
+mod schema;
 mod secret;
 mod sections;
 mod settings;
@@ -43,6 +44,7 @@ pub use crate::topology::model::rules::is_name;
 use std::net::IpAddr;
 
 use report::Mistakes;
+use sections::SCHEMA;
 use settings::Settings;
 
 /// Everything that can be set, in the types that the program works with.
@@ -124,7 +126,7 @@ impl Process {
 ///
 /// Every mistake of every layer, also of values that a stronger layer replaces.
 pub fn load(layers: &Layers<'_>) -> Result<Loaded, ConfigError> {
-    let mut settings = Settings::new();
+    let mut settings = Settings::new(SCHEMA);
     let mut mistakes = Mistakes::default();
     layers::lay_all(layers, &mut settings, &mut mistakes);
     let config = Config::read(&settings);

@@ -12,26 +12,11 @@ use super::names::{
     OPTIONAL_ORIGIN, OPTIONAL_USER, OriginUrl, PROCESS_ID, PROCESS_ZONE, ProcessId, ProcessZone,
     SEEDS, Seed,
 };
-use super::rule::{AnyRule, Count, Either, Share, Size, Span, Switch};
+use super::rule::{Count, Either, Share, Size, Span, Switch};
+use super::schema::{Key, Schema, Section};
 use super::secret::{OptionalSecret, Secret};
 use super::settings::Settings;
 use super::value::ByteSize;
-
-/// A section as tables of settings know it.
-pub(super) struct Section {
-    /// The name in brackets.
-    pub(super) name: &'static str,
-    /// Its settings in the order of the declaration.
-    pub(super) keys: &'static [Key],
-}
-
-/// A setting as tables of settings know it.
-pub(super) struct Key {
-    /// The name within its section.
-    pub(super) name: &'static str,
-    /// What it accepts.
-    pub(super) rule: &'static dyn AnyRule,
-}
 
 /// Declares sections: `/// doc` `Struct("section") { /// doc` `key: Type = rule; … }`.
 macro_rules! sections {
@@ -57,12 +42,14 @@ macro_rules! sections {
         )*
 
         /// Every section, in the order of the declaration.
-        pub(super) const SECTIONS: &[Section] = &[
-            $( Section {
-                name: $section,
-                keys: &[ $( Key { name: stringify!($key), rule: &$rule }, )* ],
-            }, )*
-        ];
+        pub(super) const SCHEMA: Schema = Schema {
+            sections: &[
+                $( Section {
+                    name: $section,
+                    keys: &[ $( Key { name: stringify!($key), rule: &$rule }, )* ],
+                }, )*
+            ],
+        };
     };
 }
 

@@ -4,14 +4,14 @@
 //! Knows the schema and no type of it. `layers` fills it, `Config` is read from it.
 
 use super::place::Place;
-use super::report::{Mistakes, quote};
+use super::report::Mistakes;
 use super::rule::Rule;
-use super::sections::{Key, SECTIONS, Section};
-use super::suggest::instead_of;
+use super::schema::{Key, Schema};
 use super::value::Given;
 
 /// Every setting of the schema with its present value.
 pub(super) struct Settings {
+    schema: Schema,
     rows: Vec<Row>,
 }
 
@@ -28,9 +28,10 @@ pub(super) struct Row {
 }
 
 impl Settings {
-    /// Every setting, none with a value yet.
-    pub(super) fn new() -> Self {
-        let rows = SECTIONS
+    /// Every setting of `schema`, none with a value yet.
+    pub(super) fn new(schema: Schema) -> Self {
+        let rows = schema
+            .sections
             .iter()
             .flat_map(|section| section.keys.iter().map(|key| (section.name, key)))
             .map(|(section, key)| Row {
@@ -41,7 +42,7 @@ impl Settings {
                 doubtful: false,
             })
             .collect();
-        Self { rows }
+        Self { schema, rows }
     }
 
     /// All settings in the order of the schema.
@@ -69,7 +70,7 @@ impl Settings {
             .iter_mut()
             .find(|row| row.section == section && row.key.name == key)
         else {
-            let (what, right) = unknown(section, key);
+            let (what, right) = self.schema.unknown(section, key);
             mistakes.push(place, what, right);
             return;
         };
@@ -95,30 +96,4 @@ impl Settings {
             .and_then(|given| rule.read(given))
             .expect("default.toml has every setting, and only right values are laid")
     }
-}
-
-/// The section of the schema called `name`.
-pub(super) fn section_named(name: &str) -> Option<&'static Section> {
-    SECTIONS.iter().find(|section| section.name == name)
-}
-
-/// What is wrong with a setting that does not exist, and what was probably meant.
-pub(super) fn unknown(section: &str, key: &str) -> (String, String) {
-    let Some(known) = section_named(section) else {
-        let what = format!("unknown section {}", quote(section));
-        return (
-            what,
-            instead_of(section, SECTIONS.iter().map(|section| section.name)),
-        );
-    };
-    let what = format!("unknown setting {}", quote(&format!("{section}.{key}")));
-    // The right name in the wrong section is likelier than a mistyped one.
-    let elsewhere = SECTIONS
-        .iter()
-        .find(|other| other.keys.iter().any(|k| k.name == key));
-    let right = match elsewhere {
-        Some(other) => format!("did you mean {}.{key}?", other.name),
-        None => instead_of(key, known.keys.iter().map(|key| key.name)),
-    };
-    (what, right)
 }

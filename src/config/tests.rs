@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::layers::DEFAULTS;
-use super::sections::SECTIONS;
+use super::sections::SCHEMA;
 use super::*;
 
 mod golden;
@@ -76,7 +76,8 @@ fn documented() -> Vec<(String, String, String)> {
 
 #[test]
 fn the_defaults_and_the_schema_list_the_same_settings_in_the_same_order() {
-    let schema: Vec<_> = SECTIONS
+    let schema: Vec<_> = SCHEMA
+        .sections
         .iter()
         .flat_map(|section| section.keys.iter().map(|key| (section.name, key.name)))
         .collect();
@@ -90,7 +91,7 @@ fn the_defaults_and_the_schema_list_the_same_settings_in_the_same_order() {
 
 #[test]
 fn every_default_is_explained_with_its_bounds() {
-    let rules = SECTIONS.iter().flat_map(|section| section.keys);
+    let rules = SCHEMA.sections.iter().flat_map(|section| section.keys);
     for ((section, key, comment), known) in documented().into_iter().zip(rules) {
         let bounds = known.rule.expects();
         assert!(
