@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::route::NoAnswer;
+use super::no_answer::NoAnswer;
 use crate::ids::GroupId;
 use crate::metrics::Registry;
 use crate::overload::shares::{self, Bounds, Full, Place};

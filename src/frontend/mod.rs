@@ -5,6 +5,7 @@ mod follow;
 mod gate;
 mod many;
 mod metrics;
+mod no_answer;
 mod nodes;
 mod path;
 mod problem;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use super::no_answer::NoAnswer;
 use super::path::BadKey;
-use super::route::NoAnswer;
 use crate::http::{Reply, with_type};
 use crate::rpc::proto::{Answer, Status};
 

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::budget::RetryBudget;
 use super::gate::Gate;
+use super::no_answer::NoAnswer;
 use super::nodes::Routing;
 use crate::clock::Clock;
 use crate::hash::KeyHash;
@@ -45,21 +46,6 @@ const HOP_MARGIN: Duration = Duration::from_millis(20);
 pub(super) struct Routed {
     pub(super) reply: Reply,
     pub(super) role: Role,
-}
-
-/// Why no node answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoAnswer {
-    /// No member that may answer can be reached, or the retry budget is spent.
-    Unreachable,
-    /// This setting's bound was reached.
-    Overloaded(&'static str),
-    /// The request's deadline passed.
-    Deadline,
-    /// A delete was sent, and whether it was carried out is not known.
-    Unknown,
-    /// The members do not agree on who answers for the key, and did not in time.
-    Unsettled,
 }
 
 #[derive(Clone)]

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::many;
 use super::metrics::{Metrics, Outcome};
+use super::no_answer::NoAnswer;
 use super::path::{self, Path};
 use super::problem::Problem;
 use super::respond::respond;
-use super::route::{NoAnswer, Router};
+use super::route::Router;
 use crate::admin::Probe;
 use crate::http::{Reply, empty, text, with_type};
 use crate::rpc::proto::Op;
