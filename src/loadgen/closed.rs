@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connection::{Cause, Connection};
-use super::worker::Share;
+use super::share::Share;
 
 /// After a failure to connect. Without it a server that is gone is asked as fast as it can refuse.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);

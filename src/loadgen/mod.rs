@@ -20,6 +20,7 @@ mod progress;
 mod record;
 mod replies;
 mod report;
+mod share;
 mod table;
 mod timeline;
 mod verify;
@@ -49,7 +50,7 @@ use pace::Pace;
 use plan::{Pacing, Plan, Target};
 use progress::Progress;
 use record::Record;
-use worker::{Snapshot, Work};
+use share::{Snapshot, Work};
 
 use crate::shutdown::Shutdown;
 

@@ -16,7 +16,7 @@ use tokio::time::sleep_until;
 use super::connection::{Asked, Connection};
 use super::pace::{Due, Pace};
 use super::plan::Arrivals;
-use super::worker::Share;
+use super::share::Share;
 
 /// How long after the end of the plan requests that are overdue are still sent.
 const DRAIN: Duration = Duration::from_secs(1);

@@ -2,54 +2,18 @@
 //!
 //! Called by `loadgen::run`, which collects what workers have counted once a second.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::LocalSet;
+use tokio::time::sleep_until;
 
-use super::connection::{Asked, Route};
-use super::keys::Keys;
-use super::ledger::Ledger;
-use super::plan::{Pacing, Plan};
-use super::record::Record;
+use super::plan::Pacing;
+use super::share::{Share, Work};
 use super::{closed, open};
-use crate::shutdown::Shutdown;
 
 /// Between two snapshots of what a worker has counted.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long requests may still take after an interrupt.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
-
-/// What all workers of a run work on.
-#[derive(Clone, Debug)]
-pub(super) struct Work {
-    pub(super) plan: Arc<Plan>,
-    pub(super) keys: Arc<Keys>,
-    /// One per target.
-    pub(super) routes: Arc<[Route]>,
-    pub(super) ledger: Option<Arc<Ledger>>,
-    pub(super) start: Instant,
-    pub(super) shutdown: Shutdown,
-    pub(super) snapshots: mpsc::Sender<Snapshot>,
-    /// Which worker this is, of how many.
-    pub(super) number: usize,
-    pub(super) workers: usize,
-    /// Rung when a request of this worker is due; an open loop's only.
-    pub(super) bell: Arc<Notify>,
-}
-
-/// What a worker has counted since its last snapshot.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    /// The seconds since the start, none for what came after the last whole one.
-    pub(super) second: Option<u64>,
-    pub(super) record: Record,
-}
 
 /// Carries out a worker's share. Blocks until it is done; needs a thread of its own.
 ///
@@ -83,69 +47,5 @@ async fn requests(share: &Rc<Share>) {
             max_connections,
         } => open::run(share, rate_per_second, arrivals, max_connections).await,
         Pacing::Closed { connections } => closed::run(share, connections).await,
-    }
-}
-
-/// What the tasks of one worker share.
-#[derive(Debug)]
-pub(super) struct Share {
-    pub(super) work: Work,
-    record: RefCell<Record>,
-    in_flight: Cell<u64>,
-}
-
-impl Share {
-    fn new(work: Work) -> Self {
-        Self {
-            work,
-            record: RefCell::new(Record::new()),
-            in_flight: Cell::new(0),
-        }
-    }
-
-    /// Changes what was counted. `change` must not call back.
-    pub(super) fn record(&self, change: impl FnOnce(&mut Record)) {
-        change(&mut self.record.borrow_mut());
-    }
-
-    /// A request has begun; [`Share::ended`] follows, unless it is cut off.
-    pub(super) fn began(&self) {
-        self.in_flight.set(self.in_flight.get() + 1);
-    }
-
-    /// Counts a request for the key with this index, which began or was due `at`. In a closed loop
-    /// `is_paced` is false: nobody said when it was due.
-    pub(super) fn ended(&self, asked: &Asked, index: u64, at: Duration, is_paced: bool) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        if let (Some(ledger), Ok(reply)) = (&self.work.ledger, &asked.result) {
-            ledger.note(index, reply);
-        }
-        self.record(|record| {
-            if at < self.work.plan.warmup {
-                record.warmup += 1;
-            } else {
-                record.count(asked, is_paced.then(|| self.work.start + at));
-            }
-        });
-    }
-
-    /// Waits for the tasks that send requests; after an interrupt, not for long.
-    pub(super) async fn finish(&self, mut tasks: JoinSet<()>) {
-        let interrupted = async {
-            self.work.shutdown.begun().await;
-            sleep(INTERRUPT_GRACE).await;
-        };
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        tokio::select! {
-            () = ended => {}
-            () = interrupted => self.record(|record| record.unfinished += self.in_flight.get()),
-        }
-        tasks.shutdown().await;
-    }
-
-    async fn snapshot(&self, second: Option<u64>) {
-        let record = self.record.replace(Record::new());
-        // The collector outlives the workers, unless the process is ending: then nobody asks.
-        let _sent = self.work.snapshots.send(Snapshot { second, record }).await;
     }
 }
