@@ -14,8 +14,8 @@ use tonic::Streaming;
 
 use super::book::Address;
 use super::connect::connect;
+use super::local::Local;
 use super::metrics::{Lost, label};
-use super::peer::Local;
 use super::queue::{Queue, Reader};
 use super::wire::{Refusal, encode};
 use super::{OPEN_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, REPORT_EVERY, Report, proto};

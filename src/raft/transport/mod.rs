@@ -29,6 +29,7 @@
 pub mod book;
 mod connect;
 mod lane;
+mod local;
 mod metrics;
 mod peer;
 mod queue;
@@ -60,8 +61,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use self::book::{Address, Book, Listing};
+use self::local::Local;
 use self::metrics::{Lost, Metrics};
-use self::peer::{Local, Peer};
+use self::peer::Peer;
 use self::queue::Bounds;
 use self::server::Senders;
 use self::snapshot::Owed;

@@ -1,6 +1,5 @@
 //! A peer that messages can be sent to: its queues, and the tasks that empty them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -9,23 +8,14 @@ use tokio::time::sleep;
 
 use super::book::Address;
 use super::lane::Keeper;
-use super::metrics::{Lost, Metrics};
+use super::local::Local;
+use super::metrics::Lost;
 use super::queue::{Bounds, Queue};
 use super::snapshot::{self, Owed};
-use super::{APPEND_QUEUE, HEARTBEAT_QUEUE, REPORT_EVERY, Report, Reporter, max_bytes};
+use super::{APPEND_QUEUE, HEARTBEAT_QUEUE, REPORT_EVERY, Report, max_bytes};
 use crate::ids::NodeId;
 use crate::raft::envelope::{Envelope, Lane};
 use crate::shutdown::Shutdown;
-
-/// What all peers' tasks know of this node.
-pub(super) struct Local {
-    pub(super) report: Reporter,
-    pub(super) metrics: Metrics,
-    /// Where connections leave from.
-    pub(super) from: IpAddr,
-    /// Where this node listens, to be told to peers.
-    pub(super) address: Option<Address>,
-}
 
 /// The sending side of one peer. Dropping it ends its tasks and loses what waits.
 pub(super) struct Peer {

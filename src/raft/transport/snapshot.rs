@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::book::Address;
 use super::connect::connect;
+use super::local::Local;
 use super::metrics::Lost;
-use super::peer::Local;
 use super::wire::chunks;
 use super::{OPEN_TIMEOUT, Report, SNAPSHOT_DEADLINE};
 use crate::ids::NodeId;

@@ -1,0 +1,17 @@
+//! What the sending tasks of all peers know of this node.
+
+use std::net::IpAddr;
+
+use super::Reporter;
+use super::book::Address;
+use super::metrics::Metrics;
+
+/// What all peers' tasks know of this node.
+pub(super) struct Local {
+    pub(super) report: Reporter,
+    pub(super) metrics: Metrics,
+    /// Where connections leave from.
+    pub(super) from: IpAddr,
+    /// Where this node listens, to be told to peers.
+    pub(super) address: Option<Address>,
+}
