@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
+use super::cluster_client::Cluster;
 use super::pause::PAUSED;
 use super::print::{print_json, table, write};
-use super::reach::Cluster;
 use crate::hash::PARTITIONS;
 use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;

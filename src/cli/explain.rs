@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::Failure;
 use super::args::Reach;
+use super::cluster_client::{Cluster, target};
 use super::print::{plain, print_json, table, write};
-use super::reach::{Cluster, target};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{GroupId, NodeId};
 use crate::rpc::explain;

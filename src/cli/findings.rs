@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::reach::Cluster;
+use super::cluster_client::Cluster;
 use crate::rpc::control;
 use crate::rpc::control_proto::{CheckGroupsReply, CheckedGroup};
 use crate::topology::commands::{Command, SetGroups};

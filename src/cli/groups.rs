@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{GroupCommand, GroupFile, Reach};
+use super::cluster_client::Cluster;
 use super::findings::{Findings, find};
 use super::print::{plain, print_json, table, write};
-use super::reach::Cluster;
 use super::setup::groups_of;
 use crate::clock::unix_ms;
 use crate::config::show_duration;

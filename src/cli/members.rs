@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
+use super::cluster_client::Cluster;
 use super::print::{print_json, table, write};
-use super::reach::Cluster;
 use crate::ids::NodeId;
 use crate::topology::model::member::{MemberRecord, Tombstone};
 use crate::topology::model::quorum::Quorum;

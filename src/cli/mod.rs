@@ -5,6 +5,7 @@
 
 mod args;
 mod balance;
+mod cluster_client;
 mod commands;
 mod control;
 mod explain;
@@ -17,7 +18,6 @@ mod operate;
 mod pause;
 mod plan;
 mod print;
-mod reach;
 mod recover;
 mod samples;
 mod setup;

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{ClusterCommand, Reach, RingCommand};
+use super::cluster_client::{Cluster, applied, target};
 use super::explain::explain;
 use super::pause::set_paused;
 use super::print::{plain, print_json, table, write};
-use super::reach::{Cluster, applied, target};
 use crate::ids::NodeId;
 use crate::rpc::control_proto::{Member, StatusReply};
 use crate::topology::state::State;

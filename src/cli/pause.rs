@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::Failure;
 use super::args::Reach;
+use super::cluster_client::Cluster;
 use super::print::{print_json, write};
-use super::reach::Cluster;
 use crate::topology::commands::Command;
 use crate::topology::state::State;
 

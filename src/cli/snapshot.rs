@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::Reach;
+use super::cluster_client::Cluster;
 use super::print::{fields, print_json, write};
-use super::reach::Cluster;
+use crate::topology::state::snapshot_file;
 use crate::topology::state::State;
 use crate::topology::state::snapshot_file;
 

@@ -25,6 +25,6 @@ pub mod rocks;
 pub mod thread;
 pub mod transport;
 
+mod logging;
 mod quorum;
-mod said;
 mod snapshot;

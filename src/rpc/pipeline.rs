@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use super::connect::Target;
-use super::keeper;
 use super::outbox::{BatchLimits, Outbox};
 pub use super::pending::CallError;
 use super::pending::Pending;
 use super::proto::{Call, PipelineRequest};
+use crate::overload::shares::Bounds;
+use super::stream;
 use super::wire::{CallItem, Reply};
 use crate::config;
 use crate::ids::GroupId;
@@ -152,7 +153,7 @@ impl Pipeline {
             metrics,
             hurry: Notify::new(),
         });
-        shutdown.spawn(keeper::keep(Arc::clone(&shared), shutdown.clone()));
+        shutdown.spawn(stream::keep(Arc::clone(&shared), shutdown.clone()));
         Self { shared }
     }
 

@@ -96,6 +96,6 @@ impl Settings {
     /// Where `raft` says what it does.
     #[expect(clippy::unused_self, reason = "how much is said may become a setting")]
     pub(super) fn logger(&self) -> slog::Logger {
-        crate::raft::said::logger()
+        crate::raft::logging::logger()
     }
 }

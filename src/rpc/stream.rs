@@ -7,11 +7,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tonic::Streaming;
 
 use super::connect::{Life, connect};
+use super::liveness::{Verdict, Watch};
 use super::outbox::{Outbox, outbox};
 use super::pipeline::Shared;
 use super::proto::cache_client::CacheClient;
 use super::proto::{PipelineReply, PipelineRequest};
-use super::watch::{Verdict, Watch};
 use super::wire;
 use crate::shutdown::Shutdown;
 
