@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pipeline::Settings;
+use super::settings::Settings;
 
 /// A silent stream is given up after this many ping time-outs. Until then it is only not used, so
 /// that a process that was merely frozen is back with its first answer.

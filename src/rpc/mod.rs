@@ -35,6 +35,8 @@ pub mod outbox;
 mod pending;
 pub mod pipeline;
 pub mod server;
+mod settings;
+pub mod shares;
 pub mod status;
 mod stream;
 pub mod wire;

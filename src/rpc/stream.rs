@@ -3,17 +3,73 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, Histogram};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tonic::Streaming;
 
-use super::connect::{Life, connect};
+use super::connect::{Life, Target, connect};
 use super::liveness::{Verdict, Watch};
 use super::outbox::{Outbox, outbox};
-use super::pipeline::Shared;
+use super::pending::Pending;
 use super::proto::cache_client::CacheClient;
 use super::proto::{PipelineReply, PipelineRequest};
+use super::settings::Settings;
 use super::wire;
+use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
+
+/// What one pipeline counts. The label `peer` is the member's name.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) reachable: Gauge,
+    pub(super) connects: Counter,
+    pub(super) in_flight: Gauge,
+    pub(super) batch: Histogram,
+}
+
+impl Metrics {
+    /// Registers a pipeline to `peer`.
+    #[must_use]
+    pub fn register(registry: &Registry, peer: &str) -> Self {
+        let labels = &[("peer", peer)];
+        Self {
+            reachable: registry.gauge(
+                "gcache_pipeline_reachable_peers",
+                "1 while the peer answers pings, else 0.",
+                labels,
+            ),
+            connects: registry.counter(
+                "gcache_pipeline_connects_total",
+                "Streams opened to the peer.",
+                labels,
+            ),
+            in_flight: registry.gauge(
+                "gcache_pipeline_in_flight_calls",
+                "Calls that wait for the peer's answer.",
+                labels,
+            ),
+            batch: registry.histogram(
+                "gcache_pipeline_sent_batch_calls",
+                "Calls in one message to the peer.",
+                labels,
+            ),
+        }
+    }
+}
+
+/// What the callers of a pipeline and the task that keeps its stream share.
+pub(super) struct Shared {
+    pub(super) target: Target,
+    pub(super) settings: Settings,
+    pub(super) pending: Pending,
+    /// Where calls go; replaced with every stream.
+    pub(super) outbox: Mutex<Option<Outbox<PipelineRequest>>>,
+    pub(super) metrics: Metrics,
+    /// The node may be back: the pause before the next attempt is over.
+    pub(super) hurry: Notify,
+}
 
 /// How a stream ended.
 struct Ended {
