@@ -26,7 +26,7 @@ fn the_tree_keeps_the_rules() {
         files.iter().any(|file| file.path == "src/lib.rs"),
         "the tree was not found"
     );
-    let rules: [Rule; 11] = [
+    let rules: [Rule; 12] = [
         layers::imports_go_downwards,
         layers::pure_code_is_pure,
         layers::crates_stay_where_they_belong,
@@ -36,6 +36,7 @@ fn the_tree_keeps_the_rules() {
         shape::functions_fit_a_screen,
         shape::nothing_is_unfinished,
         names::metrics_are_well_named,
+        names::metrics_use_every_word,
         names::metrics_are_declared_once,
         names::messages_are_phrases,
     ];
