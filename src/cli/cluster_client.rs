@@ -1,6 +1,6 @@
 //! How an operator's command reaches the cluster: any node will do, which says who leads.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::rpc::control::{self, Unanswered};
 use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::control_proto::remove_reply::Outcome as Removal;
 use crate::rpc::control_proto::{Committed, Redirect, Removed, StatusReply, WatchRequest};
+use crate::rpc::leader::Search;
 use crate::rpc::pipeline::Target;
 use crate::topology::commands::Command;
 use crate::topology::model::member::MemberStatus;
@@ -37,6 +38,9 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the followers of one node may take to go by a new topology: it waits for a second.
 const REACH_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Connections leave from whatever address the kernel chooses.
+const FROM: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -73,9 +77,9 @@ impl Cluster {
         };
         let seeds = read_seeds(&text)
             .map_err(|expects| Failure::Usage(format!("{name} is {text:?}; expected {expects}")))?;
-        let target = |seed: crate::config::Seed| target(&seed.host, seed.port);
+        let seeds = seeds.into_iter().map(|seed| Target::at(seed, FROM));
         Ok(Self {
-            seeds: seeds.into_iter().map(target).collect(),
+            seeds: seeds.collect(),
             last: Mutex::new(None),
         })
     }
@@ -233,11 +237,8 @@ impl Cluster {
             targets.extend(self.last.lock().take());
             let before = (std::mem::take(&mut tried), is_led);
             is_led = false;
-            // Each may send us on once, in the worst case to somebody who sends us on.
-            for _ in 0..3 * self.seeds.len() {
-                let Some(next) = targets.pop() else {
-                    break;
-                };
+            let mut search = Search::new(targets, 3 * self.seeds.len(), FROM);
+            while let Some(next) = search.next() {
                 let said = match timeout_at(deadline, ask(&next)).await {
                     Ok(Ok(said)) => said,
                     Ok(Err(error)) if is_change && error.is_sent => {
@@ -272,11 +273,9 @@ impl Cluster {
                         )));
                     }
                     Said::Ask(redirect) => {
-                        let leader = Target::parse(&redirect.leader, Ipv4Addr::UNSPECIFIED.into());
-                        if leader.is_none() {
+                        if !search.follow(&redirect) {
                             tried.push(format!("{next}: it knows no leader"));
                         }
-                        targets.extend(leader);
                     }
                 }
             }
@@ -323,11 +322,7 @@ fn newest(states: Vec<State>) -> Result<State, String> {
 
 /// A node to be connected to from whatever address the kernel chooses.
 pub(super) fn target(host: &str, port: u16) -> Target {
-    Target {
-        host: host.to_owned(),
-        port,
-        from: Ipv4Addr::UNSPECIFIED.into(),
-    }
+    Target::new(host, port, FROM)
 }
 
 /// How far the node at `target` has applied the log; none if it does not answer.

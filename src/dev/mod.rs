@@ -215,12 +215,8 @@ impl World<'_> {
     }
 
     fn targets(&self) -> Vec<Target> {
-        let target = |seed: Seed| Target {
-            host: seed.host,
-            port: seed.port,
-            from: self.inside,
-        };
-        self.seeds().into_iter().map(target).collect()
+        let seeds = self.seeds().into_iter();
+        seeds.map(|seed| Target::at(seed, self.inside)).collect()
     }
 
     fn node(&self, number: u16, ports: Ports, seeds: Vec<Seed>) -> anyhow::Result<()> {

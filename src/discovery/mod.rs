@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::name::Name;
 use crate::config::Seed;
 use crate::metrics::Registry;
+use crate::net::jittered;
 use crate::shutdown::Shutdown;
 
 /// The most addresses that are kept, in all and of one name.
@@ -215,12 +216,12 @@ impl Discovery {
             }
             asked();
             let is_resolved = self.shared.names[name].lock().is_resolved();
-            let half = if is_resolved {
+            let pause = if is_resolved {
                 ASK_EVERY
             } else {
                 ASK_FIRST_EVERY
-            } / 2;
-            sleep(half + half.mul_f64(fastrand::f64())).await;
+            };
+            sleep(jittered(pause)).await;
         }
     }
 

@@ -16,8 +16,10 @@ use tokio::time::timeout;
 use super::nodes::Routing;
 use crate::discovery::Discovery;
 use crate::ids::{ClusterId, Epoch};
+use crate::net::jittered;
 use crate::rpc::control::{Unanswered, follow, from_wire, watch as open};
 use crate::rpc::control_proto::{Topology, WatchRequest};
+use crate::rpc::leader::Search;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::state::State;
@@ -91,26 +93,19 @@ impl Follower {
                 }
                 // The next one may be behind what this one sent, and is then waited for.
             }
-            let half = PAUSE / 2;
-            tokio::time::sleep(half + half.mul_f64(fastrand::f64())).await;
+            tokio::time::sleep(jittered(PAUSE)).await;
         }
     }
 
     /// Whom to ask, in random order: the members that are known, and the seeds.
     fn targets(&self) -> Vec<Target> {
         let view = Arc::clone(&self.views.borrow());
-        let member = |member: &crate::topology::model::member::Member| Target {
-            host: member.host.to_string(),
-            port: member.grpc_port,
-            from: self.from,
-        };
-        let mut targets: Vec<_> = view.members().iter().map(member).collect();
-        for place in self.discovery.places() {
-            let target = Target {
-                host: place.host,
-                port: place.port,
-                from: self.from,
-            };
+        let members = view.members().iter();
+        let mut targets: Vec<_> = members
+            .map(|member| Target::of(member, self.from))
+            .collect();
+        for seed in self.discovery.places() {
+            let target = Target::at(seed, self.from);
             if !targets.contains(&target) {
                 targets.push(target);
             }
@@ -121,11 +116,8 @@ impl Follower {
 
     /// Takes the leader's topology; false if no leader answers.
     async fn pull(&mut self) -> bool {
-        let mut targets = self.targets();
-        for _ in 0..ROUND_MAX {
-            let Some(target) = targets.pop() else {
-                break;
-            };
+        let mut search = Search::new(self.targets(), ROUND_MAX, self.from);
+        while let Some(target) = search.next() {
             let request = WatchRequest {
                 epoch: 0,
                 linearizable: true,
@@ -138,7 +130,7 @@ impl Follower {
                 }
             };
             if let Some(redirect) = &first.redirect {
-                targets.extend(Target::parse(&redirect.leader, self.from));
+                search.follow(redirect);
             } else if self.accept(&target, &first) {
                 return true;
             }

@@ -95,7 +95,7 @@ impl Opener {
         let targets: HashMap<NodeId, Target> = view
             .members()
             .iter()
-            .map(|member| (member.id, self.target(member)))
+            .map(|member| (member.id, Target::of(member, self.from)))
             .collect();
         self.open.retain(|id, open| {
             let stays = targets.get(id) == Some(&open.target);
@@ -114,7 +114,7 @@ impl Opener {
 
     /// The member's pipeline, opened if it is new.
     fn pipeline(&mut self, member: &Member) -> Pipeline {
-        let target = self.target(member);
+        let target = Target::of(member, self.from);
         let open = self.open.entry(member.id).or_insert_with(|| {
             let ends = self.shutdown.branch();
             let metrics = Metrics::register(&self.registry, &member.name);
@@ -128,13 +128,5 @@ impl Opener {
         // Whoever is in a new view may be back: one that was cut off hears of all at once.
         open.pipeline.hurry();
         open.pipeline.clone()
-    }
-
-    fn target(&self, member: &Member) -> Target {
-        Target {
-            host: member.host.to_string(),
-            port: member.grpc_port,
-            from: self.from,
-        }
     }
 }

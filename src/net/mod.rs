@@ -6,6 +6,7 @@ mod connect;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -67,6 +68,12 @@ pub fn raise_open_files() {
         Ok(limit) => tracing::debug!(limit, "open files raised"),
         Err(error) => tracing::warn!(%error, "open files not raised"),
     }
+}
+
+/// Half to all of `pause`, drawn evenly, so that processes which lost the same peer do not return in step.
+#[must_use]
+pub fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 fn explain(error: &io::Error) -> String {

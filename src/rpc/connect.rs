@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::config::Seed;
 use crate::net::open;
+use crate::topology::member::Member;
 
 /// A stream's share of unread bytes. A pipeline is one stream, so it gets nearly all of them.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -38,6 +40,28 @@ pub struct Target {
 }
 
 impl Target {
+    /// The target at a host, which is an IP address or a DNS name.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16, from: IpAddr) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            from,
+        }
+    }
+
+    /// Where a member answers.
+    #[must_use]
+    pub fn of(member: &Member, from: IpAddr) -> Self {
+        Self::new(&*member.host, member.grpc_port, from)
+    }
+
+    /// Where a seed may be found.
+    #[must_use]
+    pub fn at(seed: Seed, from: IpAddr) -> Self {
+        Self::new(seed.host, seed.port, from)
+    }
+
     /// The target at `text`, which is `HOST:PORT` with an IPv6 address in brackets.
     #[must_use]
     pub fn parse(text: &str, from: IpAddr) -> Option<Self> {

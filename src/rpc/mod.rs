@@ -30,6 +30,7 @@ mod connect;
 pub mod control;
 pub mod explain;
 pub mod hand_over;
+pub mod leader;
 mod liveness;
 pub mod outbox;
 mod pending;

@@ -18,6 +18,7 @@ use super::proto::{PipelineReply, PipelineRequest};
 use super::settings::Settings;
 use super::wire;
 use crate::metrics::Registry;
+use crate::net::{chain, jittered};
 use crate::shutdown::Shutdown;
 
 /// What one pipeline counts. The label `peer` is the member's name.
@@ -116,11 +117,6 @@ pub(super) async fn keep(shared: Arc<Shared>, shutdown: Shutdown) {
         }
         pause = (pause * 2).min(shared.settings.reconnect_max);
     }
-}
-
-/// Half to all of `pause`, so that frontends do not knock in step.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 fn open(shared: &Shared) {
@@ -263,14 +259,4 @@ impl Listener<'_> {
         self.end_if_drained();
         Ok(())
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

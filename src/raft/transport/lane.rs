@@ -20,6 +20,7 @@ use super::queue::{Queue, Reader};
 use super::wire::{Refusal, encode};
 use super::{OPEN_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, REPORT_EVERY, Report, proto};
 use crate::ids::NodeId;
+use crate::net::jittered;
 use crate::raft::envelope::Lane;
 use crate::shutdown::Shutdown;
 
@@ -151,11 +152,6 @@ impl Keeper {
             tracing::debug!(%peer, lane, reason, "raft peer still unreachable");
         }
     }
-}
-
-/// Half to all of `pause`, so that nodes do not knock in step.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// Hears refusals until the stream ends; says why it did.
