@@ -1,6 +1,6 @@
 //! Placement: which member owns each partition and which stands by. Pure and deterministic.
 //!
-//! Called by whoever proposes or applies a change of the members. The same members and the same
+//! Called where a table is planned: by a leader, a founder, a recovery. The same members and the same
 //! current table give the same table everywhere: integers only, members in order of their ids, and
 //! choices among partitions by a frozen hash.
 //!
