@@ -38,7 +38,7 @@ impl Token {
 
 /// What a flight came to, the same for everyone who waited.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct LoadOutcome {
     /// The answer; an error if the load failed.
     pub entry: Entry,
     /// Whether the cache kept it.
@@ -58,7 +58,7 @@ pub(super) struct Flight {
     /// Raised under the shard's lock, so that the bound is exact; lowered without it.
     waiting: AtomicUsize,
     waiters: Arc<Waiters>,
-    outcome: OnceLock<Outcome>,
+    outcome: OnceLock<LoadOutcome>,
     landed: Notify,
 }
 
@@ -94,7 +94,7 @@ impl Flight {
     }
 
     /// Gives everyone who waits, now or later, the outcome. The first call counts.
-    pub(super) fn land(&self, outcome: Outcome) {
+    pub(super) fn land(&self, outcome: LoadOutcome) {
         // The order matters: whoever has not been woken finds the outcome when he looks.
         let first = self.outcome.set(outcome).is_ok();
         debug_assert!(first, "a flight lands once");
@@ -203,7 +203,7 @@ impl Wait {
     /// in one.
     ///
     /// Cancel-safe: dropping the future gives the place back and changes nothing else.
-    pub async fn outcome(self) -> Outcome {
+    pub async fn outcome(self) -> LoadOutcome {
         // Made before the look: `notify_waiters` wakes every future that existed when it was
         // called, polled or not, so a landing between look and await is not missed.
         let landed = self.flight.landed.notified();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Cache;
 use super::entry::{Entry, EntryParts, Kind};
-use super::flight::{Flight, Outcome, Token};
+use super::flight::{Flight, LoadOutcome, Token};
 use super::freshness::{Fill, Lifetimes};
 use super::load::{LoadError, LoadErrorKind, Loaded};
 use super::request::Role;
@@ -82,14 +82,14 @@ impl Lead {
     ///    stays and the origin is not asked again for `error_ttl`.
     ///
     /// The same answer is returned to the loader.
-    pub fn finish(mut self, loaded: Loaded<'_>, at: &Fill) -> Outcome {
+    pub fn finish(mut self, loaded: Loaded<'_>, at: &Fill) -> LoadOutcome {
         let entry = self.entry(&loaded, at);
         self.land(entry, at, false)
     }
 
     /// Ends the flight with what another member keeps of the key, as [`finish`](Self::finish) does with what
     /// the origin says: with its age and what is left of its lifetimes, and under this flight's token.
-    pub fn finish_moved(mut self, parts: &EntryParts<'_>, at: &Fill) -> Outcome {
+    pub fn finish_moved(mut self, parts: &EntryParts<'_>, at: &Fill) -> LoadOutcome {
         let token = self.flight.token;
         let entry = Entry::new(&EntryParts {
             partition: self.flight.hash.partition(),
@@ -103,10 +103,10 @@ impl Lead {
         self.land(entry, at, true)
     }
 
-    fn land(&mut self, entry: Entry, at: &Fill, peeked: bool) -> Outcome {
+    fn land(&mut self, entry: Entry, at: &Fill, peeked: bool) -> LoadOutcome {
         let stored = self.cache.settle(&self.flight, &entry, at);
         self.finished = true;
-        let outcome = Outcome {
+        let outcome = LoadOutcome {
             entry,
             stored,
             peeked,
@@ -165,7 +165,7 @@ impl Drop for Lead {
             lives,
         );
         self.cache.abandon(&self.flight);
-        self.flight.land(Outcome {
+        self.flight.land(LoadOutcome {
             entry,
             stored: false,
             peeked: false,

@@ -53,7 +53,7 @@ pub use self::feed::{
     Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt,
     USED_AT_ONCE, Verb, Void,
 };
-pub use self::flight::{Outcome, Token, Wait};
+pub use self::flight::{LoadOutcome, Token, Wait};
 pub use self::found::Found;
 pub use self::freshness::{Fill, Freshness};
 pub use self::invalidate::{Reset, Voided};

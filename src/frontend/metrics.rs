@@ -10,7 +10,7 @@ use crate::rpc::proto::{Answer, Status, Via};
 
 /// What became of a request: every request that is answered counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RequestOutcome {
     /// A value or "no such key" from the cache.
     Hit,
     /// A value past its time.
@@ -29,7 +29,7 @@ pub(super) enum Outcome {
     Other,
 }
 
-impl Outcome {
+impl RequestOutcome {
     const ALL: [(Self, &'static str); 8] = [
         (Self::Hit, "hit"),
         (Self::Stale, "stale"),
@@ -59,7 +59,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Counts requests by outcome and status class, and how long each outcome took.
 pub(super) struct Metrics {
     by_class: [Counter; CLASSES.len()],
-    seconds: [Histogram; Outcome::ALL.len()],
+    seconds: [Histogram; RequestOutcome::ALL.len()],
 }
 
 impl Metrics {
@@ -72,7 +72,7 @@ impl Metrics {
                     &[("class", class)],
                 )
             }),
-            seconds: Outcome::ALL.map(|(_, label)| {
+            seconds: RequestOutcome::ALL.map(|(_, label)| {
                 registry.histogram(
                     "gcache_frontend_request_seconds",
                     "From a request's head to its answer, by what became of it.",
@@ -82,7 +82,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn count(&self, outcome: Outcome, status: StatusCode, took: Duration) {
+    pub(super) fn count(&self, outcome: RequestOutcome, status: StatusCode, took: Duration) {
         // hyper lets only 1xx to 9xx exist, and this frontend sends none above 5xx.
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.by_class[class].increment(1);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_outcome_finds_its_own_label() {
-        for (place, (outcome, _)) in Outcome::ALL.iter().enumerate() {
+        for (place, (outcome, _)) in RequestOutcome::ALL.iter().enumerate() {
             assert_eq!(*outcome as usize, place);
         }
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::many;
-use super::metrics::{Metrics, Outcome};
+use super::metrics::{Metrics, RequestOutcome};
 use super::no_answer::NoAnswer;
 use super::path::{self, Path};
 use super::problem::Problem;
@@ -33,7 +33,7 @@ pub(super) struct Service {
 }
 
 /// An answer and what it counts as.
-type Counted = (Reply, Outcome);
+type Counted = (Reply, RequestOutcome);
 
 impl Service {
     /// Answers one request.
@@ -52,29 +52,38 @@ impl Service {
     async fn dispatch(&self, request: Request<Incoming>, until: Instant) -> Counted {
         let (head, body) = request.into_parts();
         match path::parse(head.uri.path()) {
-            Err(error) => (Problem::bad_key(&error).reply(), Outcome::Refused),
+            Err(error) => (Problem::bad_key(&error).reply(), RequestOutcome::Refused),
             Ok(Path::Other(path)) => (
                 self.fixed(path, &head.method, head.uri.query()),
-                Outcome::Other,
+                RequestOutcome::Other,
             ),
             Ok(Path::Key { group, key }) => match self.group(&group) {
-                None => (Problem::no_such_group(&group).reply(), Outcome::Refused),
+                None => (
+                    Problem::no_such_group(&group).reply(),
+                    RequestOutcome::Refused,
+                ),
                 Some(group) => match head.method {
                     Method::GET | Method::HEAD => {
                         self.get(&group, key, &head.headers, &head.method, until)
                             .await
                     }
                     Method::DELETE => self.invalidate(&group, key, head.uri.query(), until).await,
-                    _ => (Problem::method("GET, HEAD, DELETE"), Outcome::Refused),
+                    _ => (
+                        Problem::method("GET, HEAD, DELETE"),
+                        RequestOutcome::Refused,
+                    ),
                 },
             },
             Ok(Path::Group(group)) => match self.group(&group) {
-                None => (Problem::no_such_group(&group).reply(), Outcome::Refused),
+                None => (
+                    Problem::no_such_group(&group).reply(),
+                    RequestOutcome::Refused,
+                ),
                 Some(group) if head.method == Method::POST => {
                     let reply = many::answer(&self.router, &group, body, self.many, until).await;
-                    (reply, Outcome::Many)
+                    (reply, RequestOutcome::Many)
                 }
-                Some(_) => (Problem::method("POST"), Outcome::Refused),
+                Some(_) => (Problem::method("POST"), RequestOutcome::Refused),
             },
         }
     }
@@ -94,10 +103,13 @@ impl Service {
         let busy = || self.router.retry_after(group);
         match self.router.get(group, key, until).await {
             Ok(routed) => {
-                let outcome = Outcome::of(&routed.reply.answer);
+                let outcome = RequestOutcome::of(&routed.reply.answer);
                 (respond(&routed, group, headers, method, busy), outcome)
             }
-            Err(reason) => (Problem::no_answer(reason, busy).reply(), Outcome::Failed),
+            Err(reason) => (
+                Problem::no_answer(reason, busy).reply(),
+                RequestOutcome::Failed,
+            ),
         }
     }
 
@@ -116,14 +128,14 @@ impl Service {
                 let detail = format!(
                     "{shown:?}; DELETE knows only ?expire, which lets stale values be served"
                 );
-                return (Problem::bad_query(detail).reply(), Outcome::Refused);
+                return (Problem::bad_query(detail).reply(), RequestOutcome::Refused);
             }
         };
         let busy = || self.router.retry_after(group);
         match self.router.invalidate(op, group, key, until).await {
             Ok(routed) => match Problem::of_answer(&routed.reply.answer, &group.name, busy) {
-                None => (empty(StatusCode::NO_CONTENT), Outcome::Invalidated),
-                Some(problem) => (problem.reply(), Outcome::Failed),
+                None => (empty(StatusCode::NO_CONTENT), RequestOutcome::Invalidated),
+                Some(problem) => (problem.reply(), RequestOutcome::Failed),
             },
             Err(reason) => {
                 let problem = Problem::no_answer(reason, busy);
@@ -132,7 +144,7 @@ impl Service {
                     NoAnswer::Unreachable => problem.until_taken_over(),
                     _ => problem,
                 };
-                (problem.reply(), Outcome::Failed)
+                (problem.reply(), RequestOutcome::Failed)
             }
         }
     }

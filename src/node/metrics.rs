@@ -14,7 +14,7 @@ use crate::topology::view::View;
 
 /// What became of a call of a known group: every such call counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CallOutcome {
     /// A value from the cache, fresh.
     Hit,
     /// "No such key" from the cache.
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl CallOutcome {
     const ALL: [(Self, &'static str); 11] = [
         (Self::Hit, "hit"),
         (Self::NegativeHit, "negative-hit"),
@@ -78,7 +78,7 @@ impl Outcome {
 /// One counter per outcome, of one group.
 struct GroupCounters {
     id: GroupId,
-    by_outcome: [Counter; Outcome::ALL.len()],
+    by_outcome: [Counter; CallOutcome::ALL.len()],
 }
 
 /// Counts calls by group and outcome. Groups come from the topology, so labels stay a closed set.
@@ -111,14 +111,14 @@ impl ReadMetrics {
     }
 
     /// Counts a call of `group`.
-    pub(super) fn count(&self, group: &Group, outcome: Outcome) {
+    pub(super) fn count(&self, group: &Group, outcome: CallOutcome) {
         // The discriminant is the place in ALL, which a test holds.
         let place = outcome as usize;
         if let Some(counters) = self.groups.read().iter().find(|known| known.id == group.id) {
             counters.by_outcome[place].increment(1);
             return;
         }
-        let by_outcome = Outcome::ALL.map(|(_, label)| {
+        let by_outcome = CallOutcome::ALL.map(|(_, label)| {
             self.registry.counter(
                 NODE_CALLS,
                 "Calls by group and by what became of them.",
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_outcome_finds_its_own_label() {
-        for (place, (outcome, _)) in Outcome::ALL.iter().enumerate() {
+        for (place, (outcome, _)) in CallOutcome::ALL.iter().enumerate() {
             assert_eq!(*outcome as usize, place);
         }
     }

@@ -16,11 +16,11 @@ use tokio::time::{Instant, timeout_at};
 use self::delete::acts_by;
 use super::answers::{self, Provenance, refusal};
 use super::lease::{Duty, Held};
-use super::loader::Loader;
-use super::me::Me;
-use super::metrics::{Outcome as Counted, ReadMetrics};
+use super::loader::{Class, Loader};
+use super::metrics::{CallOutcome, ReadMetrics};
 use crate::cache::{
-    Cache, Entry, Found, Kind, Lead, Outcome, Phase, Receipt, Refused, Request, Role, Stamps, Wait,
+    Cache, Entry, Found, Kind, Lead, LoadOutcome, Phase, Receipt, Refused, Request, Role, Stamps,
+    Wait,
 };
 use crate::clock::Clock;
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
@@ -81,8 +81,8 @@ enum WaitsFor {
     Epoch,
     /// To be known as the owner, by this route.
     Arrival(Route),
-    /// For the members that keep the entry too to drop it.
-    Receipts(Vec<Receipt>, Counted),
+    /// For those who are told of a delete to do the same.
+    Told(Vec<Receipt>, CallOutcome),
     Load(Load),
 }
 
@@ -163,7 +163,7 @@ impl ReadPath {
         let row = view.route(hash);
         let own = view.role_of(self.shared.me.get(), hash.partition());
         let Some(role) = may_answer(call.role(), own) else {
-            self.shared.metrics.count(group, Counted::NotOwner);
+            self.shared.metrics.count(group, CallOutcome::NotOwner);
             return Begun::Now(answers::not_owner(call.id, view.epoch()));
         };
         let now = self.shared.clock.now();
@@ -189,7 +189,7 @@ impl ReadPath {
             Op::Get => self.get_as(duty, &call, &key, group, &request),
             // Nothing may stand in for the owner when a value must never be served again.
             _ if role != Role::Owner => {
-                self.shared.metrics.count(group, Counted::NotOwner);
+                self.shared.metrics.count(group, CallOutcome::NotOwner);
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
             }
             Op::Delete | Op::Expire => {
@@ -232,9 +232,9 @@ impl ReadPath {
                 Some(entry) => {
                     self.shared
                         .metrics
-                        .count(group, Counted::of_fresh(entry.kind()));
-                    let provenance = Provenance::of(Via::Hit, Detail::Isolated);
-                    Begun::Now(self.serve(call, entry, provenance))
+                        .count(group, CallOutcome::of_fresh(entry.kind()));
+                    let told = Told::of(Via::Hit, Detail::Isolated);
+                    Begun::Now(self.serve(call, entry, told))
                 }
                 None => self.get(call, key, group, &last_resort, Detail::Isolated),
             },
@@ -253,8 +253,8 @@ impl ReadPath {
             Found::Fresh(entry) => {
                 self.shared
                     .metrics
-                    .count(group, Counted::of_fresh(entry.kind()));
-                return Begun::Now(self.serve(call, entry, Provenance::of(Via::Hit, detail)));
+                    .count(group, CallOutcome::of_fresh(entry.kind()));
+                return Begun::Now(self.serve(call, entry, Told::of(Via::Hit, detail)));
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
@@ -264,15 +264,15 @@ impl ReadPath {
                     Phase::StaleOnError => Via::StaleIfError,
                     Phase::Fresh | Phase::Stale | Phase::Dead => Via::Stale,
                 };
-                self.shared.metrics.count(group, Counted::of_stale(via));
-                return Begun::Now(self.serve(call, entry, Provenance::of(via, detail)));
+                self.shared.metrics.count(group, CallOutcome::of_stale(via));
+                return Begun::Now(self.serve(call, entry, Told::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
                 self.shared.metrics.limited(group, limit_of(reason));
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
-                    self.shared.metrics.count(group, Counted::StaleIfError);
-                    let provenance = Provenance::of(Via::StaleIfError, detail);
-                    return Begun::Now(self.serve(call, entry, provenance));
+                    self.shared.metrics.count(group, CallOutcome::StaleIfError);
+                    let told = Told::of(Via::StaleIfError, detail);
+                    return Begun::Now(self.serve(call, entry, told));
                 }
                 return self.refuse(call, Some(group), Status::Overloaded, &reason.to_string());
             }
@@ -281,12 +281,12 @@ impl ReadPath {
                 wait,
                 fallback,
             } => {
-                self.shared.metrics.count(group, Counted::Miss);
+                self.shared.metrics.count(group, CallOutcome::Miss);
                 self.submit(lead, Class::Miss, call);
                 (wait, fallback, true)
             }
             Found::Wait { wait, fallback } => {
-                self.shared.metrics.count(group, Counted::Collapsed);
+                self.shared.metrics.count(group, CallOutcome::Collapsed);
                 (wait, fallback, false)
             }
         };
@@ -327,7 +327,7 @@ impl ReadPath {
 
     fn refuse(&self, call: &Call, group: Option<&Group>, status: Status, message: &str) -> Begun {
         if let Some(group) = group {
-            self.shared.metrics.count(group, Counted::Refused);
+            self.shared.metrics.count(group, CallOutcome::Refused);
         }
         Begun::Now(refusal(call.id, status, message))
     }
@@ -386,7 +386,7 @@ impl ReadPath {
             leads,
             detail,
         } = load;
-        let outcome: Option<Outcome> = timeout_at(until, wait.outcome()).await.ok();
+        let outcome: Option<LoadOutcome> = timeout_at(until, wait.outcome()).await.ok();
         let now = self.shared.clock.now();
         let collapsed = !leads;
         let via = if fallback.is_some() {
@@ -407,7 +407,7 @@ impl ReadPath {
             return self.serve(call, entry, provenance(Via::StaleIfError, false));
         }
         match outcome {
-            Some(Outcome {
+            Some(LoadOutcome {
                 entry,
                 stored,
                 peeked,

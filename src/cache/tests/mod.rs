@@ -130,12 +130,12 @@ impl Bench {
         }
     }
 
-    fn load(&self, key: &str, loaded: Loaded<'_>) -> Outcome {
+    fn load(&self, key: &str, loaded: Loaded<'_>) -> LoadOutcome {
         let (lead, _wait) = self.lead(key);
         lead.finish(loaded, &self.fill())
     }
 
-    fn load_value(&self, key: &str, value: &str) -> Outcome {
+    fn load_value(&self, key: &str, value: &str) -> LoadOutcome {
         self.load(key, Loaded::Value(value.as_bytes()))
     }
 
@@ -175,14 +175,14 @@ fn failed(kind: LoadErrorKind) -> Loaded<'static> {
 
 /// What `wait` yields now, without a runtime; `None` while the load is in the air. The place is
 /// given back either way.
-fn outcome_now(wait: Wait) -> Option<Outcome> {
+fn outcome_now(wait: Wait) -> Option<LoadOutcome> {
     match pin!(wait.outcome()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,
     }
 }
 
-fn value(outcome: &Outcome) -> &str {
+fn value(outcome: &LoadOutcome) -> &str {
     assert_eq!(outcome.entry.kind(), Kind::Value);
     std::str::from_utf8(outcome.entry.value()).unwrap()
 }

@@ -364,7 +364,7 @@ impl World {
     }
 
     /// Those who wait for a flight get its outcome; all others still wait.
-    fn deliver(&mut self, number: u32, outcome: &Outcome) {
+    fn deliver(&mut self, number: u32, outcome: &LoadOutcome) {
         let (landed, waiting) = std::mem::take(&mut self.waits)
             .into_iter()
             .partition(|(of, _)| *of == number);

@@ -14,7 +14,7 @@ use crate::hash::KeyHash;
 use crate::ids::{Epoch, GroupId};
 use crate::node::answers::{self, refusal};
 use crate::node::lease::Duty;
-use crate::node::metrics::Outcome as Counted;
+use crate::node::metrics::CallOutcome;
 use crate::rpc::proto::{Call, Op, Status};
 use crate::rpc::wire::AnswerItem;
 use crate::topology::model::group::Group;
@@ -52,11 +52,11 @@ impl ReadPath {
         let (voided, counted) = match call.op() {
             Op::Expire => {
                 let voided = shared.cache.expire(group.id, key, hash, request.now);
-                (voided, Counted::Expired)
+                (voided, CallOutcome::Expired)
             }
             Op::Get | Op::Delete => {
                 let voided = shared.cache.delete(group.id, key, hash);
-                (voided, Counted::Deleted)
+                (voided, CallOutcome::Deleted)
             }
         };
         let patience = match shared.held.duty(route, shared.clock.now()) {
@@ -125,7 +125,7 @@ impl ReadPath {
     }
 
     /// Whether what was true when a key was dropped is true still, after others were told; counts it then.
-    fn is_done(&self, call: &Call, key: &[u8], counted: Counted) -> bool {
+    fn is_done(&self, call: &Call, key: &[u8], counted: CallOutcome) -> bool {
         let (shared, view) = (&self.shared, self.view());
         let group = GroupId(call.group);
         let spec = view.group(group).map(|group| &**group);

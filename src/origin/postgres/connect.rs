@@ -41,7 +41,7 @@ struct PasswordFile {
 }
 
 /// One connection while it is used. Given back to the pool when dropped, unless it was given up.
-pub(super) struct Lane {
+pub(super) struct Connection {
     object: Option<Object>,
     given_up: AtomicBool,
 }
@@ -112,17 +112,19 @@ impl Connections {
     /// That of one that was not opened.
     pub(super) async fn prepare(&self) -> Result<(), LoadError> {
         // Each is held until all are there: an idle one would be given out twice.
-        let opened = join_all((0..self.initial).map(|_| self.lane())).await;
-        opened.into_iter().try_for_each(|lane| lane.map(drop))
+        let opened = join_all((0..self.initial).map(|_| self.connection())).await;
+        opened
+            .into_iter()
+            .try_for_each(|connection| connection.map(drop))
     }
 
     /// An idle connection, or a new one.
     ///
     /// # Errors
     /// [`LoadErrorKind::Unavailable`](crate::cache::LoadErrorKind), with the reason.
-    pub(super) async fn lane(&self) -> Result<Lane, LoadError> {
+    pub(super) async fn connection(&self) -> Result<Connection, LoadError> {
         let object = self.pool.get().await.map_err(|error| of_pool(&error))?;
-        Ok(Lane {
+        Ok(Connection {
             object: Some(object),
             given_up: AtomicBool::new(false),
         })
@@ -220,12 +222,12 @@ impl Connect for Dialer {
     }
 }
 
-impl Lane {
+impl Connection {
     /// The connection. Several statements may be in flight on it.
     pub(super) fn client(&self) -> &Object {
         self.object
             .as_ref()
-            .expect("taken only when the lane is dropped")
+            .expect("taken only when the connection is dropped")
     }
 
     /// Keeps the connection from going back to the pool.
@@ -243,7 +245,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for Connection {
     fn drop(&mut self) {
         if self.given_up.load(Ordering::Relaxed)
             && let Some(object) = self.object.take()

@@ -4,7 +4,7 @@
 //! All of it in one read-only transaction that is rolled back, on a connection that nobody else uses
 //! meanwhile. Nothing is executed but look-ups in the catalog: the statement is planned and no more.
 
-use super::connect::Lane;
+use super::connect::Connection;
 use super::error::of_statement;
 use super::plan::{Plan, quoted};
 use super::scans::{Scan, scans};
@@ -58,47 +58,47 @@ impl Shared {
 
 /// The findings of a transaction that leaves nothing behind.
 async fn rolled_back(
-    lane: &Lane,
+    connection: &Connection,
     source: &Source,
     is_read_only: bool,
 ) -> Result<Vec<Finding>, LoadError> {
-    batch(lane, "BEGIN READ ONLY").await?;
-    let findings = match findings(lane, source, is_read_only).await {
+    batch(connection, "BEGIN READ ONLY").await?;
+    let findings = match findings(connection, source, is_read_only).await {
         Ok(findings) => findings,
         Err(error) => Finding::of(Err(error))?,
     };
-    batch(lane, "ROLLBACK; DEALLOCATE ALL").await?;
-    lane.client().statement_cache.clear();
+    batch(connection, "ROLLBACK; DEALLOCATE ALL").await?;
+    connection.client().statement_cache.clear();
     Ok(findings)
 }
 
-async fn batch(lane: &Lane, text: &str) -> Result<(), LoadError> {
-    let done = lane.client().batch_execute(text).await;
+async fn batch(connection: &Connection, text: &str) -> Result<(), LoadError> {
+    let done = connection.client().batch_execute(text).await;
     done.map_err(|error| of_statement(&error))
 }
 
 /// Fails with what makes the group unusable; what is found is only worth a warning.
 async fn findings(
-    lane: &Lane,
+    connection: &Connection,
     source: &Source,
     is_read_only: bool,
 ) -> Result<Vec<Finding>, LoadError> {
-    let plan = Plan::make(lane, source).await?;
-    let scans = scans(&explain(lane, &plan).await?);
-    let tables = tables(lane, source, &scans).await?;
+    let plan = Plan::make(connection, source).await?;
+    let scans = scans(&explain(connection, &plan).await?);
+    let tables = tables(connection, source, &scans).await?;
     let is_slow = |table: &&Table| table.is_whole && table.rows > MAX_SCANNED_ROWS;
     let whole: Vec<&Table> = tables.iter().filter(is_slow).collect();
     let mut findings = Vec::new();
     findings.extend(no_index(&whole, source));
     if !is_read_only {
-        findings.extend(may_write(lane, &tables).await?);
+        findings.extend(may_write(connection, &tables).await?);
     }
     Ok(findings)
 }
 
 /// The plan for any keys, as JSON, with every index that can be used in use: where the whole table is
 /// read even so, there is none.
-async fn explain(lane: &Lane, plan: &Plan) -> Result<String, LoadError> {
+async fn explain(connection: &Connection, plan: &Plan) -> Result<String, LoadError> {
     // Servers before version 12 do not know the first of them, and plan for no keys at all.
     let prepare = format!(
         "SELECT pg_catalog.set_config(name, 'force_generic_plan', true) \
@@ -108,9 +108,9 @@ async fn explain(lane: &Lane, plan: &Plan) -> Result<String, LoadError> {
         plan.key_type.name(),
         plan.text
     );
-    batch(lane, &prepare).await?;
+    batch(connection, &prepare).await?;
     let text = format!("EXPLAIN (VERBOSE, FORMAT JSON) EXECUTE {PREPARED} ('{{}}')");
-    let explained = lane.client().simple_query(&text).await;
+    let explained = connection.client().simple_query(&text).await;
     let lines = explained.map_err(|error| of_statement(&error))?;
     let row = lines.iter().find_map(|line| match line {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
@@ -121,7 +121,11 @@ async fn explain(lane: &Lane, plan: &Plan) -> Result<String, LoadError> {
 
 /// What the catalog says of the tables of `scans`, in their order, and of the one that the group names
 /// if that is another: a view's rights are its own.
-async fn tables(lane: &Lane, source: &Source, scans: &[Scan]) -> Result<Vec<Table>, LoadError> {
+async fn tables(
+    connection: &Connection,
+    source: &Source,
+    scans: &[Scan],
+) -> Result<Vec<Table>, LoadError> {
     // The planner's own estimate: rows per page when they were last counted, times the pages now. Not
     // counted yet, a row is taken for 100 bytes.
     const TEXT: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), \
@@ -136,7 +140,7 @@ async fn tables(lane: &Lane, source: &Source, scans: &[Scan]) -> Result<Vec<Tabl
          JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.r \
          ORDER BY t.place";
     let named = match source {
-        Source::Table { table, .. } => named(lane, table).await?,
+        Source::Table { table, .. } => named(connection, table).await?,
         Source::Query { .. } => None,
     };
     let mut places: Vec<(&str, &str)> = scans
@@ -149,7 +153,10 @@ async fn tables(lane: &Lane, source: &Source, scans: &[Scan]) -> Result<Vec<Tabl
         places.push((schema, table));
     }
     let (schemas, relations): (Vec<&str>, Vec<&str>) = places.into_iter().unzip();
-    let rows = lane.client().query(TEXT, &[&schemas, &relations]).await;
+    let rows = connection
+        .client()
+        .query(TEXT, &[&schemas, &relations])
+        .await;
     let rows = rows.map_err(|error| of_catalog(&error))?;
     let table = |row: &tokio_postgres::Row| Table {
         name: row.get(0),
@@ -175,11 +182,14 @@ fn of_catalog(error: &tokio_postgres::Error) -> LoadError {
 }
 
 /// The schema and the name of the group's own table.
-async fn named(lane: &Lane, table: &str) -> Result<Option<(String, String)>, LoadError> {
+async fn named(
+    connection: &Connection,
+    table: &str,
+) -> Result<Option<(String, String)>, LoadError> {
     const TEXT: &str = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid = pg_catalog.to_regclass($1)";
-    let found = lane.client().query_opt(TEXT, &[&quoted(table)]).await;
+    let found = connection.client().query_opt(TEXT, &[&quoted(table)]).await;
     let found = found.map_err(|error| of_catalog(&error))?;
     Ok(found.map(|row| (row.get(0), row.get(1))))
 }
@@ -201,11 +211,14 @@ fn no_index(whole: &[&Table], source: &Source) -> Option<Finding> {
     )))
 }
 
-async fn may_write(lane: &Lane, tables: &[Table]) -> Result<Option<Finding>, LoadError> {
+async fn may_write(
+    connection: &Connection,
+    tables: &[Table],
+) -> Result<Option<Finding>, LoadError> {
     const TEXT: &str = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
     const RIGHT: &str = "what gcache sends is read-only, but a role that has nothing else cannot be \
          misused: GRANT SELECT and no more; or say that this is known, by origin.read_only = true";
-    let found = lane.client().query_opt(TEXT, &[]).await;
+    let found = connection.client().query_opt(TEXT, &[]).await;
     let found = found.map_err(|error| of_catalog(&error))?;
     if found.is_some_and(|row| row.get(0)) {
         let told = format!("the role is a superuser and may write anything; {RIGHT}");

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 
-use self::connect::{Connections, Lane};
+use self::connect::{Connection, Connections};
 use self::keys::Asked;
 use self::lanes::{Lanes, Limits, Seat};
 use self::plan::Plan;
@@ -56,7 +56,7 @@ pub(super) struct Postgres {
 struct Shared {
     told: String,
     connections: Connections,
-    lanes: Lanes<Lane, GroupId>,
+    lanes: Lanes<Connection, GroupId>,
     /// How long a statement may take, the wait for others on its connection included.
     patience: Duration,
     plans: Mutex<HashMap<GroupId, Arc<PlanOf>>>,
@@ -126,8 +126,11 @@ impl Postgres {
 
 impl Shared {
     /// A seat for one statement of `group`, on a connection that is open.
-    async fn seat(&self, group: GroupId) -> Result<Seat<Lane, GroupId>, LoadError> {
-        let seat = self.lanes.seat(group, || self.connections.lane()).await;
+    async fn seat(&self, group: GroupId) -> Result<Seat<Connection, GroupId>, LoadError> {
+        let seat = self
+            .lanes
+            .seat(group, || self.connections.connection())
+            .await;
         self.show_connections();
         seat
     }
@@ -256,7 +259,7 @@ impl Shared {
     /// database is done with the statement, and nothing more is sent on that connection.
     async fn send(
         &self,
-        seat: Seat<Lane, GroupId>,
+        seat: Seat<Connection, GroupId>,
         plan: &Arc<Plan>,
         keys: Vec<Bytes>,
     ) -> Result<Vec<Row>, LoadError> {
@@ -324,7 +327,7 @@ impl Shared {
 /// Does `work` on the connection of `seat`. If the caller leaves before its end, the connection is given
 /// up: the next statement would wait behind this one, on a connection that fell silent for ever.
 async fn to_the_end<T>(
-    seat: &Seat<Lane, GroupId>,
+    seat: &Seat<Connection, GroupId>,
     work: impl Future<Output = Result<T, LoadError>>,
 ) -> Result<T, LoadError> {
     let mut left = Left(Some(seat));
@@ -337,7 +340,7 @@ async fn to_the_end<T>(
 }
 
 /// Gives its connection up when dropped.
-struct Left<'a>(Option<&'a Seat<Lane, GroupId>>);
+struct Left<'a>(Option<&'a Seat<Connection, GroupId>>);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {

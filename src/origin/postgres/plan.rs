@@ -6,7 +6,7 @@
 
 use postgres_types::{Kind, Type};
 
-use super::connect::Lane;
+use super::connect::Connection;
 use super::error::{bad_statement, of_statement};
 use super::keys::{array, array_type};
 use crate::cache::{LoadError, LoadErrorKind};
@@ -28,11 +28,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan of `source` on the connection `lane`.
+    /// Makes the plan of `source` on `connection`.
     ///
     /// # Errors
     /// What is wrong with the table, the columns or the query; or that PostgreSQL cannot be asked.
-    pub(super) async fn make(lane: &Lane, source: &Source) -> Result<Self, LoadError> {
+    pub(super) async fn make(connection: &Connection, source: &Source) -> Result<Self, LoadError> {
         let (statement, declared) = match source {
             Source::Query {
                 statement,
@@ -41,12 +41,12 @@ impl Plan {
             Source::Table { key_type, .. } => {
                 let declared = match key_type {
                     Some(key_type) => *key_type,
-                    None => catalog_key_type(lane, source).await?,
+                    None => catalog_key_type(connection, source).await?,
                 };
                 (select(source, true), declared)
             }
         };
-        let prepared = lane
+        let prepared = connection
             .client()
             .prepare_typed(&statement, &[array_type(declared)])
             .await
@@ -67,7 +67,7 @@ impl Plan {
             return Err(bad_statement(told));
         }
         let cast = value_cast(value.type_())?;
-        let lacks_index = lacks_index(lane, source).await?;
+        let lacks_index = lacks_index(connection, source).await?;
         let key_cast = if declared == KeyType::Bigint {
             "int8"
         } else {
@@ -83,14 +83,17 @@ impl Plan {
             value_type: value.type_().clone(),
             lacks_index,
         };
-        plan.prepare(lane).await?;
+        plan.prepare(connection).await?;
         Ok(plan)
     }
 
     /// Prepares what will run. That the operator's statement can be prepared is known by then.
-    async fn prepare(&self, lane: &Lane) -> Result<(), LoadError> {
+    async fn prepare(&self, connection: &Connection) -> Result<(), LoadError> {
         let types = [array_type(self.key_type)];
-        let prepared = lane.client().prepare_typed_cached(&self.text, &types).await;
+        let prepared = connection
+            .client()
+            .prepare_typed_cached(&self.text, &types)
+            .await;
         prepared.map(|_| ()).map_err(|error| {
             let mut error = of_statement(&error);
             if error.kind == LoadErrorKind::BadStatement {
@@ -107,8 +110,8 @@ impl Plan {
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub(super) async fn explain(&self, lane: &Lane) -> Result<(), LoadError> {
-        let client = lane.client();
+    pub(super) async fn explain(&self, connection: &Connection) -> Result<(), LoadError> {
+        let client = connection.client();
         let text = format!("EXPLAIN {}", self.text);
         let none = array(self.key_type, &[]);
         let types = [array_type(self.key_type)];
@@ -148,8 +151,8 @@ pub(super) fn quoted(table: &str) -> String {
 }
 
 /// What keys are by the type of the table's key column.
-async fn catalog_key_type(lane: &Lane, source: &Source) -> Result<KeyType, LoadError> {
-    let prepared = lane
+async fn catalog_key_type(connection: &Connection, source: &Source) -> Result<KeyType, LoadError> {
+    let prepared = connection
         .client()
         .prepare(&select(source, false))
         .await
@@ -224,7 +227,7 @@ fn base(column: &Type) -> &Type {
 }
 
 /// Whether a table has no index that begins with its key column, so that each load would read it all.
-async fn lacks_index(lane: &Lane, source: &Source) -> Result<bool, LoadError> {
+async fn lacks_index(connection: &Connection, source: &Source) -> Result<bool, LoadError> {
     let Source::Table {
         table, key_column, ..
     } = source
@@ -237,7 +240,7 @@ async fn lacks_index(lane: &Lane, source: &Source) -> Result<bool, LoadError> {
          JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
          WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL) \
          FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)";
-    let client = lane.client();
+    let client = connection.client();
     let asked = async {
         let statement = client
             .prepare_typed_cached(TEXT, &[Type::TEXT, Type::TEXT])

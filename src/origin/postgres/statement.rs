@@ -7,7 +7,7 @@ use postgres_types::{FromSql, Type};
 use tokio_postgres::Row as Tuple;
 use uuid::Uuid;
 
-use super::connect::Lane;
+use super::connect::Connection;
 use super::error::{bad_statement, is_outdated, of_statement};
 use super::keys::{array, array_type};
 use super::plan::Plan;
@@ -32,8 +32,12 @@ impl<'a> FromSql<'a> for Raw<'a> {
 ///
 /// # Errors
 /// What PostgreSQL says of the statement, or what is wrong with the rows that it returns.
-pub(super) async fn run(lane: &Lane, plan: &Plan, keys: &[Bytes]) -> Result<Vec<Row>, LoadError> {
-    let client = lane.client();
+pub(super) async fn run(
+    connection: &Connection,
+    plan: &Plan,
+    keys: &[Bytes],
+) -> Result<Vec<Row>, LoadError> {
+    let client = connection.client();
     let keys_array = array(plan.key_type, keys);
     let types = [array_type(plan.key_type)];
     for is_again in [false, true] {

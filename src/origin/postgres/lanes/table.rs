@@ -29,7 +29,7 @@ pub(super) struct Served<C, K> {
     pub(super) grant: Grant<C>,
 }
 
-struct Lane<C> {
+struct OpenLane<C> {
     id: u64,
     connection: Arc<C>,
     in_flight: usize,
@@ -38,7 +38,7 @@ struct Lane<C> {
 }
 
 struct Group<C> {
-    lanes: Vec<Lane<C>>,
+    lanes: Vec<OpenLane<C>>,
     opening: usize,
     /// By ticket: first come first served, and leaving the queue early is cheap.
     waiting: BTreeMap<u64, oneshot::Sender<Grant<C>>>,
@@ -68,7 +68,7 @@ impl<C> Group<C> {
         self.lanes.iter().filter(|lane| !lane.leaving).count() + self.opening
     }
 
-    fn lane(&mut self, id: u64) -> &mut Lane<C> {
+    fn lane(&mut self, id: u64) -> &mut OpenLane<C> {
         self.lanes
             .iter_mut()
             .find(|lane| lane.id == id)
@@ -76,7 +76,7 @@ impl<C> Group<C> {
     }
 
     /// The lane with the fewest statements in flight among those that take one more.
-    fn joinable(&mut self, depth: usize) -> Option<&mut Lane<C>> {
+    fn joinable(&mut self, depth: usize) -> Option<&mut OpenLane<C>> {
         self.lanes
             .iter_mut()
             .filter(|lane| !lane.leaving && lane.in_flight < depth)
@@ -167,7 +167,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         let id = self.clock;
         let state = self.state(group);
         state.opening -= 1;
-        state.lanes.push(Lane {
+        state.lanes.push(OpenLane {
             id,
             connection,
             in_flight: 1,
@@ -317,7 +317,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
     }
 }
 
-fn staying<C>(state: &Group<C>) -> impl Iterator<Item = &Lane<C>> {
+fn staying<C>(state: &Group<C>) -> impl Iterator<Item = &OpenLane<C>> {
     state.lanes.iter().filter(|lane| !lane.leaving)
 }
 

@@ -47,12 +47,12 @@ impl Wake for Woken {
 }
 
 type FakeSeat = Seat<Fake, u8>;
-type Outcome = Result<FakeSeat, &'static str>;
+type Seated = Result<FakeSeat, &'static str>;
 
 /// A call of `seat` and what it is given to open, if it comes to that.
 struct Call {
     group: u8,
-    future: Pin<Box<dyn Future<Output = Outcome>>>,
+    future: Pin<Box<dyn Future<Output = Seated>>>,
     woken: Arc<Woken>,
     /// Whether it was told to open a lane.
     opens: Rc<Cell<bool>>,
@@ -61,7 +61,7 @@ struct Call {
 
 impl Call {
     /// Its outcome, if it was woken and has one.
-    fn poll(&mut self) -> Option<Outcome> {
+    fn poll(&mut self) -> Option<Seated> {
         if !self.woken.0.swap(false, Ordering::Relaxed) {
             return None;
         }
