@@ -27,7 +27,7 @@ pub(super) struct Arrivals {
     all: Mutex<HashMap<Partition, Arrival>>,
     /// What this node keeps copies of, and their stamps. It takes back nothing of that by itself: who does
     /// is the owner.
-    copied: Mutex<HashMap<Partition, (Tenure, Line)>>,
+    copied: Mutex<HashMap<Partition, (Tenure, StreamId)>>,
 }
 
 /// One stream from another member. A later one from there takes the place of an earlier one, of which
@@ -35,7 +35,7 @@ pub(super) struct Arrivals {
 ///
 /// Numbered by who sends, so that it does not matter in which order they are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Line {
+pub struct StreamId {
     /// The start of the sender.
     pub start: Incarnation,
     /// Which one of that start it is.
@@ -44,7 +44,7 @@ pub struct Line {
 
 struct Arrival {
     tenure: Tenure,
-    line: Line,
+    stream: StreamId,
     /// Hashes of what this node has taken back.
     voided: HashSet<u64>,
     is_closed: bool,
@@ -65,28 +65,29 @@ impl Arrivals {
         }
     }
 
-    /// Whether what another says of the key is as new as what this node knows, on this line or, without
+    /// Whether what another says of the key is as new as what this node knows, on this stream or, without
     /// one, in an answer. Only under the shard's lock.
-    fn accepts(&self, hash: KeyHash, tenure: Tenure, line: Option<Line>) -> bool {
+    fn accepts(&self, hash: KeyHash, tenure: Tenure, stream: Option<StreamId>) -> bool {
         let all = self.all.lock();
         let arrival = all.get(&hash.partition());
         arrival.is_some_and(|arrival| {
-            let is_it = arrival.tenure == tenure && line.is_none_or(|line| line == arrival.line);
+            let is_it =
+                arrival.tenure == tenure && stream.is_none_or(|stream| stream == arrival.stream);
             is_it && !arrival.is_closed && !arrival.voided.contains(&hash.0)
         })
     }
 }
 
 impl Cache {
-    /// Entries of these partitions may arrive from now on, for `tenure` and on this line. A later tenure
-    /// takes the place of an earlier one, and of the same a later line that of an earlier one.
+    /// Entries of these partitions may arrive from now on, for `tenure` and on this stream. A later tenure
+    /// takes the place of an earlier one, and of the same a later stream that of an earlier one.
     ///
     /// To be called before the node owns them, as long as nobody can have taken anything back here:
     /// `may_expect` is asked for each under the lock that taking back waits for, and says so.
     pub fn expect(
         &self,
         partitions: impl IntoIterator<Item = Partition>,
-        (tenure, line): (Tenure, Line),
+        (tenure, stream): (Tenure, StreamId),
         may_expect: impl Fn(Partition) -> bool,
     ) {
         let arrivals = &self.inner.arrivals;
@@ -95,10 +96,10 @@ impl Cache {
         arrivals.any.store(true, Ordering::SeqCst);
         for partition in partitions {
             match all.get_mut(&partition) {
-                Some(known) if (known.tenure, known.line) > (tenure, line) => continue,
+                Some(known) if (known.tenure, known.stream) > (tenure, stream) => continue,
                 // What was taken back here stays so.
                 Some(known) if known.tenure == tenure => {
-                    known.line = line;
+                    known.stream = stream;
                     continue;
                 }
                 _ if !may_expect(partition) => continue,
@@ -108,7 +109,7 @@ impl Cache {
                 partition,
                 Arrival {
                     tenure,
-                    line,
+                    stream,
                     voided: HashSet::new(),
                     is_closed: false,
                 },
@@ -117,49 +118,49 @@ impl Cache {
         arrivals.any.store(!all.is_empty(), Ordering::SeqCst);
     }
 
-    /// Nothing more of this tenure and on this line is accepted for the partitions that `is_over` names.
-    pub fn expect_no_more(&self, is_over: impl Fn(Partition, Tenure, Line) -> bool) {
+    /// Nothing more of this tenure and on this stream is accepted for the partitions that `is_over` names.
+    pub fn expect_no_more(&self, is_over: impl Fn(Partition, Tenure, StreamId) -> bool) {
         let arrivals = &self.inner.arrivals;
         let mut all = arrivals.all.lock();
-        all.retain(|partition, arrival| !is_over(*partition, arrival.tenure, arrival.line));
+        all.retain(|partition, arrival| !is_over(*partition, arrival.tenure, arrival.stream));
         arrivals.any.store(!all.is_empty(), Ordering::SeqCst);
     }
 
-    /// Copies of these partitions may arrive from now on, with this stamp and on this line. A later stamp
-    /// takes the place of an earlier one, and of the same a later line that of an earlier one.
+    /// Copies of these partitions may arrive from now on, with this stamp and on this stream. A later stamp
+    /// takes the place of an earlier one, and of the same a later stream that of an earlier one.
     ///
     /// Only where `may_expect` says so, which is asked under the lock that every copy waits for.
     pub fn expect_copies(
         &self,
         partitions: impl IntoIterator<Item = Partition>,
-        (stamp, line): (Tenure, Line),
+        (stamp, stream): (Tenure, StreamId),
         may_expect: impl Fn(Partition) -> bool,
     ) {
         let mut copied = self.inner.arrivals.copied.lock();
         for partition in partitions {
             let is_later = copied
                 .get(&partition)
-                .is_some_and(|known| *known > (stamp, line));
+                .is_some_and(|known| *known > (stamp, stream));
             if !is_later && may_expect(partition) {
-                copied.insert(partition, (stamp, line));
+                copied.insert(partition, (stamp, stream));
             }
         }
     }
 
     /// No more copies are kept of the partitions, with the stamps and on the lines, that `is_over` names.
-    pub fn expect_no_more_copies(&self, is_over: impl Fn(Partition, Tenure, Line) -> bool) {
+    pub fn expect_no_more_copies(&self, is_over: impl Fn(Partition, Tenure, StreamId) -> bool) {
         let mut copied = self.inner.arrivals.copied.lock();
-        copied.retain(|partition, (stamp, line)| !is_over(*partition, *stamp, *line));
+        copied.retain(|partition, (stamp, stream)| !is_over(*partition, *stamp, *stream));
     }
 
-    /// Keeps a copy of what the owner has, if its partition is expected with its stamp and on this line, and
+    /// Keeps a copy of what the owner has, if its partition is expected with its stamp and on this stream, and
     /// there is none that is newer. Returns whether it is kept.
     ///
     /// One that `is_spare` is only kept where there is room.
     pub fn import_copy(
         &self,
         parts: &EntryParts<'_>,
-        (line, is_spare): (Line, bool),
+        (stream, is_spare): (StreamId, bool),
         now: Millis,
     ) -> bool {
         let hash = KeyHash::of(parts.group, parts.key);
@@ -171,7 +172,7 @@ impl Cache {
         let mut shard = self.shard(hash);
         let copied = &self.inner.arrivals.copied;
         let expected = copied.lock().get(&parts.partition).copied();
-        expected == Some((parts.tenure, line)) && self.put_under(&mut shard, hash, &entry)
+        expected == Some((parts.tenure, stream)) && self.put_under(&mut shard, hash, &entry)
     }
 
     /// Whether the key's value may be asked of the member that `tenure` came from.
@@ -181,16 +182,18 @@ impl Cache {
             && self.inner.arrivals.accepts(hash, tenure, None)
     }
 
-    /// Keeps an entry that was sent, if its partition is expected under its tenure and on this line, the key
+    /// Keeps an entry that was sent, if its partition is expected under its tenure and on this stream, the key
     /// was not taken back here, and there is none that is newer. Returns whether it is kept.
-    pub fn import(&self, parts: &EntryParts<'_>, line: Line, now: Millis) -> bool {
+    pub fn import(&self, parts: &EntryParts<'_>, stream: StreamId, now: Millis) -> bool {
         let hash = KeyHash::of(parts.group, parts.key);
         let entry = Entry::new(parts);
         if entry.ends_at() <= now {
             return false;
         }
         let mut shard = self.shard(hash);
-        self.inner.arrivals.accepts(hash, parts.tenure, Some(line))
+        self.inner
+            .arrivals
+            .accepts(hash, parts.tenure, Some(stream))
             && self.put_under(&mut shard, hash, &entry)
     }
 }

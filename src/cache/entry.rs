@@ -85,8 +85,9 @@ struct Meta {
     /// The age until which the origin is not asked again, after a failed refresh. Same access rule.
     hold_ms: AtomicU32,
     key_len: u16,
-    /// When those who keep copies were last told that it is used, in units of [`TOLD_EVERY_MS`]; it wraps.
-    told: AtomicU16,
+    /// When its use was last reported to the members that keep copies, in units of
+    /// [`REPORTED_EVERY_MS`]; it wraps.
+    reported: AtomicU16,
     partition: Partition,
     kind: Kind,
     filler: Filler,
@@ -103,9 +104,9 @@ enum Filler {
     Copy,
 }
 
-/// How often those who keep copies are told that an entry is used, so that they keep it as long as the owner
-/// does.
-pub const TOLD_EVERY_MS: u64 = 4_096;
+/// How often the members that keep copies hear that an entry is used, so that they keep it as long as the
+/// owner does.
+pub const REPORTED_EVERY_MS: u64 = 4_096;
 
 const _: () = assert!(
     crate::hash::MAX_KEY_BYTES <= u16::MAX as usize,
@@ -152,7 +153,7 @@ impl Entry {
             stale_if_error_ms: parts.stale_if_error_ms.min(windows),
             hold_ms: AtomicU32::new(0),
             key_len: u16::try_from(parts.key.len()).expect("keys are at most MAX_KEY_BYTES"),
-            told: AtomicU16::new(0),
+            reported: AtomicU16::new(0),
             partition: parts.partition,
             kind: parts.kind,
             filler,
@@ -249,13 +250,13 @@ impl Entry {
         self.meta().filler == Filler::Copy
     }
 
-    /// Whether it is time to tell those who keep copies that it is used; it counts as told then.
-    pub(super) fn is_to_be_told(&self, now: Millis) -> bool {
-        let told = (now.0 / TOLD_EVERY_MS) as u16;
-        let before = &self.meta().told;
-        let is_due = before.load(Ordering::Relaxed) != told;
+    /// Whether it is time to report its use to the members that keep copies; it counts as reported then.
+    pub(super) fn is_to_be_reported(&self, now: Millis) -> bool {
+        let reported = (now.0 / REPORTED_EVERY_MS) as u16;
+        let before = &self.meta().reported;
+        let is_due = before.load(Ordering::Relaxed) != reported;
         if is_due {
-            before.store(told, Ordering::Relaxed);
+            before.store(reported, Ordering::Relaxed);
         }
         is_due
     }
@@ -342,11 +343,11 @@ impl Entry {
         self.meta().group == group && self.key() == key
     }
 
-    /// Whether someone with these stamps and this role may serve it, freshness aside.
+    /// Whether a caller with these stamps and this role may serve it, freshness aside.
     pub(super) fn is_valid(&self, stamps: &Stamps, role: Role) -> bool {
         let meta = self.meta();
         let accepts = match (role, meta.filler) {
-            // The second where it is about to be known as the owner, by a fail-over: whoever owned before
+            // The second where it is about to be known as the owner, by a fail-over: the owner before
             // acknowledges nothing any more.
             (Role::Standby, Filler::Copy) => {
                 stamps.copies == Some(meta.tenure) || stamps.inherits == Some(meta.tenure)

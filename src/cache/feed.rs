@@ -1,4 +1,4 @@
-//! What the owner of partitions tells another member about them, in order: what it keeps, and what it has
+//! What the owner of partitions reports of them to another member, in order: what it keeps, and what it has
 //! taken back.
 //!
 //! Everything is put in under the lock of the key's shard, so that the order in a feed is the order in the
@@ -29,7 +29,7 @@ pub const FEED_USED_MAX: usize = 65_536;
 /// Keys in use that are taken at once: the smallest message that may be configured has room for them.
 pub const USED_AT_ONCE: usize = 4_096;
 
-/// One thing to tell.
+/// One thing to report.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// The owner keeps this.
@@ -38,7 +38,7 @@ pub enum Item {
     Spare(Entry),
     /// The owner has taken this back.
     Void(Void),
-    /// From here on these partitions are told of too, and what is kept of them has this stamp.
+    /// From here on these partitions are reported too, and what is kept of them has this stamp.
     Keep(Box<[Partition]>, Tenure),
 }
 
@@ -67,13 +67,13 @@ pub enum Verb {
 /// Why a feed has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// There is nothing to tell any more: the partitions are the receiver's, or stay where they are.
+    /// There is nothing more to report: the partitions are the receiver's, or stay where they are.
     Over,
     /// The receiver does not hear it.
     Broken,
 }
 
-/// What is next to be told.
+/// What is next to be reported.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// In order.
@@ -110,14 +110,14 @@ struct State {
     end: Option<End>,
 }
 
-/// Whether the receiver has done what it was told.
+/// Whether the receiver has done the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// It has.
     Applied,
     /// Not yet.
     Waits,
-    /// Nobody knows, and it will not be told again.
+    /// Nobody knows, and it is not reported again.
     Ended(End),
 }
 
@@ -164,7 +164,7 @@ impl Feed {
         true
     }
 
-    /// Puts in that these partitions are told of from here on. Before they are tapped.
+    /// Puts in that these partitions are reported from here on. Before they are tapped.
     pub fn keep(&self, partitions: Box<[Partition]>, stamp: Tenure) {
         let mut state = self.0.state.lock();
         if state.end.is_none() {
@@ -182,7 +182,7 @@ impl Feed {
         }
     }
 
-    /// Whether there are keys in use to tell of.
+    /// Whether there are keys in use to report.
     #[must_use]
     pub fn has_used(&self) -> bool {
         !self.0.state.lock().used.is_empty()
@@ -207,7 +207,7 @@ impl Feed {
         Receipt { feed, mark }
     }
 
-    /// Up to `max` of what is next to be told, without waiting.
+    /// Returns up to `max` of what is next to be reported, without waiting.
     #[must_use]
     pub fn take(&self, max: usize) -> Batch {
         let mut state = self.0.state.lock();
@@ -262,7 +262,7 @@ impl Feed {
     /// The receiver has done everything up to `mark`.
     pub fn acknowledge(&self, mark: u64) {
         let mut state = self.0.state.lock();
-        // Nobody can have heard what was not told.
+        // Nobody can have heard what was not sent.
         state.acknowledged = state.acknowledged.max(mark.min(state.taken));
         drop(state);
         self.0.moved.notify_waiters();
@@ -366,7 +366,7 @@ mod tests {
         let feed = Feed::new();
         let (first, second) = (feed.void(void(b"a")), feed.void(void(b"b")));
         feed.acknowledge(2);
-        assert_eq!(first.heard(), Heard::Waits, "nothing was told yet");
+        assert_eq!(first.heard(), Heard::Waits, "nothing was sent yet");
         assert_eq!(feed.take(1).mark, 1);
         feed.acknowledge(1);
         assert_eq!(
@@ -389,7 +389,7 @@ mod tests {
     fn too_many_that_nobody_acknowledges_end_the_feed() {
         let feed = Feed::new();
         for _ in 0..FEED_VOIDS_MAX {
-            let _told = feed.void(void(b"a"));
+            let _receipt = feed.void(void(b"a"));
         }
         assert_eq!(feed.end(), None);
         let last = feed.void(void(b"a"));

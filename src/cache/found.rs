@@ -7,16 +7,16 @@ use super::request::Refused;
 
 /// The answer to [`Cache::get_or_join`](super::Cache::get_or_join).
 #[derive(Debug)]
-#[must_use = "a lead that is dropped tells its waiters that the load was abandoned"]
+#[must_use = "a lead that is dropped ends the load of all who wait as abandoned"]
 pub enum Found {
     /// A value, a negative or a remembered error within its lifetime.
     Fresh(Entry),
     /// A value past its lifetime that may be served: within `stale`, or within `stale_if_error`
-    /// while the origin is not asked because it just failed ([`Entry::phase`] tells which).
+    /// while the origin is not asked because it just failed ([`Entry::phase`] says which).
     Stale {
         /// What to serve.
         entry: Entry,
-        /// Given to one caller only, who must run the load. Nobody waits on it, unless the entry
+        /// Given to one caller only, which must run the load. Nobody waits on it, unless the entry
         /// goes meanwhile: then later callers join it.
         refresh: Option<Lead>,
     },

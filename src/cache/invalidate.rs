@@ -48,14 +48,14 @@ impl Cache {
         self.take_back((group, key, hash), Verb::Expire, now, None)
     }
 
-    /// Another member, from which the key's partition comes or whose copies are here, has taken the key
-    /// back: so does this node, and whoever else must hear of it from here does.
-    pub fn told(&self, void: &Void, from: NodeId, now: Millis) -> Vec<Receipt> {
+    /// Takes back a key that another member has taken back, from which the key's partition comes or whose copies
+    /// are here. Returns what further members are to do the same.
+    pub fn apply_void(&self, void: &Void, from: NodeId, now: Millis) -> Vec<Receipt> {
         let key = (void.group, &*void.key, void.hash);
         self.take_back(key, void.verb, now, Some(from)).receipts
     }
 
-    /// One step under the shard's lock, so that what is told to others is in the order of what happens.
+    /// One step under the shard's lock, so that what others hear is in the order of what happens.
     fn take_back(
         &self,
         (group, key, hash): (GroupId, &[u8], KeyHash),

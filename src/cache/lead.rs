@@ -1,4 +1,4 @@
-//! The guard of a running load: whoever holds it owes the waiters an answer.
+//! The guard of a running load: its holder owes the waiters an answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::request::Role;
 use crate::hash::KeyHash;
 use crate::ids::{GroupId, Millis};
 
-/// The duty to load one key. Owned by the load's own task, not by the caller who started it.
+/// The duty to load one key. Owned by the load's own task, not by the caller that started it.
 ///
 /// Dropping it unfinished, by a panic, an abort or a shutdown, gives everyone who waits an
 /// [`Internal`](LoadErrorKind::Internal) error and closes the flight; it never touches a successor.
-#[must_use = "dropping it tells the waiters that the load was abandoned"]
+#[must_use = "dropping it ends the load of all who wait as abandoned"]
 pub struct Lead {
     cache: Cache,
     flight: Arc<Flight>,

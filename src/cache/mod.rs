@@ -46,8 +46,8 @@ use std::sync::atomic::AtomicUsize;
 
 use parking_lot::{Mutex, MutexGuard};
 
-pub use self::arrivals::{ARRIVAL_VOIDS_MAX, Line};
-pub use self::entry::{Entry, EntryParts, Kind, Phase, TOLD_EVERY_MS};
+pub use self::arrivals::{ARRIVAL_VOIDS_MAX, StreamId};
+pub use self::entry::{Entry, EntryParts, Kind, Phase, REPORTED_EVERY_MS};
 pub use self::explain::Standing;
 pub use self::feed::{
     Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt,
@@ -81,7 +81,7 @@ struct Inner {
     shards: Box<[Mutex<Shard>]>,
     budget: Budget,
     waiters: Arc<Waiters>,
-    /// Who is told what happens to which partitions.
+    /// Which members hear what happens to which partitions.
     taps: Taps,
     /// What others hand over to this node.
     arrivals: Arrivals,

@@ -1,5 +1,5 @@
-//! Where what happens to partitions is also told: each tap is a set of partitions and the feed of whoever
-//! is to have them.
+//! Where what happens to partitions is also reported: each tap is a set of partitions and the feed of the
+//! member that is to have them.
 //!
 //! Looked at on every store and every delete, under the shard's lock; hits know nothing of it.
 
@@ -69,10 +69,10 @@ pub(super) struct Taps {
 }
 
 struct Tap {
-    /// Who is told.
+    /// The member that hears of it.
     to: NodeId,
     partitions: PartitionSet,
-    /// The groups that the receiver is told of; none for all.
+    /// The groups that the receiver hears of; none for all.
     groups: Option<Box<[GroupId]>>,
     feed: Feed,
 }
@@ -98,16 +98,16 @@ impl Taps {
         }
     }
 
-    /// An entry was served: who keeps a copy is told so once in a while.
+    /// An entry was served: the member that keeps a copy hears so once in a while.
     #[inline]
     pub(super) fn used(&self, entry: &Entry, hash: KeyHash, now: Millis) {
-        if self.any_copied.load(Ordering::Relaxed) && entry.is_to_be_told(now) {
-            self.tell_used(entry, hash);
+        if self.any_copied.load(Ordering::Relaxed) && entry.is_to_be_reported(now) {
+            self.report_used(entry, hash);
         }
     }
 
     #[cold]
-    fn tell_used(&self, entry: &Entry, hash: KeyHash) {
+    fn report_used(&self, entry: &Entry, hash: KeyHash) {
         for tap in self.taps.read().iter() {
             if tap.groups.is_some() && tap.is_on(entry.group(), entry.partition()) {
                 tap.feed.used(hash);
@@ -155,7 +155,7 @@ pub struct Walk {
     cursors: Vec<Option<Option<Record>>>,
     next: usize,
     left: usize,
-    /// As what it is told.
+    /// As what it is reported.
     item: fn(Entry) -> Item,
 }
 
@@ -194,7 +194,7 @@ impl Default for Walk {
 }
 
 impl Cache {
-    /// From now on `feed`, which is `to`'s, is told what happens to these partitions. What is there already is for
+    /// Reports to `feed`, which is `to`'s, from now on what happens to these partitions. What is there already is for
     /// [`walk`](Self::walk), which must begin after this.
     pub fn tap(&self, to: NodeId, partitions: PartitionSet, feed: Feed) {
         self.set_tap(Tap {
@@ -205,7 +205,7 @@ impl Cache {
         });
     }
 
-    /// From now on `feed` is told what happens to these groups in these partitions, whatever it was told
+    /// Reports to `feed` from now on what happens to these groups in these partitions, whatever it was given
     /// before, and which of their keys are in use.
     pub fn tap_groups(
         &self,
@@ -229,7 +229,7 @@ impl Cache {
         self.inner.taps.note(&all);
     }
 
-    /// `feed` is told nothing any more. Where a store or a delete is under way it still may be.
+    /// Reports nothing more to `feed`, but for a store or a delete that is under way.
     pub fn untap(&self, feed: &Feed) {
         let taps = &self.inner.taps;
         let mut all = taps.taps.write();

@@ -1,7 +1,7 @@
-//! Copies that a standby keeps: when they answer, how long they stay, and what is told of their use.
+//! Copies that a standby keeps: when they answer, how long they stay, and what is reported of their use.
 
 use super::*;
-use crate::cache::{EntryParts, Feed, Item, Line, TOLD_EVERY_MS, Verb, Void};
+use crate::cache::{EntryParts, Feed, Item, REPORTED_EVERY_MS, StreamId, Verb, Void};
 use crate::ids::Partition;
 
 /// The stamp of the time for which the standby stands by.
@@ -24,7 +24,7 @@ impl Bench {
     fn expect_copies(&self, key: &str, stamp: Tenure) {
         let partitions = [hash(key).partition()];
         self.cache
-            .expect_copies(partitions, (stamp, LINE), |_| true);
+            .expect_copies(partitions, (stamp, STREAM), |_| true);
     }
 
     /// Is sent a copy that is `age` old.
@@ -43,7 +43,7 @@ impl Bench {
             stale_ms: 500,
             stale_if_error_ms: 5_000,
         };
-        self.cache.import_copy(&parts, (LINE, false), self.now)
+        self.cache.import_copy(&parts, (STREAM, false), self.now)
     }
 
     /// Owns what it stood by for.
@@ -137,13 +137,13 @@ fn what_is_taken_back_by_the_owner_is_taken_back_here() {
         let Item::Void(void) = item else {
             panic!("{item:?}");
         };
-        assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
+        assert!(bench.cache.apply_void(&void, OTHER, bench.now).is_empty());
     }
     assert!(bench.get("a").is_none());
 }
 
 #[test]
-fn groups_that_are_not_copied_are_not_told_of() {
+fn groups_that_are_not_copied_are_not_reported() {
     let bench = Bench::new();
     let feed = Feed::new();
     let partitions = [hash("a").partition()].into_iter().collect();
@@ -160,7 +160,7 @@ fn groups_that_are_not_copied_are_not_told_of() {
             .is_empty()
     );
     assert!(feed.take(9).items.is_empty());
-    // The same feed again: in the place of what it was told before.
+    // The same feed again: in the place of what it was given before.
     let partitions = [hash("a").partition()].into_iter().collect();
     bench
         .cache
@@ -170,7 +170,7 @@ fn groups_that_are_not_copied_are_not_told_of() {
 }
 
 #[test]
-fn use_is_told_once_in_a_while_and_keeps_a_copy_as_long_as_its_original() {
+fn use_is_reported_once_in_a_while_and_keeps_a_copy_as_long_as_its_original() {
     let mut owner = Bench::new();
     let feed = owner.tap_group("a");
     owner.rules.ttl_ms = 60_000;
@@ -182,8 +182,8 @@ fn use_is_told_once_in_a_while_and_keeps_a_copy_as_long_as_its_original() {
     }
     assert_eq!(feed.take(9).used, [hash("a")]);
     assert!(matches!(owner.ask("a"), Found::Fresh(_)));
-    assert!(feed.take(9).used.is_empty(), "it was told a moment ago");
-    owner.later(TOLD_EVERY_MS);
+    assert!(feed.take(9).used.is_empty(), "it was reported a moment ago");
+    owner.later(REPORTED_EVERY_MS);
     assert!(matches!(owner.ask("a"), Found::Fresh(_)));
     assert_eq!(feed.take(9).used, [hash("a")]);
 
@@ -222,7 +222,9 @@ fn a_later_stamp_takes_the_place_of_an_earlier_one_and_an_owner_expects_nothing(
     bench.expect_copies("a", Tenure(14));
     assert!(!bench.copy("a", "2", STAMP, 0) && bench.copy("a", "2", Tenure(14), 0));
     let of_b: Partition = hash("b").partition();
-    bench.cache.expect_copies([of_b], (STAMP, LINE), |_| false);
+    bench
+        .cache
+        .expect_copies([of_b], (STAMP, STREAM), |_| false);
     assert!(!bench.copy("b", "1", STAMP, 0));
 }
 
@@ -231,16 +233,18 @@ fn what_is_still_on_its_way_of_an_owner_that_was_started_again_is_not_kept() {
     let bench = standby();
     bench.expect_copies("a", STAMP);
     let partitions = [hash("a").partition()];
-    let later = line(8);
+    let later = stream(8);
     bench
         .cache
         .expect_copies(partitions, (STAMP, later), |_| true);
     assert!(!bench.copy("a", "1", STAMP, 0));
     // Nor if what it said first comes last.
     bench.expect_copies("a", STAMP);
-    bench.cache.expect_no_more_copies(|_, _, line| line == LINE);
+    bench
+        .cache
+        .expect_no_more_copies(|_, _, stream| stream == STREAM);
     assert!(!bench.copy("a", "1", STAMP, 0));
-    let restarted = Line {
+    let restarted = StreamId {
         start: Incarnation(4),
         number: 0,
     };
@@ -248,7 +252,7 @@ fn what_is_still_on_its_way_of_an_owner_that_was_started_again_is_not_kept() {
 }
 
 #[test]
-fn who_told_of_a_delete_is_not_told_of_it_again() {
+fn a_member_that_reports_a_delete_hears_nothing_of_it_again() {
     let bench = Bench::new();
     let feed = bench.tap_group("a");
     let void = Void {
@@ -257,10 +261,10 @@ fn who_told_of_a_delete_is_not_told_of_it_again() {
         hash: hash("a"),
         verb: Verb::Delete,
     };
-    assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
+    assert!(bench.cache.apply_void(&void, OTHER, bench.now).is_empty());
     assert!(feed.take(9).items.is_empty());
     let another = NodeId(OTHER.0 + 1);
-    assert_eq!(bench.cache.told(&void, another, bench.now).len(), 1);
+    assert_eq!(bench.cache.apply_void(&void, another, bench.now).len(), 1);
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn what_was_there_before_takes_no_room_from_what_is_in_use() {
             stale_ms: 0,
             stale_if_error_ms: 0,
         };
-        bench.cache.import_copy(&entry, (LINE, true), bench.now)
+        bench.cache.import_copy(&entry, (STREAM, true), bench.now)
     };
     let kept = keys.iter().filter(|key| spare(key)).count();
     assert!(0 < kept && kept < keys.len(), "{kept}");

@@ -54,7 +54,7 @@ fn a_load_nobody_waits_for_any_more_is_still_joined_and_still_stored() {
 }
 
 #[test]
-fn a_panicking_load_tells_its_waiters_and_leaves_nothing_behind() {
+fn a_panicking_load_answers_its_waiters_and_leaves_nothing_behind() {
     let bench = Bench::new();
     let (lead, wait) = bench.lead("k");
     let load = std::panic::AssertUnwindSafe(move || {

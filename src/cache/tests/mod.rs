@@ -41,11 +41,11 @@ const STAMPS: Stamps = Stamps {
 const UNAVAILABLE: LoadErrorKind = LoadErrorKind::Unavailable;
 
 /// What comes from another member, comes on this.
-const LINE: Line = line(7);
+const STREAM: StreamId = stream(7);
 
-const fn line(number: u64) -> Line {
+const fn stream(number: u64) -> StreamId {
     let start = Incarnation(3);
-    Line { start, number }
+    StreamId { start, number }
 }
 
 /// That member.

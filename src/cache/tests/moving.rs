@@ -1,4 +1,4 @@
-//! What is told to others of partitions that move, in which order, and what is accepted from others.
+//! What is reported to others of partitions that move, in which order, and what is accepted from others.
 
 use super::*;
 use crate::ids::Partition;
@@ -15,7 +15,7 @@ impl Bench {
 
     fn expect(&self, key: &str) {
         let partition = hash(key).partition();
-        self.cache.expect([partition], (NEXT, LINE), |_| true);
+        self.cache.expect([partition], (NEXT, STREAM), |_| true);
     }
 
     /// Keeps what was sent, under the tenure to come.
@@ -34,7 +34,7 @@ impl Bench {
             stale_ms: 0,
             stale_if_error_ms: 0,
         };
-        self.cache.import(&parts, LINE, self.now)
+        self.cache.import(&parts, STREAM, self.now)
     }
 
     fn own_next(&mut self) {
@@ -42,21 +42,21 @@ impl Bench {
     }
 }
 
-/// What a feed has to tell, in short.
-fn told(feed: &Feed) -> Vec<String> {
+/// What a feed has to report, in short.
+fn reported(feed: &Feed) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let tell = |item: &Item| match item {
+    let short = |item: &Item| match item {
         Item::Entry(entry) | Item::Spare(entry) => {
             format!("{}={}", text(entry.key()), text(entry.value()))
         }
         Item::Void(void) => format!("{:?} {}", void.verb, text(&void.key)),
         Item::Keep(partitions, stamp) => format!("keep {partitions:?} {stamp}"),
     };
-    feed.take(usize::MAX).items.iter().map(tell).collect()
+    feed.take(usize::MAX).items.iter().map(short).collect()
 }
 
 #[test]
-fn what_happens_to_a_tapped_partition_is_told_in_order() {
+fn what_happens_to_a_tapped_partition_is_reported_in_order() {
     let bench = Bench::new();
     let feed = bench.tap("a");
     bench.load_value("a", "1");
@@ -64,32 +64,32 @@ fn what_happens_to_a_tapped_partition_is_told_in_order() {
     bench.load_value("a", "2");
     let expired = bench.cache.expire(GROUP, b"a", hash("a"), bench.now);
     bench.load_value("b", "of another partition");
-    assert_eq!(told(&feed), ["a=1", "Delete a", "a=2", "Expire a"]);
+    assert_eq!(reported(&feed), ["a=1", "Delete a", "a=2", "Expire a"]);
     assert_eq!((deleted.receipts.len(), expired.receipts.len()), (1, 1));
     feed.acknowledge(1);
     assert_eq!(deleted.receipts[0].heard(), Heard::Applied);
     assert_eq!(expired.receipts[0].heard(), Heard::Waits);
     bench.cache.untap(&feed);
     bench.delete("a");
-    assert_eq!(told(&feed), Vec::<String>::new());
+    assert_eq!(reported(&feed), Vec::<String>::new());
 }
 
 #[test]
-fn an_absence_is_told_and_a_failure_and_what_a_standby_keeps_are_not() {
+fn an_absence_is_reported_and_a_failure_and_what_a_standby_keeps_are_not() {
     let mut bench = Bench::new();
     let feed = bench.tap("a");
     bench.load("a", Loaded::Absent);
-    assert_eq!(told(&feed), ["a="]);
+    assert_eq!(reported(&feed), ["a="]);
     bench.delete("a");
     bench.load("a", failed(UNAVAILABLE));
     bench.delete("a");
     bench.role = Role::Standby;
     bench.load_value("a", "for two seconds");
-    assert_eq!(told(&feed), ["Delete a", "Delete a"]);
+    assert_eq!(reported(&feed), ["Delete a", "Delete a"]);
 }
 
 #[test]
-fn a_walk_tells_all_that_is_meant_once_and_what_ends_last_first() {
+fn a_walk_reports_all_that_is_meant_once_and_what_ends_last_first() {
     let mut bench = Bench::new();
     for n in 0..1_000 {
         bench.load_value(&format!("key{n}"), "v");
@@ -104,15 +104,18 @@ fn a_walk_tells_all_that_is_meant_once_and_what_ends_last_first() {
     while !walk.is_over() {
         bytes += bench.cache.walk(&mut walk, &feed, bench.now, is_even);
     }
-    let mut told = told(&feed);
-    assert_eq!(told.len(), 500);
+    let mut reported = reported(&feed);
+    assert_eq!(reported.len(), 500);
     assert_eq!(
         bytes,
-        told.iter().map(|pair| pair.len() as u64 - 1).sum::<u64>()
+        reported
+            .iter()
+            .map(|pair| pair.len() as u64 - 1)
+            .sum::<u64>()
     );
-    told.sort();
-    told.dedup();
-    assert_eq!(told.len(), 500);
+    reported.sort();
+    reported.dedup();
+    assert_eq!(reported.len(), 500);
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn the_owner_is_heard_and_nothing_older_comes_back_for_what_was_taken_back_here(
         hash: hash("a"),
         verb: Verb::Delete,
     };
-    assert!(bench.cache.told(&void, OTHER, bench.now).is_empty());
+    assert!(bench.cache.apply_void(&void, OTHER, bench.now).is_empty());
     bench.own_next();
     assert!(bench.get("a").is_none());
     assert!(bench.import("a", "2", 0), "the owner has loaded it anew");
@@ -182,7 +185,7 @@ fn the_owner_is_heard_and_nothing_older_comes_back_for_what_was_taken_back_here(
 fn what_is_expected_no_more_is_not_accepted() {
     let bench = Bench::new();
     let partitions = [hash("a").partition()];
-    bench.cache.expect(partitions, (NEXT, LINE), |_| false);
+    bench.cache.expect(partitions, (NEXT, STREAM), |_| false);
     assert!(!bench.import("a", "1", 0), "it may own it already");
     bench.expect("a");
     bench.cache.expect_no_more(|_, tenure, _| tenure < NEXT);
@@ -211,7 +214,7 @@ fn a_later_line_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
     bench.expect("a");
     bench.own_next();
     bench.delete("b");
-    let later = line(8);
+    let later = stream(8);
     let partitions = ["a", "b"].map(|key| hash(key).partition());
     bench.cache.expect(partitions, (NEXT, later), |_| true);
     bench.delete("a");
@@ -220,10 +223,10 @@ fn a_later_line_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
         !bench.cache.is_expected(hash("a"), NEXT),
         "it was taken back here"
     );
-    bench.cache.expect_no_more(|_, _, line| line == LINE);
+    bench.cache.expect_no_more(|_, _, stream| stream == STREAM);
     assert!(
         bench.cache.is_expected(hash("b"), NEXT),
-        "that was another line"
+        "that was another stream"
     );
     bench.assert_settled();
 }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::Moves;
-use super::move_in::all_heard;
-use crate::cache::{Line, Receipt};
+use super::target::all_heard;
+use crate::cache::{Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{NodeId, Partition, Tenure};
 use crate::rpc::hand_over::{self, Came};
@@ -21,7 +21,7 @@ use crate::topology::view::View;
 /// What comes on one stream.
 struct Keeper {
     from: NodeId,
-    line: Line,
+    line: StreamId,
     /// The stamps of copies, by partition.
     stamps: HashMap<Partition, Tenure>,
 }
@@ -33,7 +33,7 @@ impl Moves {
     /// Keeps what one owner sends, until it ends.
     pub(super) async fn keep_copies(
         &self,
-        (from, line): (NodeId, Line),
+        (from, line): (NodeId, StreamId),
         back: &Back,
         mut messages: Streaming<HandOverMessage>,
     ) -> Result<(), String> {
@@ -76,7 +76,9 @@ impl Moves {
         let (mut kept, mut passed) = (0, 0);
         for item in items {
             match item {
-                Came::Void(void) => receipts.extend(parts.cache.told(&void, keeper.from, now)),
+                Came::Void(void) => {
+                    receipts.extend(parts.cache.apply_void(&void, keeper.from, now))
+                }
                 Came::Keep(partitions, stamp) => self.expect_copies(keeper, &partitions, stamp),
                 Came::Entry(entry) => {
                     let stamp = keeper.stamps.get(&entry.partition()).copied();

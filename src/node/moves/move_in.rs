@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Moves;
-use crate::cache::{Heard, Line, Receipt};
+use crate::cache::{Heard, Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::rpc::hand_over::{self, Came, CameEntry};
@@ -51,7 +51,7 @@ pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
     tenure: Tenure,
-    line: Line,
+    line: StreamId,
     sender: mpsc::Sender<Result<HandOverReply, Status>>,
     numbers: AtomicU64,
     asked: Mutex<HashMap<u64, oneshot::Sender<Option<CameEntry>>>>,
@@ -87,7 +87,7 @@ impl Moves {
             Status::resource_exhausted(format!("{TRANSFERS_MAX} transfers come in already"))
         })?;
         let (sender, replies) = mpsc::channel(UNSENT_MAX);
-        let line = Line {
+        let line = StreamId {
             start: Incarnation(begin.start),
             number: begin.line,
         };
@@ -153,7 +153,7 @@ impl Moves {
     }
 
     /// The partitions of a transfer that this node may take in.
-    fn expect(&self, begin: &HandOverBegin, line: Line) -> Result<Vec<Partition>, Status> {
+    fn expect(&self, begin: &HandOverBegin, line: StreamId) -> Result<Vec<Partition>, Status> {
         let parts = &self.0.parts;
         let view = parts.view.clone();
         let me = parts.me.get();
@@ -206,7 +206,7 @@ impl Moves {
         let (mut kept, mut passed) = (0, 0);
         for item in items {
             match item {
-                Came::Void(void) => receipts.extend(parts.cache.told(&void, from, now)),
+                Came::Void(void) => receipts.extend(parts.cache.apply_void(&void, from, now)),
                 Came::Keep(..) => return Err("nothing is copied that moves".into()),
                 Came::Entry(entry) => {
                     let (tenure, line) = (link.0.tenure, link.0.line);

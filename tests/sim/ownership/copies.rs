@@ -172,7 +172,7 @@ impl World {
         for (item, age) in items {
             match item {
                 Item::Void(_) if slip == Some(Slip::CopyUntold) => {}
-                Item::Void(void) => receipts.extend(cache.told(void, node(from), clock)),
+                Item::Void(void) => receipts.extend(cache.apply_void(void, node(from), clock)),
                 Item::Keep(partitions, stamp) => {
                     let is_owner = |partition| view.is_owner(node(to), partition);
                     let may_expect =
