@@ -31,7 +31,7 @@ pub(super) enum Command {
     ///
     /// Example: gcache frontend --seeds nodes.internal --port 9999
     Frontend(Frontend),
-    /// Run a whole cluster in one process, with sample rows unless told otherwise
+    /// Run a whole cluster in one process, with sample rows unless it is given an origin
     ///
     /// Example: gcache dev --origin postgres://localhost/app --groups groups.toml --data-dir data
     Dev(Dev),
@@ -43,14 +43,14 @@ pub(super) enum Command {
     ///
     /// Example: gcache del scores Tom
     Del(Del),
-    /// Ask frontends for keys at a pace, and tell how that went
+    /// Ask frontends for keys at a set pace, and report how they answered
     ///
     /// Example: gcache loadgen --group accounts --keys 100000 --rate 2000 --duration 10s
     Loadgen(Box<Loadgen>),
-    /// Look at the cluster: who its members are and who leads
+    /// Look at the members of a cluster, and change or recover the cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Look at the ring: who owns what
+    /// Look at the ring: which member owns what
     #[command(subcommand)]
     Ring(RingCommand),
     /// Look at the cache groups of a cluster, and change them
@@ -93,7 +93,7 @@ pub(super) struct Common {
 /// Flags that name the cluster.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Cluster {
-    /// Where nodes may be found: the addresses of a few of them, or a DNS name that has them
+    /// Where to find nodes: the addresses of a few of them, or a DNS name that resolves to them
     #[arg(long, value_name = "HOST[:PORT],…")]
     seeds: Option<String>,
 }
@@ -106,8 +106,8 @@ pub(super) struct Node {
     /// The port of Raft, between nodes
     #[arg(long, value_name = "PORT")]
     raft_port: Option<String>,
-    /// Found the cluster if no seed knows one, though the nodes share no data directory, or though this
-    /// is the only node that a DNS seed names: on one node only, and once
+    /// Found the cluster if no seed belongs to one, even if the nodes share no data directory or a DNS seed
+    /// names this node alone: give it to one node only, and once
     #[arg(long)]
     pub(super) bootstrap: bool,
     #[command(flatten)]
@@ -143,10 +143,10 @@ pub(super) struct Frontend {
 pub(super) struct Dev {
     #[command(flatten)]
     pub(super) common: Common,
-    /// How many nodes
+    /// How many nodes to run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
     pub(super) nodes: u16,
-    /// The directory of the nodes' logs: the cluster in it goes on, and its groups are kept. Without it
+    /// The directory of the nodes' logs: a cluster that is in it continues, with its groups. Without it
     /// everything is forgotten at the end
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -207,14 +207,14 @@ pub(super) struct Loadgen {
     /// How many keys there are to ask for
     #[arg(long, value_name = "N")]
     pub(super) keys: u64,
-    /// How an index from 1 to N becomes a key, for example 'user-{}'
+    /// How an index from 1 to N is written as a key, for example 'user-{}'
     #[arg(long, value_name = "TEXT", default_value = "{}")]
     pub(super) key_format: String,
-    /// Which keys how often: zipf:EXPONENT (ranks scattered over the keys), uniform, or hot:K (the
-    /// first K keys alike)
+    /// Which keys are asked for how often: zipf:EXPONENT (ranks scattered over the keys), uniform, or hot:K
+    /// (the first K keys alike)
     #[arg(long, value_name = "WHICH", default_value = "zipf:0.99")]
     pub(super) distribution: Distribution,
-    /// Open loop, the default: this many requests per second, whatever became of the earlier ones
+    /// Open loop, the default: this many requests per second, whether or not earlier ones are answered
     /// [default: 1000]
     #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
     pub(super) rate: Option<f64>,
@@ -224,7 +224,7 @@ pub(super) struct Loadgen {
     /// How many connections an open loop may open [default: 1024]
     #[arg(long, value_name = "N")]
     pub(super) max_connections: Option<usize>,
-    /// Closed loop: this many connections, each asking again when its answer is in
+    /// Closed loop: this many connections, each of which sends a request when its last one is answered
     #[arg(long, value_name = "N")]
     pub(super) connections: Option<usize>,
     /// How long to record
@@ -236,13 +236,13 @@ pub(super) struct Loadgen {
     /// How long one request may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) timeout: Duration,
-    /// Another seed gives another sequence of keys
+    /// The seed of the sequence of keys: another seed gives another sequence
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
-    /// Write the report to this file as JSON, too
+    /// Write the report to this file as JSON as well
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Write what each second came to into this file while the run goes on: a line of JSON per second
+    /// Write the figures of each second to this file during the run, a line of JSON per second
     #[arg(long, value_name = "FILE")]
     pub(super) timeline: Option<PathBuf>,
     /// Compare every key's last answer with this origin after the run
@@ -266,10 +266,10 @@ pub(super) struct Healthcheck {
     /// The admin port's base URL
     #[arg(long, default_value = "http://127.0.0.1:2112")]
     pub(super) url: String,
-    /// Ask whether it is ready to serve, not only whether it is alive
+    /// Ask whether the process is ready to serve, not only whether it is alive
     #[arg(long)]
     pub(super) ready: bool,
-    /// What the process was given as --host, in place of --url: an address, or from-task-metadata
+    /// The --host of the process, in place of --url: an address, or from-task-metadata
     #[arg(long, value_name = "IP", conflicts_with = "url", value_parser = host)]
     pub(super) host: Option<Host>,
 }
@@ -369,10 +369,10 @@ mod tests {
         let mut commands = vec![Args::command()];
         while let Some(command) = commands.pop() {
             let is_leaf = command.get_subcommands().next().is_none();
-            let told = command.get_long_about().or(command.get_about());
-            let told = told.map(ToString::to_string).unwrap_or_default();
+            let about = command.get_long_about().or(command.get_about());
+            let about = about.map(ToString::to_string).unwrap_or_default();
             let name = command.get_name();
-            assert!(!is_leaf || told.contains("Example: gcache "), "{name}");
+            assert!(!is_leaf || about.contains("Example: gcache "), "{name}");
             commands.extend(command.get_subcommands().cloned());
         }
     }

@@ -1,4 +1,4 @@
-//! `gcache ring show`: what every member owns and stands by for, and how even that is.
+//! `gcache ring show`: what every member owns and is standby for, and how even the shares are.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn members(state: &State) -> Vec<Value> {
     state.members().map(member).collect()
 }
 
-/// What a member counts for: only who is up is given partitions.
+/// What a member counts for: only one that is up is given partitions.
 fn weight(member: &MemberRecord) -> u64 {
     match member.status {
         MemberStatus::Up => member.weight.into(),

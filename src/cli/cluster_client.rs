@@ -1,4 +1,4 @@
-//! How an operator's command reaches the cluster: any node will do, which says who leads.
+//! How an operator's command reaches the cluster: any node may be asked, and says which node leads.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A cluster that can be asked.
 pub(super) struct Cluster {
     seeds: Vec<Target>,
-    /// Who did last what only the leader can do: he is asked first.
+    /// The node that did last what only the leader can do: it is asked first.
     last: Mutex<Option<Target>>,
 }
 
@@ -70,8 +70,8 @@ impl Cluster {
             None => match std::env::var("GCACHE_SEEDS") {
                 Ok(text) => ("GCACHE_SEEDS", text),
                 Err(_) => {
-                    let told = "no node is known: give --seeds HOST[:PORT],… or set GCACHE_SEEDS";
-                    return Err(Failure::Usage(told.into()));
+                    let reason = "no node is known: give --seeds HOST[:PORT],… or set GCACHE_SEEDS";
+                    return Err(Failure::Usage(reason.into()));
                 }
             },
         };
@@ -222,7 +222,7 @@ impl Cluster {
         )))
     }
 
-    /// Asks one node after the other, and whoever they say leads, until it is done or the time is up.
+    /// Asks one node after the other, and the leader that they name, until it is done or the time is up.
     /// What changes something is not asked for again once it may have been done.
     async fn ask<T>(
         &self,
@@ -373,8 +373,8 @@ mod tests {
         assert_eq!(newest(states), Ok(newer.clone()));
         let recovered = state(2, &[1], 1);
         assert_eq!(newest(vec![newer, recovered.clone()]), Ok(recovered));
-        let told = newest(vec![old, state(3, &[], 1)]).unwrap_err();
-        assert!(told.contains("give --seeds of one"), "{told}");
+        let reason = newest(vec![old, state(3, &[], 1)]).unwrap_err();
+        assert!(reason.contains("give --seeds of one"), "{reason}");
         assert!(newest(Vec::new()).is_err());
     }
 }

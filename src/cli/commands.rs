@@ -82,8 +82,8 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
         .await
 }
 
-/// Has the origin make ready before the node joins: those who ask for what it lacks, in its first moments, do not
-/// wait until it has logged in. One that is away keeps no node from starting.
+/// Lets the origin make ready before the node joins, so that the first callers do not wait until it has
+/// logged in. An origin that is away keeps no node from starting.
 async fn prepare(origin: &dyn Origin) {
     match timeout(PREPARE_PATIENCE, origin.prepare()).await {
         Ok(Ok(())) => {}
@@ -217,8 +217,8 @@ pub(super) async fn dev(
         None if matches!(config.origin.url, Some(OriginUrl::Postgres(_))) => {
             // Those of an earlier start are still there, and the sample is in no database.
             let Some(true) = kept.as_deref().map(has_cluster).transpose()? else {
-                let told = "no group is known: give --groups FILE with groups of this database";
-                return Err(Failure::Usage(told.to_owned()));
+                let reason = "no group is known: give --groups FILE with groups of this database";
+                return Err(Failure::Usage(reason.to_owned()));
             };
             Vec::new()
         }
@@ -232,7 +232,7 @@ pub(super) async fn dev(
     raise_open_files();
     let mut signals = Signals::catch().map_err(anyhow::Error::from)?;
     let shutdown = Shutdown::new();
-    let told = origin.describe();
+    let origin_name = origin.describe();
     let folder = Folder::of(kept)?;
     let parts = dev::Parts {
         nodes,
@@ -252,7 +252,7 @@ pub(super) async fn dev(
         return Ok(started.map(drop)?);
     };
     let sample = is_sample.then_some(DEV_SAMPLE);
-    let banner = dev::banner(&told, &addresses, sample, &folder.to_string());
+    let banner = dev::banner(&origin_name, &addresses, sample, &folder.to_string());
     write(banner.as_bytes(), false)?;
     end(&config, signals, &shutdown, async {}).await
 }
@@ -272,9 +272,9 @@ impl Folder {
         let made = tempfile::Builder::new().prefix("gcache-dev-").tempdir();
         made.map(Self::Forgotten).map_err(|error| {
             let place = std::env::temp_dir();
-            let told = "cannot make a directory for the nodes' logs in";
+            let what = "cannot make a directory for the nodes' logs in";
             Failure::Failed(format!(
-                "{told} {}: {error}; give --data-dir DIR",
+                "{what} {}: {error}; give --data-dir DIR",
                 place.display()
             ))
         })
@@ -337,11 +337,11 @@ async fn request(
     if answer.status.is_success() {
         return Ok(answer);
     }
-    Err(Failure::Failed(told(&answer)))
+    Err(Failure::Failed(describe(&answer)))
 }
 
-/// A problem as one line: the detail if there is one, else the title, and the status.
-fn told(answer: &Answer) -> String {
+/// Describes a problem in one line: the detail if there is one, else the title, and the status.
+fn describe(answer: &Answer) -> String {
     let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let text = ["detail", "title"]
         .iter()
@@ -367,5 +367,5 @@ pub(super) async fn healthcheck(args: args::Healthcheck) -> Result<(), Failure> 
     if answer.status == StatusCode::OK {
         return Ok(());
     }
-    Err(Failure::Failed(told(&answer)))
+    Err(Failure::Failed(describe(&answer)))
 }

@@ -1,4 +1,4 @@
-//! What a node says of itself to others, from its configuration.
+//! What a node reports of itself to others, from its configuration.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! `gcache ring explain`: who answers for a key, and what those who may hold of it.
+//! `gcache ring explain`: which members answer for a key, and what they hold of it.
 //!
 //! The ring comes from the leader where there is one, else from the newest topology that any node
 //! shows; what is cached is asked of the owner and the standby themselves. Nothing is loaded.
@@ -33,7 +33,7 @@ const LEADER_PATIENCE: Duration = Duration::from_secs(4);
 /// How long one node may take to connect, and again to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is told of a key in lines, in this order.
+/// What is printed of a key in lines, in this order.
 const FIELDS: [&str; 10] = [
     "group",
     "key",
@@ -47,7 +47,7 @@ const FIELDS: [&str; 10] = [
     "confirmed",
 ];
 
-/// What is told of each member that was asked, in this order.
+/// What is printed of each member that was asked, in this order.
 const MEMBER_FIELDS: [&str; 18] = [
     "name",
     "zone",
@@ -80,16 +80,16 @@ pub(super) async fn explain(group: &str, key: &OsStr, reach: &Reach) -> Result<(
     let cluster = Cluster::of(reach)?;
     let (state, is_confirmed) = state(&cluster).await?;
     let group = named(&state, group)?;
-    let told = told(&state, group, key, is_confirmed).await;
+    let answer = as_json(&state, group, key, is_confirmed).await;
     if reach.json {
-        return print_json(&told);
+        return print_json(&answer);
     }
     let mut text = String::new();
     for field in FIELDS {
-        let _infallible = writeln!(text, "{field:<11} {}", plain(&told[field]));
+        let _infallible = writeln!(text, "{field:<11} {}", plain(&answer[field]));
     }
     text.push('\n');
-    text.push_str(&side_by_side(&told["members"]));
+    text.push_str(&side_by_side(&answer["members"]));
     write(text.as_bytes(), false)
 }
 
@@ -113,8 +113,8 @@ fn named<'a>(state: &'a State, name: &str) -> Result<&'a Group, Failure> {
     })
 }
 
-/// Everything about a key, the answers of its owner and its standby included.
-async fn told(state: &State, group: &Group, key: &[u8], is_confirmed: bool) -> Value {
+/// Says everything about a key, the answers of its owner and its standby included.
+async fn as_json(state: &State, group: &Group, key: &[u8], is_confirmed: bool) -> Value {
     let partition = KeyHash::of(group.id, key).partition();
     let assignment = state.table()[partition];
     let asked = [("owner", assignment.owner), ("standby", assignment.standby)];
@@ -138,7 +138,7 @@ async fn told(state: &State, group: &Group, key: &[u8], is_confirmed: bool) -> V
     })
 }
 
-/// What a member says of a key.
+/// Asks a member what it holds of a key.
 async fn ask(role: &str, record: &MemberRecord, group: GroupId, key: &[u8]) -> Value {
     let request = ExplainRequest {
         group: group.0,
@@ -158,7 +158,7 @@ async fn ask(role: &str, record: &MemberRecord, group: GroupId, key: &[u8]) -> V
         Ok(answer) => (Some(answer), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let mut told = json!({
+    let mut row = json!({
         "role": role,
         "name": &*record.name,
         "id": record.id.0,
@@ -171,15 +171,15 @@ async fn ask(role: &str, record: &MemberRecord, group: GroupId, key: &[u8]) -> V
         "note": note,
     });
     for (field, value) in entry(answer.as_ref()) {
-        told[field] = value;
+        row[field] = value;
     }
-    told
+    row
 }
 
 /// What a member holds, in the fields that are there in any case.
 fn entry(answer: Option<&ExplainReply>) -> [(&'static str, Value); 10] {
     let held = answer.and_then(|answer| answer.entry.as_ref());
-    let of = |tell: fn(&CachedEntry) -> Value| held.map_or(Value::Null, tell);
+    let of = |show: fn(&CachedEntry) -> Value| held.map_or(Value::Null, show);
     [
         ("kind", of(|held| kind(held.kind()).into())),
         ("phase", of(|held| phase(held.phase()).into())),
@@ -287,7 +287,7 @@ mod tests {
             entry: Some(held),
             ..ExplainReply::default()
         };
-        let told: Value = entry(Some(&answer))
+        let shown: Value = entry(Some(&answer))
             .into_iter()
             .map(|(f, v)| (f.to_owned(), v))
             .collect();
@@ -295,6 +295,6 @@ mod tests {
             "kind": "absent", "phase": "stale-on-error", "age_ms": 0, "ttl_left_ms": -5, "bytes": 0,
             "tenure": 0, "generation": 0, "stamps": "void", "how": "kept as standby", "error": null,
         });
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 }

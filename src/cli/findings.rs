@@ -1,4 +1,4 @@
-//! What the nodes' origin has to say of groups before they are applied.
+//! What the nodes' origin finds in groups before they are applied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// `group`, which is null where all are meant, `severity` and `text`.
-    pub(super) told: Vec<Value>,
+    pub(super) rows: Vec<Value>,
     /// How many of them are errors.
     pub(super) errors: usize,
 }
@@ -42,33 +42,33 @@ pub(super) async fn find(cluster: &Cluster, groups: Vec<(Arc<str>, GroupSpec)>) 
     let command = command.encode();
     let mut tried = Vec::new();
     for target in cluster.seeds() {
-        // Soon told, so that a node that is frozen costs no half minute.
+        // Asked first, so that a node that is frozen costs no half minute.
         if let Err(error) = control::status(target, STATUS_PATIENCE).await {
             tried.push(error.to_string());
             continue;
         }
         match control::check_groups(target, command.clone(), CHECK_PATIENCE).await {
-            Ok(reply) => return told(&reply),
+            Ok(reply) => return findings_of(&reply),
             Err(error) => tried.push(error.to_string()),
         }
     }
     let text = format!("not checked: {}", tried.join("; "));
     Findings {
-        told: vec![finding(None, "warning", &text)],
+        rows: vec![finding(None, "warning", &text)],
         errors: 0,
     }
 }
 
-fn told(reply: &CheckGroupsReply) -> Findings {
-    let told: Vec<Value> = reply
+fn findings_of(reply: &CheckGroupsReply) -> Findings {
+    let rows: Vec<Value> = reply
         .groups
         .iter()
         .flat_map(|group| of_group(group, &reply.origin))
         .collect();
-    let errors = told.iter().filter(|told| told["severity"] == "error");
+    let errors = rows.iter().filter(|row| row["severity"] == "error");
     Findings {
         errors: errors.count(),
-        told,
+        rows,
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
             unchecked: unchecked.into(),
             findings,
         };
-        let findings = told(&CheckGroupsReply {
+        let findings = findings_of(&CheckGroupsReply {
             origin: "rows".into(),
             groups: vec![
                 group("good", "", vec![]),
@@ -123,6 +123,6 @@ mod tests {
             finding(Some("bad"), "warning", "slow"),
             finding(Some("late"), "warning", "not checked: rows: no answer"),
         ];
-        assert_eq!(findings.told, expected);
+        assert_eq!(findings.rows, expected);
     }
 }

@@ -36,7 +36,7 @@ struct Difference {
     removed: Vec<Arc<str>>,
     /// Those of `upserts` whose statement the origin has not seen.
     unseen: Vec<(Arc<str>, GroupSpec)>,
-    told: Vec<Value>,
+    rows: Vec<Value>,
     found: Findings,
 }
 
@@ -45,7 +45,7 @@ fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) 
         upserts: Vec::new(),
         removed: Vec::new(),
         unseen: Vec::new(),
-        told: Vec::new(),
+        rows: Vec::new(),
         found: Findings::default(),
     };
     let named: BTreeSet<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
@@ -58,7 +58,7 @@ fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) 
             None => "new",
         };
         difference
-            .told
+            .rows
             .push(json!({ "group": name, "change": change }));
         let name: Arc<str> = name.into();
         if matches!(change, "new" | "statement") {
@@ -71,7 +71,7 @@ fn difference(state: &State, wanted: Vec<(String, GroupSpec)>, is_pruned: bool) 
     for group in state.groups().filter(|group| !named.contains(&*group.name)) {
         let change = if is_pruned { "removed" } else { "kept" };
         difference
-            .told
+            .rows
             .push(json!({ "group": &*group.name, "change": change }));
         if is_pruned {
             difference.removed.push(group.name.clone());
@@ -106,7 +106,7 @@ async fn change(args: &GroupFile, is_applied: bool) -> Result<(), Failure> {
         (false, false) => "not applied",
     };
     let now = (state.revision(), state.epoch().0);
-    tell(&difference, now, end, &args.reach)?;
+    report(&difference, now, end, &args.reach)?;
     match (errors, is_applied) {
         (0, _) => Ok(()),
         (_, true) => Err(Failure::Failed(format!(
@@ -140,7 +140,7 @@ async fn settle(
 ) -> Result<(), Failure> {
     if difference.is_empty() {
         let now = (state.revision(), state.epoch().0);
-        return tell(&difference, now, "nothing to change", reach);
+        return report(&difference, now, "nothing to change", reach);
     }
     let command = Command::SetGroups(SetGroups {
         expected: state.revision(),
@@ -154,10 +154,10 @@ async fn settle(
     cluster.settle(epoch).await?;
     note_late(cluster.reach(state, epoch).await);
     let now = (state.revision() + 1, epoch.0);
-    tell(&difference, now, APPLIED, reach)
+    report(&difference, now, APPLIED, reach)
 }
 
-/// Tells of frontends that do not go by what was committed yet.
+/// Says how many frontends do not go by what was committed yet.
 #[expect(clippy::print_stderr, reason = "stdout is for the result alone")]
 fn note_late((reached, behind): (u64, u64)) {
     if behind > 0 {
@@ -169,22 +169,27 @@ fn note_late((reached, behind): (u64, u64)) {
 /// How a change ends that was made.
 const APPLIED: &str = "applied";
 
-fn tell(difference: &Difference, now: (u64, u64), end: &str, reach: &Reach) -> Result<(), Failure> {
-    let Difference { told, found, .. } = difference;
+fn report(
+    difference: &Difference,
+    now: (u64, u64),
+    end: &str,
+    reach: &Reach,
+) -> Result<(), Failure> {
+    let Difference { rows, found, .. } = difference;
     let (revision, epoch) = now;
     if reach.json {
         return print_json(&json!({
-            "groups": told,
-            "findings": found.told,
+            "groups": rows,
+            "findings": found.rows,
             "revision": revision,
             "epoch": epoch,
             "is_applied": end == APPLIED,
         }));
     }
-    let mut text = table(&["change", "group"], told);
-    if !found.told.is_empty() {
+    let mut text = table(&["change", "group"], rows);
+    if !found.rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(&["severity", "group", "text"], &found.told));
+        text.push_str(&table(&["severity", "group", "text"], &found.rows));
     }
     let _infallible = writeln!(text, "\n{end}: revision {revision}, epoch {epoch}");
     write(text.as_bytes(), false)
@@ -217,7 +222,7 @@ async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
     let state = Cluster::of(reach)?.state().await?;
     let group = state.groups().find(|group| *group.name == *name);
     let group = group.ok_or_else(|| Failure::Failed(format!("there is no group {name:?}")))?;
-    let told = json!({
+    let answer = json!({
         "name": name,
         "id": group.id.0,
         "generation": group.generation.0,
@@ -234,10 +239,10 @@ async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
         "copies": group.spec.copies,
     });
     if reach.json {
-        return print_json(&told);
+        return print_json(&answer);
     }
     let mut text = String::new();
-    for (field, value) in told.as_object().into_iter().flatten() {
+    for (field, value) in answer.as_object().into_iter().flatten() {
         let _infallible = writeln!(text, "{field:<16} {}", plain(value));
     }
     write(text.as_bytes(), false)
@@ -273,13 +278,13 @@ async fn rollback(number: u64, reach: &Reach) -> Result<(), Failure> {
     let wanted = wanted.map(|(name, spec)| (name.to_string(), GroupSpec::clone(spec)));
     let difference = difference(&state, wanted.collect(), true);
     let note = format!("back to revision {number}");
-    // Not checked: the nodes have loaded by these statements before, and who rolls back is in a hurry.
+    // Not checked: the nodes have loaded by these statements before, and an operator who rolls back is in a hurry.
     settle(&cluster, &state, difference, note, reach).await
 }
 
 async fn reset(name: &str, reach: &Reach) -> Result<(), Failure> {
     let cluster = Cluster::of(reach)?;
-    // Finds out who leads by a question that may be repeated.
+    // Finds the leader by a question that may be repeated.
     cluster.state().await?;
     let command = Command::ResetGroup(GroupRef::Name(name.into()));
     let epoch = Epoch(cluster.commit(&command).await?.epoch);

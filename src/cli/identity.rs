@@ -1,4 +1,4 @@
-//! Who a process is, where its settings leave that to the metadata of its ECS task.
+//! The name, zone and address of a process whose settings leave them to the metadata of its ECS task.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ impl From<IdentityError> for Failure {
     }
 }
 
-/// The settings with the name, the zone and the address of the task in place of what was left to its
+/// Completes the settings with the name, the zone and the address of the task where they leave that to its
 /// metadata. Asks for nothing if nothing was.
 pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
     let process = &mut config.process;
@@ -44,12 +44,12 @@ pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
         (ProcessZone::Literal(given), _) => ProcessZone::Literal(given.clone()),
         (_, Some(zone)) => ProcessZone::Literal(zone),
         (ProcessZone::Unset, None) => {
-            tracing::warn!(zone = DEFAULT_ZONE, "task metadata tell no zone");
+            tracing::warn!(zone = DEFAULT_ZONE, "task metadata have no zone");
             ProcessZone::Unset
         }
         (ProcessZone::FromTaskMetadata, None) => {
             return Err(Failure::Failed(
-                "the task metadata tell no AvailabilityZone: give --zone NAME".into(),
+                "the task metadata have no AvailabilityZone: give --zone NAME".into(),
             ));
         }
     };

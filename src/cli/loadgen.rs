@@ -37,7 +37,7 @@ pub(super) async fn loadgen(args: args::Loadgen) -> Result<(), Failure> {
     }
     report
         .failure()
-        .map_or(Ok(()), |told| Err(Failure::Failed(told)))
+        .map_or(Ok(()), |reason| Err(Failure::Failed(reason)))
 }
 
 /// Runs to the end, or to an early one if a signal asks for it.
@@ -122,11 +122,11 @@ fn bounds() -> Result<config::Origin, Failure> {
 }
 
 fn open_timeline(path: &Path) -> Result<Timeline, Failure> {
-    let told = |error| Failure::Failed(format!("--timeline: {}: {error}", path.display()));
-    Timeline::create(path).map_err(told)
+    let failed = |error| Failure::Failed(format!("--timeline: {}: {error}", path.display()));
+    Timeline::create(path).map_err(failed)
 }
 
-/// A mistyped path should be told before a long run and not after it.
+/// Fails if `path` cannot be a file: a mistyped one is reported before a long run and not after it.
 fn check_folder(flag: &str, path: &Path) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));

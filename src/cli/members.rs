@@ -1,4 +1,4 @@
-//! `cluster members` and `cluster remove`: who is a member, and who is one no more.
+//! `cluster members` and `cluster remove`: the members, and the end of one.
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::topology::model::member::{MemberRecord, Tombstone};
 use crate::topology::model::quorum::Quorum;
 use crate::topology::state::State;
 
-/// What `cluster remove` is told.
+/// The arguments of `cluster remove`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Remove {
     /// The member's name, or its id
@@ -88,7 +88,7 @@ fn role(quorum: &Quorum, id: NodeId) -> &'static str {
     }
 }
 
-/// Removes a member for ever, whose node is gone.
+/// Removes a member whose node is gone, for ever.
 pub(super) async fn remove(args: &Remove) -> Result<(), Failure> {
     let Remove { member, reach } = args;
     let cluster = Cluster::of(reach)?;
@@ -114,11 +114,11 @@ pub(super) async fn remove(args: &Remove) -> Result<(), Failure> {
     write(text.as_bytes(), false)
 }
 
-/// What helps where there is no quorum: whoever wants to remove a member may have lost too many.
+/// Adds what helps where there is no quorum: a cluster that is to lose a member may have lost too many.
 fn with_way_out(failure: Failure) -> Failure {
     match failure {
-        Failure::Failed(told) if told.starts_with("no quorum") => Failure::Failed(format!(
-            "{told}; members are removed by a majority of the voters: start enough of them, or if they are gone \
+        Failure::Failed(why) if why.starts_with("no quorum") => Failure::Failed(format!(
+            "{why}; members are removed by a majority of the voters: start enough of them, or if they are gone \
              for good, use gcache cluster recover"
         )),
         other => other,
@@ -210,8 +210,8 @@ mod tests {
             assert_eq!(named(&state, text), Ok(NodeId(id)), "{text}");
         }
         for unknown in ["n9", "9", "0", ""] {
-            let told = named(&state, unknown).unwrap_err();
-            assert!(told.contains("n1 (1), n2 (2), 1 (4), n2 (5)"), "{told}");
+            let reason = named(&state, unknown).unwrap_err();
+            assert!(reason.contains("n1 (1), n2 (2), 1 (4), n2 (5)"), "{reason}");
         }
     }
 }

@@ -104,7 +104,7 @@ fn run(workers: usize, command: impl Future<Output = Result<(), Failure>>) -> Re
     result
 }
 
-#[expect(clippy::print_stderr, reason = "how a command ends is told on stderr")]
+#[expect(clippy::print_stderr, reason = "how a command ends is said on stderr")]
 fn end(failure: Failure) -> ExitCode {
     let (text, code) = match failure {
         Failure::Usage(text) => (text, 2),

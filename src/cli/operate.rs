@@ -50,7 +50,7 @@ async fn transfer(name: &str, reach: &Reach) -> Result<(), Failure> {
 async fn status(reach: &Reach) -> Result<(), Failure> {
     let cluster = Cluster::of(reach)?;
     let status = cluster.status().await?;
-    // Whoever can read after a quorum round has one.
+    // A state that was read after a quorum round shows that there is a quorum.
     let state = cluster.state().await.ok();
     let asked = status.members.iter().map(async |member| {
         let port = u16::try_from(member.grpc_port).unwrap_or_default();
@@ -62,7 +62,7 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
         .members
         .iter()
         .find(|member| member.id == status.leader);
-    let told = json!({
+    let answer = json!({
         "cluster_id": cluster_id(&status.cluster),
         "epoch": status.epoch,
         "term": status.term,
@@ -72,11 +72,11 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
         "members": members(&status, state.as_ref(), &lags),
     });
     if reach.json {
-        return print_json(&told);
+        return print_json(&answer);
     }
     let mut text = String::new();
     for field in ["cluster_id", "epoch", "term", "leader", "quorum", "paused"] {
-        let _infallible = writeln!(text, "{field:<11} {}", plain(&told[field]));
+        let _infallible = writeln!(text, "{field:<11} {}", plain(&answer[field]));
     }
     text.push('\n');
     let columns = [
@@ -89,7 +89,7 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
         "partitions",
         "lag",
     ];
-    let members = told["members"].as_array().cloned().unwrap_or_default();
+    let members = answer["members"].as_array().cloned().unwrap_or_default();
     text.push_str(&table(&columns, &members));
     write(text.as_bytes(), false)
 }

@@ -12,7 +12,7 @@ use crate::topology::state::State;
 /// What every command that shows the ring says of one that is paused.
 pub(super) const PAUSED: &str = "paused: nothing moves until gcache ring resume";
 
-/// Pauses the ring or lets it go on, and tells how it stands then. What is so already is no failure.
+/// Pauses the ring or lets it go on, and reports how it stands then. What is so already is no failure.
 ///
 /// Once it has returned nothing begins to move any more: a plan that the leader made before is refused.
 pub(super) async fn set_paused(is_paused: bool, reach: &Reach) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ pub(super) async fn set_paused(is_paused: bool, reach: &Reach) -> Result<(), Fai
             "moving": moving,
         }));
     }
-    let text = told(is_paused, was_so, moving);
+    let text = describe(is_paused, was_so, moving);
     write(format!("{text}\n").as_bytes(), false)
 }
 
@@ -45,13 +45,13 @@ fn moving(state: &State) -> usize {
     moves.filter(|(_, at)| at.move_to.is_some()).count()
 }
 
-fn told(is_paused: bool, was_so: bool, moving: usize) -> String {
+fn describe(is_paused: bool, was_so: bool, moving: usize) -> String {
     let already = if was_so { "already " } else { "" };
     match (is_paused, moving) {
         (true, 0) => format!("{already}{PAUSED}"),
         (true, moving) => format!("{already}{PAUSED}, but {moving} partitions that move already"),
-        (false, _) if was_so => "not paused: partitions move as they are to".into(),
-        (false, _) => "resumed: partitions move to whom they are to be with".into(),
+        (false, _) if was_so => "not paused: partitions move where they are to be".into(),
+        (false, _) => "resumed: partitions move to the members that are to own them".into(),
     }
 }
 
@@ -60,11 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_told_how_the_ring_stands() {
-        assert_eq!(told(true, false, 0), PAUSED);
-        assert_eq!(told(true, true, 0), format!("already {PAUSED}"));
-        assert!(told(true, false, 7).ends_with("but 7 partitions that move already"));
-        assert!(told(false, false, 0).starts_with("resumed"));
-        assert!(told(false, true, 7).starts_with("not paused"));
+    fn the_ring_is_described_as_it_stands() {
+        assert_eq!(describe(true, false, 0), PAUSED);
+        assert_eq!(describe(true, true, 0), format!("already {PAUSED}"));
+        assert!(describe(true, false, 7).ends_with("but 7 partitions that move already"));
+        assert!(describe(false, false, 0).starts_with("resumed"));
+        assert!(describe(false, true, 7).starts_with("not paused"));
     }
 }

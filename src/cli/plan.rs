@@ -1,5 +1,5 @@
-//! `gcache ring plan`: what a join, a leave or another weight would move, and what the origin would see
-//! of it. Nothing is changed.
+//! `gcache ring plan`: what a join, a leave or another weight would move, and what load the origin would
+//! see. Nothing is changed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,18 +19,18 @@ use crate::topology::model::member::MemberRecord;
 use crate::topology::moves::forecast::{Change, Forecast, Impossible, Share};
 use crate::topology::state::State;
 
-/// What `ring plan` is told. The changes happen all at once.
+/// The arguments of `ring plan`. The changes are made all at once.
 #[derive(Debug, ClapArgs)]
 #[group(id = "changes", required = true, multiple = true, args = ["join", "leave", "weight"])]
 pub(super) struct Plan {
-    /// Another member comes: without a zone to that with the least weight, without a weight with the
-    /// members' mean (a node's weight is its node.memory in MiB)
+    /// A member joins: by default in the zone with the least weight, with the mean weight of the members
+    /// (the weight of a node is its node.memory in MiB)
     #[arg(long, value_name = "NAME[:ZONE[:WEIGHT]]", value_parser = join)]
     join: Vec<Change>,
-    /// A member goes
+    /// A member leaves
     #[arg(long, value_name = "NAME", value_parser = leave)]
     leave: Vec<Change>,
-    /// A member's weight becomes another
+    /// The weight of a member becomes N
     #[arg(long, value_name = "NAME=N", value_parser = weight)]
     weight: Vec<Change>,
     #[command(flatten)]
@@ -83,14 +83,14 @@ pub(super) async fn plan(args: &Plan) -> Result<(), Failure> {
         .zip(sampled)
         .filter_map(|(record, sample)| Some((record.id, sample?)))
         .collect();
-    let told = told(&state, &forecast, &sampled);
+    let answer = as_json(&state, &forecast, &sampled);
     if args.reach.json {
-        return print_json(&told);
+        return print_json(&answer);
     }
-    write(text(&told).as_bytes(), false)
+    write(text(&answer).as_bytes(), false)
 }
 
-/// What the members said that answered.
+/// What each member said that answered.
 type Sampled = BTreeMap<NodeId, Sample>;
 
 /// What one partition of a member is worth: its share of what the member has and is asked, which are
@@ -108,7 +108,7 @@ fn per_partition(share: &Share, sampled: &Sampled) -> Option<Sample> {
     })
 }
 
-fn told(state: &State, forecast: &Forecast, sampled: &Sampled) -> Value {
+fn as_json(state: &State, forecast: &Forecast, sampled: &Sampled) -> Value {
     let share_of = |id: NodeId| forecast.shares.iter().find(|share| share.member.id == id);
     let worth = |id: NodeId| per_partition(share_of(id)?, sampled);
     let handed = |is_it: &dyn Fn(NodeId, NodeId) -> bool, what: fn(&Sample) -> f64| -> f64 {
@@ -186,7 +186,7 @@ fn tenth(number: f64) -> f64 {
 }
 
 /// The plan for people.
-fn text(told: &Value) -> String {
+fn text(answer: &Value) -> String {
     let columns = [
         "name",
         "change",
@@ -202,9 +202,9 @@ fn text(told: &Value) -> String {
         "hits/s",
         "loads/s",
     ];
-    let members = told["members"].as_array().map(Vec::as_slice);
+    let members = answer["members"].as_array().map(Vec::as_slice);
     let rows: Vec<Value> = members.unwrap_or_default().iter().map(row).collect();
-    let (moved, origin) = (&told["moved"], &told["origin_loads_per_s"]);
+    let (moved, origin) = (&answer["moved"], &answer["origin_loads_per_s"]);
     let mut text = table(&columns, &rows);
     let lines = [
         (
@@ -238,10 +238,10 @@ fn text(told: &Value) -> String {
     for (name, said) in lines {
         let _infallible = writeln!(text, "{name:<13} {said}");
     }
-    if told["paused"] == true {
+    if answer["paused"] == true {
         text.push_str(&format!("\n{PAUSED}\n"));
     }
-    if let Some(silent) = told["silent"]
+    if let Some(silent) = answer["silent"]
         .as_array()
         .filter(|silent| !silent.is_empty())
     {

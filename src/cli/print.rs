@@ -68,12 +68,12 @@ pub(super) fn fields(names: &[&str], value: &Value) -> String {
     let width = names.iter().map(|name| name.len()).max();
     let width = width.unwrap_or_default();
     let line = |name: &&str| {
-        let told = match &value[*name] {
+        let shown = match &value[*name] {
             Value::Array(items) if items.is_empty() => "none".into(),
             Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
             other => plain(other),
         };
-        format!("{name:<width$}  {told}\n")
+        format!("{name:<width$}  {shown}\n")
     };
     names.iter().map(line).collect()
 }

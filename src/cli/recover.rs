@@ -12,13 +12,13 @@ use super::snapshot::{holds, read};
 use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};
 use crate::topology::state::State;
 
-/// What `cluster recover` is told.
+/// The arguments of `cluster recover`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Recover {
-    /// The data directory, none of whose nodes runs
+    /// The data directory, of which no node may be running
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Continue the state in this file of `gcache cluster snapshot`, in place of the most advanced log
+    /// Continue the state in this file, which gcache cluster snapshot made, instead of the most advanced log
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// The member that founds the new cluster; by default the one whose log is the most advanced
@@ -35,23 +35,22 @@ pub(super) struct Recover {
 /// Founds the new cluster, or says what would be done.
 pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     let saved = args.from.as_deref().map(read).transpose()?;
-    let survey = Survey::take(&args.data_dir, saved.is_none()).map_err(told)?;
+    let survey = Survey::take(&args.data_dir, saved.is_none()).map_err(failure_of)?;
     let id = args.id.as_deref();
     if survey.unfinished().is_some() {
         if saved.is_some() {
-            let told = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
-            return Err(Failure::Failed(told.into()));
+            let reason = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
+            return Err(Failure::Failed(reason.into()));
         }
         return finish(args, survey);
     }
     let mut warnings = saved
         .as_ref()
         .map_or_else(Vec::new, |saved| behind(saved, survey.found()));
-    let plan = survey.plan(saved, id).map_err(told)?;
+    let plan = survey.plan(saved, id).map_err(failure_of)?;
     if plan.from.is_paused() {
-        let told =
-            "the ring is paused and stays so: who joins owns nothing until gcache ring resume";
-        warnings.push(told.into());
+        let warning = "the ring is paused and stays paused: a node that joins owns nothing until gcache ring resume";
+        warnings.push(warning.into());
     }
     let source = match (&args.from, &plan.log) {
         (Some(file), _) => format!("the file {}", file.display()),
@@ -68,7 +67,7 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
         "warnings": warnings,
     });
     if !args.dry_run {
-        answer_with(&mut answer, &survey.recover(plan).map_err(told)?);
+        answer_with(&mut answer, &survey.recover(plan).map_err(failure_of)?);
     }
     if args.json {
         return print_json(&answer);
@@ -91,7 +90,7 @@ fn finish(args: &Recover, survey: Survey) -> Result<(), Failure> {
         "warnings": [],
     });
     if !args.dry_run
-        && let Some(recovered) = survey.finish(args.id.as_deref()).map_err(told)?
+        && let Some(recovered) = survey.finish(args.id.as_deref()).map_err(failure_of)?
     {
         answer_with(&mut answer, &recovered);
     }
@@ -184,8 +183,8 @@ fn text(answer: &Value) -> String {
         text.push_str(&table(&columns, &logs));
         text.push('\n');
     }
-    for (name, told) in before(answer).into_iter().chain(after(answer)) {
-        let _infallible = writeln!(text, "{name:<9}  {told}");
+    for (name, said) in before(answer).into_iter().chain(after(answer)) {
+        let _infallible = writeln!(text, "{name:<9}  {said}");
     }
     text
 }
@@ -254,8 +253,8 @@ fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// What was wrongly asked is told apart from what could not be done.
-fn told(error: RecoveryError) -> Failure {
+/// Keeps what was wrongly asked apart from what could not be done.
+fn failure_of(error: RecoveryError) -> Failure {
     match error {
         RecoveryError::NoDirectory { .. }
         | RecoveryError::NoMember { .. }

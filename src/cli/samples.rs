@@ -46,7 +46,7 @@ pub(super) struct Sample {
     pub(super) loads: f64,
 }
 
-/// What each of the members says; none of whom does not answer both times.
+/// Samples each of the members; none for one that does not answer both times.
 pub(super) async fn of(members: &[&MemberRecord]) -> Vec<Option<Sample>> {
     let began = Instant::now();
     let first = look(members).await;
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_is_told_apart_from_the_others_of_one_exposition() {
+    fn a_member_is_distinguished_from_the_others_of_one_exposition() {
         let text = "# TYPE gcache_cache_entries gauge\n\
             gcache_cache_entries{node=\"n1\"} 5\n\
             gcache_cache_entries{node=\"n11\"} 70\n\

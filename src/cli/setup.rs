@@ -108,7 +108,7 @@ fn check_sizes(config: &Config, file: &str, groups: &[(String, GroupSpec)]) -> R
     }
 }
 
-/// Fails with all that a role needs and was not told: of the seeds, the data directory and the origin.
+/// Fails with all that a role needs and was not given: of the seeds, the data directory and the origin.
 pub(super) fn require(config: &Config, is_node: bool) -> Result<(), Failure> {
     let cluster = &config.cluster;
     let needs = [

@@ -16,10 +16,10 @@ use crate::topology::state::snapshot_file;
 use crate::topology::state::State;
 use crate::topology::state::snapshot_file;
 
-/// What `cluster snapshot` is told.
+/// The arguments of `cluster snapshot`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Snapshot {
-    /// The file to make; one that is there is never overwritten
+    /// The file to create; one that exists is never overwritten
     file: PathBuf,
     /// Take the newest state that any node shows, without a quorum: it may lack the latest changes
     #[arg(long)]
@@ -45,12 +45,12 @@ pub(super) async fn snapshot(args: &Snapshot) -> Result<(), Failure> {
         io::ErrorKind::AlreadyExists => taken(file),
         _ => Failure::Failed(format!("cannot write {}: {error}", file.display())),
     })?;
-    let mut told = holds(&state);
-    told["file"] = json!(file.display().to_string());
-    told["bytes"] = json!(content.len());
-    told["confirmed"] = json!(!any);
+    let mut answer = holds(&state);
+    answer["file"] = json!(file.display().to_string());
+    answer["bytes"] = json!(content.len());
+    answer["confirmed"] = json!(!any);
     if reach.json {
-        return print_json(&told);
+        return print_json(&answer);
     }
     let names = [
         "file",
@@ -61,7 +61,7 @@ pub(super) async fn snapshot(args: &Snapshot) -> Result<(), Failure> {
         "groups",
         "members",
     ];
-    write(fields(&names, &told).as_bytes(), false)
+    write(fields(&names, &answer).as_bytes(), false)
 }
 
 fn taken(file: &Path) -> Failure {

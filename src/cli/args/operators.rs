@@ -12,7 +12,7 @@ use crate::cli::snapshot::Snapshot;
 /// Where an operator's command finds the cluster.
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct Reach {
-    /// Where nodes may be found, one of which must answer; else from GCACHE_SEEDS
+    /// Where to find nodes, one of which must answer; by default what GCACHE_SEEDS says
     #[arg(long, value_name = "HOST[:PORT],…")]
     pub(in crate::cli) seeds: Option<String>,
     /// Print JSON instead of a table
@@ -22,7 +22,7 @@ pub(in crate::cli) struct Reach {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ClusterCommand {
-    /// Print the members, who leads and whether there is a quorum
+    /// Print the members, which of them leads and whether there is a quorum
     ///
     /// Example: gcache cluster status --seeds 127.0.1.1
     Status {
@@ -33,19 +33,19 @@ pub(in crate::cli) enum ClusterCommand {
     ///
     /// Example: gcache cluster transfer n2 --seeds 127.0.1.1
     Transfer {
-        /// The voter
+        /// The voter's name
         name: String,
         #[command(flatten)]
         reach: Reach,
     },
-    /// Print all that is known of every member, and with --json of those that were removed
+    /// Print all that is known of every member, and with --json also of those that were removed
     ///
     /// Example: gcache cluster members --seeds 127.0.1.1
     Members(Reach),
-    /// Remove a member for ever, whose node is gone
+    /// Remove a member whose node is gone, for ever
     ///
-    /// What it owned goes to others, and its vote to a member that has caught up. A node that comes
-    /// back after that joins anew.
+    /// Others take what it owned, and a member that has caught up takes its vote. If its node comes back
+    /// after that, it joins as a new member.
     ///
     /// Example: gcache cluster remove n4 --seeds 127.0.1.1
     Remove(Remove),
@@ -55,8 +55,8 @@ pub(in crate::cli) enum ClusterCommand {
     Snapshot(Snapshot),
     /// Found a new cluster from what is left of one whose majority is gone for good
     ///
-    /// All nodes of the data directory are stopped. The groups are kept, under a new cluster that nodes
-    /// and frontends follow; what was acknowledged and is in none of the logs is lost.
+    /// Stop all nodes of the data directory first. The new cluster keeps the groups, and nodes and frontends
+    /// follow it; what was acknowledged and is in none of the logs is lost.
     ///
     /// Example: gcache cluster recover --data-dir data --dry-run
     Recover(Recover),
@@ -64,24 +64,24 @@ pub(in crate::cli) enum ClusterCommand {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RingCommand {
-    /// Print what every member owns and stands by for, and how even that is
+    /// Print what every member owns and is standby for, and how even the shares are
     ///
     /// Example: gcache ring show --seeds 127.0.1.1
     Show {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Print what a join, a leave or another weight would move, and what the origin would see of it
+    /// Print what a join, a leave or another weight would move, and what load the origin would see
     ///
-    /// All changes together, and nothing is changed. Bytes and rates are what the members count, looked at
-    /// twice within two seconds; a partition is taken for an even share of its member.
+    /// Nothing is changed, and the given changes are planned as one. Bytes and rates are what the members
+    /// count, read twice within two seconds; a partition counts as an even share of its member.
     ///
     /// Example: gcache ring plan --join n4:b --leave n1 --weight n2=512 --seeds 127.0.1.1
     Plan(Plan),
-    /// Stop all moves until resume: partitions stay where they are, whoever joins, leaves or comes back
+    /// Stop all moves until resume: partitions stay where they are when members join, leave or come back
     ///
-    /// Moves that have begun end as ever, and what a member owns that dies goes to its standbys. A node that
-    /// is stopped meanwhile hands nothing over, and nobody is removed.
+    /// Moves that have begun are finished, and standbys take over what a lost member owned. A node that is
+    /// stopped meanwhile hands nothing over, and no member is removed.
     ///
     /// Example: gcache ring pause --seeds 127.0.1.1
     Pause {
@@ -95,9 +95,9 @@ pub(in crate::cli) enum RingCommand {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Print who answers for a key, and what its owner and its standby hold of it
+    /// Print which members answer for a key, and what its owner and its standby have cached of it
     ///
-    /// Nothing is loaded, and nothing that is cached is touched.
+    /// It loads nothing, and touches nothing that is cached.
     ///
     /// Example: gcache ring explain accounts 1 --seeds 127.0.1.1
     Explain {
@@ -112,13 +112,13 @@ pub(in crate::cli) enum RingCommand {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum GroupCommand {
-    /// Print what applying a groups file would change, and what the nodes' origin finds in it
+    /// Print what a groups file would change if it were applied, and what the nodes' origin finds wrong in it
     ///
     /// The exit code is 1 if the origin cannot load one of the groups.
     ///
     /// Example: gcache group plan groups.toml --seeds 127.0.1.1
     Plan(GroupFile),
-    /// Make the groups what a file says, in one revision
+    /// Set the groups to what a file says, in one revision
     ///
     /// Groups that the file does not name stay, unless --prune is given. If the origin cannot load one
     /// that is new or whose statement changed, nothing is applied, unless --unchecked is given.
@@ -132,7 +132,7 @@ pub(in crate::cli) enum GroupCommand {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Print a group as it is
+    /// Print the settings of a group
     ///
     /// Example: gcache group show accounts --seeds 127.0.1.1
     Show {
@@ -141,9 +141,9 @@ pub(in crate::cli) enum GroupCommand {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Make the groups what they were in an earlier revision, as a new one
+    /// Set the groups to what they were in an earlier revision, as a new one
     ///
-    /// Ids and generations never go back: what is cached by another statement is void.
+    /// Ids and generations never go back: what another statement has loaded is void.
     ///
     /// Example: gcache group rollback 3 --seeds 127.0.1.1
     Rollback {
