@@ -91,7 +91,7 @@ impl Batch {
     }
 }
 
-/// The disk failed. What it holds is unknown from here on: whoever gets this writes no more, since a
+/// The disk failed. What it holds is unknown from here on: a caller that gets this writes no more, since a
 /// write that is tried again after a failed fsync may be reported as done and be lost
 /// (Rebello et al., ATC 2020).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,9 +99,9 @@ impl Batch {
 pub struct DiskError(pub String);
 
 impl DiskError {
-    /// The error that says `told`.
-    pub fn new(told: impl fmt::Display) -> Self {
-        Self(told.to_string())
+    /// The error that says `reason`.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self(reason.to_string())
     }
 }
 

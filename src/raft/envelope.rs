@@ -16,7 +16,7 @@ pub struct Envelope {
     /// The addressee.
     pub to: NodeId,
     /// An index and the hash of the sender's state when it had applied that many entries: a peer that
-    /// has another there is told apart.
+    /// has another there has diverged.
     pub checkpoint: Option<(u64, u64)>,
     /// An encoded `raft.eraftpb.Message`.
     pub message: Bytes,

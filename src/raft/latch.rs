@@ -137,7 +137,7 @@ impl Root {
 fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
     let written = draft(root, id).and_then(|draft| {
         let linked = match std::fs::hard_link(&draft, path) {
-            // An answer of NFS may be lost and the link made all the same: the file tells.
+            // An answer of NFS may be lost and the link made all the same: the file shows it.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => File::open(root)?.sync_all(),
         };
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn another_content_is_told_and_kept() {
+    fn another_content_is_reported_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::open(folder.path()).unwrap();
         let latch = folder.path().join("CLUSTER");

@@ -5,22 +5,22 @@ use slog::{Drain, Level, Logger, Never, OwnedKVList, Record};
 
 /// A logger that writes to ours.
 pub(super) fn logger() -> Logger {
-    Logger::root(Said, slog::o!())
+    Logger::root(OurLog, slog::o!())
 }
 
-struct Said;
+struct OurLog;
 
-impl Drain for Said {
+impl Drain for OurLog {
     type Ok = ();
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
-        let told = record.msg();
+        let message = record.msg();
         match record.level() {
-            Level::Critical | Level::Error => tracing::error!(%told, "raft failed"),
-            Level::Warning => tracing::info!(%told, "raft warned"),
-            Level::Info => tracing::debug!(%told, "raft told"),
-            Level::Debug | Level::Trace => tracing::trace!(%told, "raft told"),
+            Level::Critical | Level::Error => tracing::error!(%message, "raft failed"),
+            Level::Warning => tracing::info!(%message, "raft warned"),
+            Level::Info => tracing::debug!(%message, "raft reported"),
+            Level::Debug | Level::Trace => tracing::trace!(%message, "raft reported"),
         }
         Ok(())
     }

@@ -248,10 +248,10 @@ fn name(column: Column) -> &'static str {
     }
 }
 
-fn is_held(told: &str) -> bool {
-    told.starts_with("IO error")
-        && told.contains("lock")
-        && LOCK_HELD.iter().any(|held| told.contains(held))
+fn is_held(message: &str) -> bool {
+    message.starts_with("IO error")
+        && message.contains("lock")
+        && LOCK_HELD.iter().any(|held| message.contains(held))
 }
 
 fn database_options() -> Options {
@@ -276,7 +276,7 @@ fn database_options() -> Options {
     // Its own log would be one more file that stalls with a network file system: ours has it instead.
     options.set_keep_log_file_num(1);
     options.set_stats_dump_period_sec(0);
-    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, told));
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, log));
     options
 }
 
@@ -286,13 +286,13 @@ fn column_options() -> Options {
     options
 }
 
-fn told(level: LogLevel, message: &str) {
+fn log(level: LogLevel, message: &str) {
     let message = message.trim_end();
     match level {
         LogLevel::Warn => tracing::warn!(message, "rocksdb complains"),
         LogLevel::Error | LogLevel::Fatal => tracing::error!(message, "rocksdb failed"),
         // Its options, a thousand lines of them at each start, come whatever the level is.
-        _ => tracing::trace!(message, "rocksdb told"),
+        _ => tracing::trace!(message, "rocksdb reported"),
     }
 }
 

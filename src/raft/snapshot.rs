@@ -40,7 +40,7 @@ pub(super) fn of(state: &State, index: u64, term: u64) -> Snapshot {
 /// # Errors
 /// It has no index, does not decode, is not what its sender hashed, or was made for another quorum.
 pub(super) fn read(meta: &SnapshotMetadata, data: &[u8]) -> Result<State, BadSnapshot> {
-    let bad = |told: &str| BadSnapshot(told.to_owned());
+    let bad = |reason: &str| BadSnapshot(reason.to_owned());
     if meta.index == 0 || meta.term == 0 {
         return Err(bad("it has no index"));
     }

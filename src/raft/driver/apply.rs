@@ -29,8 +29,8 @@ impl<D: Disk> Driver<D> {
         let mut outcomes = Vec::new();
         for entry in &entries {
             if entry.index != self.applied + 1 {
-                let told = format!("entry {} came after {}", entry.index, self.applied);
-                return Err(Fatal::Raft(told));
+                let reason = format!("entry {} came after {}", entry.index, self.applied);
+                return Err(Fatal::Raft(reason));
             }
             let result = self.apply_one(entry)?;
             self.applied = entry.index;
@@ -111,7 +111,7 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// What whoever proposed this entry is told, or another one in its place.
+    /// The outcome for the request that proposed this entry, or another one in its place.
     fn resolve(
         &mut self,
         entry: &Entry,

@@ -1,4 +1,4 @@
-//! Mistakes that a driver can be told to make, so that the simulator shows that it would find them.
+//! Mistakes that a driver can be set to make, so that the simulator shows that it would find them.
 //!
 //! Only with the feature `simulation`; without it [`Mistake`] has the same names and nobody can ask
 //! for one.
@@ -28,7 +28,7 @@ pub enum Mistake {
     ConfChangeWhilePending,
     /// The leader removes itself (raft-rs#584).
     LeaderRemovesItself,
-    /// Nobody tells Raft what became of a snapshot.
+    /// Nothing is reported to Raft of what became of a snapshot.
     LostSnapshotReport,
 }
 

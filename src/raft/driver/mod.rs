@@ -79,7 +79,7 @@ pub struct Driver<D: Disk> {
     checkpoints: BTreeMap<u64, u64>,
     /// Who asked for a snapshot in this turn.
     compactions: Vec<RequestId>,
-    /// What a message told that ends it.
+    /// What a message said that ends it.
     lost: Option<Fatal>,
     /// Why it ended.
     ended: Option<Fatal>,
@@ -154,17 +154,17 @@ impl<D: Disk> Driver<D> {
         self.raw.tick();
         self.election.ticked(&self.raw.raft);
         if self.is_alone() && !self.leads() {
-            // Waiting is for who might hear of a leader; committed changes of the quorum come first.
+            // Waiting is for a node that might hear of a leader; committed changes of the quorum come first.
             let _too_early = self.raw.campaign();
         }
-        // Silence is news too, and makes no Ready on a node that does not vote. A new term is told of
+        // Silence is news too, and makes no Ready on a node that does not vote. A new term is reported
         // after it is written.
         if self.term() == self.role.term && !self.leads() {
-            self.tell_role(effects);
+            self.report_role(effects);
         }
         for request in self.requests.expired_reads(self.ticks) {
-            let told = Outcome::Refused("no quorum answered in time");
-            effects(Effect::Resolved(request, told));
+            let outcome = Outcome::Refused("no quorum answered in time");
+            effects(Effect::Resolved(request, outcome));
         }
     }
 
@@ -188,12 +188,12 @@ impl<D: Disk> Driver<D> {
             self.heard.insert(from, heard);
         }
         if self.has_lost_its_log(&message) {
-            let told = format!(
+            let reason = format!(
                 "{from} says that this node has acknowledged entry {}, and its log ends at {}",
                 message.commit,
                 self.last_index()
             );
-            self.lost = Some(Fatal::Raft(told));
+            self.lost = Some(Fatal::Raft(reason));
             return;
         }
         if let Some((index, hash)) = envelope.checkpoint
@@ -265,7 +265,7 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Says so if who leads, or in which term, is not what it was.
-    fn tell_role(&mut self, effects: Sink<'_>) {
+    fn report_role(&mut self, effects: Sink<'_>) {
         let role = Role {
             term: self.raw.raft.term,
             leader: self.leader(),
@@ -276,8 +276,8 @@ impl<D: Disk> Driver<D> {
         }
         if self.role.is_leader && (!role.is_leader || role.term != self.role.term) {
             for request in self.requests.lose_reads() {
-                let told = Outcome::NotLeader(role.leader);
-                effects(Effect::Resolved(request, told));
+                let outcome = Outcome::NotLeader(role.leader);
+                effects(Effect::Resolved(request, outcome));
             }
         }
         self.role = role;
@@ -303,7 +303,7 @@ impl<D: Disk> Driver<D> {
         (leader != raft::INVALID_ID && !is_silent).then_some(NodeId(leader))
     }
 
-    /// Whether this driver was told to make this mistake, to see whether the simulator finds it.
+    /// Whether this driver is to make this mistake, to see whether the simulator finds it.
     fn makes(&self, mistake: Mistake) -> bool {
         self.settings.makes(mistake)
     }

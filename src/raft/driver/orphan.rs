@@ -21,7 +21,7 @@ pub struct Orphan<D: Disk> {
 impl<D: Disk> Orphan<D> {
     /// Reads the log on `disk` and applies every entry, committed or not. What was acknowledged was
     /// committed, and an entry may be committed without this node having heard of it: so all of them
-    /// count. One that was not committed in the end is a change whose outcome was told as unknown.
+    /// count. One that was not committed in the end is a change whose outcome was reported as unknown.
     ///
     /// # Errors
     /// The disk cannot be read, is empty, or holds what no node of ours has written or what only a later

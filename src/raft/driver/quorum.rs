@@ -68,8 +68,8 @@ impl<D: Disk> Driver<D> {
     fn note_proposal(&mut self, request: RequestId, effects: Sink<'_>) {
         let (index, term) = (self.last_index(), self.term());
         if let Some(lost) = self.requests.proposed(index, term, request) {
-            let told = Outcome::NotLeader(self.leader());
-            effects(Effect::Resolved(lost, told));
+            let outcome = Outcome::NotLeader(self.leader());
+            effects(Effect::Resolved(lost, outcome));
         }
     }
 
@@ -181,8 +181,8 @@ impl<D: Disk> Driver<D> {
     pub(super) fn ask_quorum(&mut self, effects: Sink<'_>) {
         if !self.leads() {
             for request in self.requests.lose_reads() {
-                let told = Outcome::NotLeader(self.leader());
-                effects(Effect::Resolved(request, told));
+                let outcome = Outcome::NotLeader(self.leader());
+                effects(Effect::Resolved(request, outcome));
             }
             return;
         }

@@ -34,7 +34,7 @@ impl<D: Disk> Driver<D> {
         let mut ready = self.raw.ready();
         let is_new_vote = ready.hs().is_some_and(|hard| self.is_new_vote(hard));
         if !is_new_vote {
-            self.tell_role(effects);
+            self.report_role(effects);
             self.send(ready.take_messages(), effects);
         }
         if self.makes(Mistake::SendBeforePersist) {
@@ -52,7 +52,7 @@ impl<D: Disk> Driver<D> {
             is_synced,
         )?;
         if is_new_vote {
-            self.tell_role(effects);
+            self.report_role(effects);
             self.send(ready.take_messages(), effects);
         }
         if let Some(received) = received {

@@ -1,4 +1,4 @@
-//! What a driver is told at its start, and every limit that `raft` leaves open.
+//! What a driver is given at its start, and every limit that `raft` leaves open.
 
 use raft::{Config, ReadOnlyOption};
 
@@ -21,7 +21,7 @@ const MAX_APPLIED_BYTES: u64 = 1 << 20;
 /// Entries between two hashes of the state that nodes compare.
 pub const CHECKPOINT_EVERY: u64 = 64;
 
-/// What a driver is told at its start.
+/// What a driver is given at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where election timeouts are drawn from. Different on every node.

@@ -26,7 +26,7 @@ pub trait Machine {
     fn cut_power(&mut self, draws: &mut Rng) -> usize;
 }
 
-/// What a log was told to do, one batch each.
+/// What a log was asked to do, one batch each.
 #[derive(Clone, Debug)]
 enum Operation {
     Persist {

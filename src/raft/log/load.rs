@@ -150,7 +150,7 @@ impl Meta {
             Err(bad) => Err(corrupt(format!(
                 "the row {} has {}",
                 shown(key),
-                bad.told()
+                bad.describe()
             ))),
         }
     }
@@ -162,12 +162,12 @@ fn entry(row: &Row) -> Result<Entry, OpenError> {
             Ok(bytes) => u64::from_be_bytes(bytes).to_string(),
             Err(_) => shown(&row.0),
         };
-        corrupt(format!("the entry {place} has {}", bad.told()))
+        corrupt(format!("the entry {place} has {}", bad.describe()))
     })
 }
 
-fn corrupt(told: String) -> OpenError {
-    OpenError::Corrupt(told)
+fn corrupt(reason: String) -> OpenError {
+    OpenError::Corrupt(reason)
 }
 
 fn shown(key: &[u8]) -> String {

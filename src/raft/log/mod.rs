@@ -3,7 +3,7 @@
 //! It is metadata, a few MiB at most, so the disk is read once, when the log is opened, and only written
 //! from then on. Raft owns the log (`RawNode<Log<D>>`) and reads it as its `Storage`; the driver writes
 //! through `mut_store()`, one atomic batch for each Ready. What the log refuses is a defect of its caller,
-//! and is told like a failure of the disk: both end the Raft thread.
+//! and is reported like a failure of the disk: both end the Raft thread.
 
 #[cfg(any(test, feature = "simulation"))]
 pub mod conformance;

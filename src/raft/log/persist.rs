@@ -203,6 +203,6 @@ fn delete_entries(batch: &mut Batch, after: u64, last: u64) {
     }
 }
 
-fn refuse(told: impl std::fmt::Display) -> DiskError {
-    DiskError::new(format_args!("refused: {told}"))
+fn refuse(reason: impl std::fmt::Display) -> DiskError {
+    DiskError::new(format_args!("refused: {reason}"))
 }

@@ -36,8 +36,8 @@ pub(super) enum BadRow {
 }
 
 impl BadRow {
-    /// What is wrong, as an operator reads it.
-    pub(super) fn told(self) -> &'static str {
+    /// Describes what is wrong, for an operator to read.
+    pub(super) fn describe(self) -> &'static str {
         match self {
             Self::Checksum => "a wrong checksum",
             Self::Content => "no meaning",

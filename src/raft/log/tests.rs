@@ -217,8 +217,8 @@ fn any_flipped_bit_of_any_row_is_refused() {
             for bit in 0..value.len() * 8 {
                 let mut flipped = value.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                let told = why(&disk.with(column, &key, Some(flipped)));
-                assert!(told.ends_with("has a wrong checksum"), "{told}");
+                let reason = why(&disk.with(column, &key, Some(flipped)));
+                assert!(reason.ends_with("has a wrong checksum"), "{reason}");
             }
             let short = disk.with(column, &key, Some(Vec::new()));
             assert!(why(&short).ends_with("has a wrong checksum"));
@@ -241,8 +241,8 @@ fn a_row_in_anothers_place_is_refused() {
 fn a_missing_row_is_refused() {
     let (_, disk) = log();
     for (key, _) in disk.rows(Column::Meta).unwrap() {
-        let told = why(&disk.with(Column::Meta, &key, None));
-        assert!(told.starts_with("the log is corrupt: "), "{told}");
+        let reason = why(&disk.with(Column::Meta, &key, None));
+        assert!(reason.starts_with("the log is corrupt: "), "{reason}");
     }
     let hole = disk.with(Column::Log, &3_u64.to_be_bytes(), None);
     assert_eq!(why(&hole), "the log is corrupt: entry 4 follows 2");
@@ -312,14 +312,14 @@ fn rows_that_contradict_each_other_are_refused() {
             snapshot(1, 1, &[]),
         ),
     ];
-    for (told, hard, truncated, snapshot) in cases {
+    for (reason, hard, truncated, snapshot) in cases {
         let (_, disk) = log();
         let mut batch = Batch::new();
         rows::put_message(&mut batch, rows::HARD_KEY, &hard);
         rows::put_message(&mut batch, rows::SNAPSHOT_KEY, &snapshot);
         rows::put_truncated(&mut batch, truncated);
         disk.0.lock().batches.push(batch);
-        assert!(why(&disk).contains(told), "{told}: {}", why(&disk));
+        assert!(why(&disk).contains(reason), "{reason}: {}", why(&disk));
     }
 }
 
@@ -355,8 +355,8 @@ fn what_could_not_be_opened_again_is_refused_and_changes_nothing() {
         log.compact(snapshot(3, 2, &[1]), 0),
     ];
     for (case, refused) in refused.into_iter().enumerate() {
-        let told = refused.unwrap_err().0;
-        assert!(told.starts_with("refused: "), "case {case}: {told}");
+        let reason = refused.unwrap_err().0;
+        assert!(reason.starts_with("refused: "), "case {case}: {reason}");
     }
     let after = (log.shape().last, log.hard_state().clone(), log.writes());
     assert_eq!(after, before);
@@ -439,7 +439,7 @@ fn compaction_keeps_a_tail_and_never_goes_back() {
 }
 
 #[test]
-fn entries_out_of_reach_are_told_and_do_not_panic() {
+fn entries_out_of_reach_are_reported_and_do_not_panic() {
     let (log, _) = log();
     let of = |low, high| log.entries(low, high, None, GetEntriesContext::empty(false));
     assert_eq!(of(1, 3), Err(raft::Error::Store(StorageError::Compacted)));

@@ -44,11 +44,11 @@ pub enum RecoveryError {
     },
     /// No log can be read.
     #[error(
-        "no log here can be used ({told}): give --from with a file of `gcache cluster snapshot`"
+        "no log here can be used ({reasons}): give --from with a file of `gcache cluster snapshot`"
     )]
     NoLog {
         /// What each is unfit for.
-        told: String,
+        reasons: String,
     },
     /// Logs of several clusters, and nothing says which is meant.
     #[error(
@@ -64,7 +64,7 @@ pub enum RecoveryError {
         /// Who could.
         known: Vec<Arc<str>>,
     },
-    /// Nobody was named to found the cluster, and there is no log to tell.
+    /// Nobody was named to found the cluster, and there is no log that could.
     #[error("there is no log whose node would found the cluster: give --id with one of {}", list(.known))]
     NoFounder {
         /// Who could.
@@ -160,7 +160,7 @@ impl Survey {
     ///
     /// # Errors
     /// [`RecoveryError::Running`] if one is in use, [`RecoveryError::NoDirectory`], and what the file
-    /// system refuses. A log that is damaged is no error, but [told](Found::log).
+    /// system refuses. A log that is damaged is no error, but [reported](Found::log).
     pub fn take(root: &Path, is_needed: bool) -> Result<Self, RecoveryError> {
         let latched = Root::peek(root)?;
         let nodes = root.join("nodes");
@@ -299,21 +299,23 @@ impl Survey {
             .collect();
         match choose(self.latched, &rated).map_err(RecoveryError::Several)? {
             Some(best) => Ok(logs[best]),
-            None => Err(RecoveryError::NoLog { told: self.unfit() }),
+            None => Err(RecoveryError::NoLog {
+                reasons: self.unfit(),
+            }),
         }
     }
 
     /// Why no log can be used.
     fn unfit(&self) -> String {
-        let told = self.found.iter().map(|found| match &found.log {
+        let reasons = self.found.iter().map(|found| match &found.log {
             Ok(_) => format!("{}: its node had heard nothing yet", found.directory),
             Err(why) => format!("{}: {why}", found.directory),
         });
-        let told: Vec<_> = told.collect();
-        if told.is_empty() {
+        let reasons: Vec<_> = reasons.collect();
+        if reasons.is_empty() {
             return "there is none".into();
         }
-        told.join("; ")
+        reasons.join("; ")
     }
 }
 

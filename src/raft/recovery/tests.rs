@@ -257,7 +257,7 @@ fn a_log_in_use_refuses_the_whole() {
 }
 
 #[test]
-fn a_damaged_log_is_told_and_what_was_set_aside_is_the_last_resort() {
+fn a_damaged_log_is_reported_and_what_was_set_aside_is_the_last_resort() {
     let root = lost();
     Directory::new(root.path(), "n2")
         .unwrap()

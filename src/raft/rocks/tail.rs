@@ -1,4 +1,4 @@
-//! Tells a write-ahead log that a crash cut off from one whose end only seems to be missing.
+//! Distinguishes a write-ahead log that a crash cut off from one whose end only seems to be missing.
 //!
 //! RocksDB takes a record that reaches beyond the file's end for one that a crash left unfinished, and
 //! forgets it and all that follows. A flipped bit in a record's length looks the same, and what follows
@@ -39,8 +39,8 @@ pub(super) fn damage(directory: &Path) -> io::Result<Option<String>> {
             bytes => bytes?,
         };
         if let Some(at) = damaged_at(&bytes) {
-            let told = format!("{}: a record at {at} hides later ones", path.display());
-            return Ok(Some(told));
+            let reason = format!("{}: a record at {at} hides later ones", path.display());
+            return Ok(Some(reason));
         }
     }
     Ok(None)
@@ -78,8 +78,8 @@ fn record_bytes(block: &[u8], at: usize) -> Option<usize> {
 fn is_whole(block: &[u8], at: usize) -> bool {
     let record = record_bytes(block, at).and_then(|length| block.get(at..at + length));
     record.is_some_and(|record| {
-        let told = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
-        TYPES.contains(&record[6]) && told == checksum(&record[6..])
+        let stored = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
+        TYPES.contains(&record[6]) && stored == checksum(&record[6..])
     })
 }
 

@@ -135,8 +135,8 @@ fn a_flipped_bit_in_the_length_of_a_record_hides_nothing_that_follows() {
 }
 
 #[test]
-fn a_lock_is_told_from_other_errors() {
-    for (told, expected) in [
+fn a_lock_is_distinguished_from_other_errors() {
+    for (message, expected) in [
         (
             "IO error: While lock file: /d/LOCK: Resource temporarily unavailable",
             true,
@@ -159,7 +159,7 @@ fn a_lock_is_told_from_other_errors() {
         ),
         ("Corruption: Resource temporarily unavailable: lock", false),
     ] {
-        assert_eq!(is_held(told), expected, "{told}");
+        assert_eq!(is_held(message), expected, "{message}");
     }
 }
 
@@ -248,8 +248,8 @@ async fn a_lock_that_stays_is_an_error_after_the_patience_is_over() {
     let _holder = RocksDisk::open_now(root.path()).unwrap();
     let began = Instant::now();
     let refused = RocksDisk::open(root.path(), &Shutdown::new()).await;
-    let told = refused.unwrap_err().to_string();
-    assert!(told.contains("open, 180s were waited for it"), "{told}");
+    let reason = refused.unwrap_err().to_string();
+    assert!(reason.contains("open, 180s were waited for it"), "{reason}");
     assert_eq!(began.elapsed().as_secs(), LOCK_PATIENCE.as_secs());
 }
 

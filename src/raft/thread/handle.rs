@@ -14,7 +14,7 @@ use crate::topology::commands::Command;
 use crate::topology::model::quorum::QuorumChange;
 use crate::topology::state::State;
 
-/// Between two attempts to tell a thread to stop whose inbox is full.
+/// Between two attempts to stop a thread whose inbox is full.
 const STOP_EVERY: Duration = Duration::from_millis(10);
 
 /// What goes into the inbox.

@@ -6,7 +6,7 @@
 //! a request that finds it full is refused.
 //!
 //! What ends the thread, for good: its driver ([`Fatal`]), a panic, a write that does not return for
-//! [`STALL_MAX`], or being asked. Nothing is sent in the node's name afterwards; the [`End`] tells why.
+//! [`STALL_MAX`], or being asked. Nothing is sent in the node's name afterwards; the [`End`] says why.
 
 mod handle;
 mod metrics;
@@ -84,7 +84,7 @@ pub trait Post: Send {
     /// Sends a message, or reports to the [`Inbox`] that it could not.
     fn send(&mut self, lane: Lane, envelope: Envelope);
 
-    /// Tells a sender that nothing is taken from it.
+    /// Reports to a sender that nothing is taken from it.
     fn refuse(&mut self, sender: Sender, refusal: MessageRefusal);
 }
 
@@ -258,7 +258,7 @@ impl<D: Disk> Thread<D> {
         if pulse.is_given_up() {
             return Err(End::Stalled);
         }
-        turned.map_err(|panic| End::Panicked(told(panic.as_ref())))??;
+        turned.map_err(|panic| End::Panicked(message_of(panic.as_ref())))??;
         self.metrics.turned(&self.driver, began.elapsed());
         self.publish();
         Ok(())
@@ -276,8 +276,8 @@ impl<D: Disk> Thread<D> {
     }
 }
 
-/// What a panic said.
-fn told(panic: &(dyn std::any::Any + Send)) -> String {
+/// The message of a panic.
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no message".into())

@@ -14,7 +14,7 @@ use crate::topology::state::Founding;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A disk in memory that can be told to fail, to panic or to hang.
+/// A disk in memory that can be made to fail, to panic or to hang.
 #[derive(Default)]
 struct Fragile {
     hangs: Arc<AtomicBool>,
@@ -180,7 +180,7 @@ async fn a_disk_that_hangs_ends_the_thread_for_good_even_if_it_comes_back() {
     let asked = tokio::spawn(async move { raft.propose(&command(), PATIENCE).await });
     assert_eq!(end(&lone.raft).await, End::Stalled);
     lone.hangs.store(false, Ordering::SeqCst);
-    // The write has returned, and with it the entry was committed: nobody is told.
+    // The write has returned, and with it the entry was committed: nobody hears of it.
     assert_eq!(asked.await.unwrap(), Outcome::Unknown);
     let late = lone.raft.read(PATIENCE).await;
     assert_eq!(late, Outcome::Refused("this node's raft has ended"));

@@ -36,7 +36,7 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Starts the watchdog's thread. It tells `ends` when it gives up.
+    /// Starts the watchdog's thread. It sends to `ends` when it gives up.
     pub(super) fn start(
         ends: watch::Sender<Option<End>>,
         max: Duration,

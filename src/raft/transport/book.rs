@@ -1,7 +1,7 @@
-//! Who is where: the addresses that the replicated state knows, and newer ones that were heard of.
+//! The addresses of nodes: those that the replicated state knows, and newer ones that were heard of.
 //!
 //! When all nodes come back with new addresses at once, the state cannot be changed before they have
-//! found each other. So an address that a node told by itself, or that discovery found, stands in
+//! found each other. So an address that a node announced by itself, or that discovery found, stands in
 //! for the state's until the state has caught up. Does no I/O; [`Transport`](super::Transport) acts
 //! on what changes.
 

@@ -31,7 +31,7 @@ pub(super) struct Keeper {
     pub(super) local: Arc<Local>,
     pub(super) queue: Arc<Queue>,
     pub(super) address: watch::Receiver<Address>,
-    /// Told of every loss.
+    /// Notified of every loss.
     pub(super) loss: Arc<Notify>,
 }
 

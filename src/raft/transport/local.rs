@@ -12,6 +12,6 @@ pub(super) struct Local {
     pub(super) metrics: Metrics,
     /// Where connections leave from.
     pub(super) from: IpAddr,
-    /// Where this node listens, to be told to peers.
+    /// Where this node listens, for peers to know.
     pub(super) address: Option<Address>,
 }

@@ -123,7 +123,7 @@ pub(super) struct Metrics {
     heartbeat: OfLane,
     append: OfLane,
     snapshot: OfLane,
-    told: [Counter; Refusal::ALL.len()],
+    sent: [Counter; Refusal::ALL.len()],
     heard: [Counter; Refusal::ALL.len()],
 }
 
@@ -133,7 +133,7 @@ impl Metrics {
             Refusal::ALL.map(|(_, reason)| {
                 registry.counter(
                     "gcache_raft_refusals_total",
-                    "Refusals told to senders, or heard from addressees.",
+                    "Refusals sent to senders, or heard from addressees.",
                     &[("side", side), ("reason", reason)],
                 )
             })
@@ -142,7 +142,7 @@ impl Metrics {
             heartbeat: OfLane::register(registry, Lane::Heartbeat),
             append: OfLane::register(registry, Lane::Append),
             snapshot: OfLane::register(registry, Lane::Snapshot),
-            told: refusals("told"),
+            sent: refusals("told"),
             heard: refusals("heard"),
         }
     }
@@ -155,9 +155,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a refusal that a sender was told.
-    pub(super) fn told(&self, refusal: Refusal) {
-        self.told[refusal as usize].increment(1);
+    /// Counts a refusal that was sent to a sender.
+    pub(super) fn sent_refusal(&self, refusal: Refusal) {
+        self.sent[refusal as usize].increment(1);
     }
 
     /// Counts a refusal that this node heard.

@@ -160,7 +160,7 @@ pub struct Parts {
     pub node: NodeId,
     /// The local address that connections leave from.
     pub from: IpAddr,
-    /// Where peers reach this node. It tells them, so that they find it before the state has it.
+    /// Where peers reach this node. It sends it to them, so that they find it before the state has it.
     pub address: Option<Address>,
     /// Where incoming envelopes go.
     pub inbox: Inbox,
@@ -254,14 +254,14 @@ impl Transport {
         self.shared.learn(listing);
     }
 
-    /// Tells a sender why nothing is taken from it, if it has a stream open; false if it has none.
+    /// Reports to a sender why nothing is taken from it, if it has a stream open; false if it has none.
     /// Any thread.
     pub fn refuse(&self, sender: Sender, refusal: Refusal) -> bool {
-        let is_told = self.shared.senders.refuse(sender, refusal);
-        if is_told {
-            self.shared.local.metrics.told(refusal);
+        let is_sent = self.shared.senders.refuse(sender, refusal);
+        if is_sent {
+            self.shared.local.metrics.sent_refusal(refusal);
         }
-        is_told
+        is_sent
     }
 }
 
@@ -270,7 +270,7 @@ impl Shared {
         let mut book = self.book.lock();
         let (peer, address) = (listing.node, listing.address.to_string());
         if peer != self.node && book.learn(listing) {
-            tracing::info!(%peer, address, "raft peer told its address");
+            tracing::info!(%peer, address, "raft peer announced its address");
             self.follow(&book);
         }
     }

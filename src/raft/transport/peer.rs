@@ -73,7 +73,7 @@ impl Peer {
         ));
         let (loss, shutdown) = (Arc::clone(&peer.loss), peer.shutdown.clone());
         peer.shutdown
-            .spawn(tell_losses(node, local, loss, shutdown));
+            .spawn(report_losses(node, local, loss, shutdown));
         peer
     }
 
@@ -99,7 +99,7 @@ impl Peer {
             }
             match self.snapshots.try_send((owed, envelope)) {
                 Err(TrySendError::Full((owed, _))) => owed.lost(Lost::QueueFull),
-                // Its tasks have ended, and whoever drops what is owed reports it.
+                // Its tasks have ended, and dropping what is owed reports it.
                 Ok(()) | Err(TrySendError::Closed(_)) => {}
             }
             return;
@@ -129,8 +129,8 @@ impl Drop for Peer {
 }
 
 /// Reports losses: the first at once, and any number of later ones as one more after a while.
-async fn tell_losses(node: NodeId, local: Arc<Local>, loss: Arc<Notify>, shutdown: Shutdown) {
-    let tell = async {
+async fn report_losses(node: NodeId, local: Arc<Local>, loss: Arc<Notify>, shutdown: Shutdown) {
+    let reports = async {
         loop {
             loss.notified().await;
             (local.report)(Report::Unreachable(node));
@@ -138,7 +138,7 @@ async fn tell_losses(node: NodeId, local: Arc<Local>, loss: Arc<Notify>, shutdow
         }
     };
     tokio::select! {
-        () = tell => {}
+        () = reports => {}
         () = shutdown.begun() => {}
     }
 }

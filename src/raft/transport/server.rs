@@ -60,11 +60,11 @@ struct Table {
 }
 
 impl Senders {
-    /// Tells `sender` on each of its streams; false if it has none.
+    /// Reports the refusal to `sender` on each of its streams; false if it has none.
     pub(super) fn refuse(&self, sender: Sender, refusal: Refusal) -> bool {
         let table = self.0.lock();
         let streams = table.open.values().filter(|(who, _)| *who == sender);
-        // A full channel means that it is being told already.
+        // A full channel means that refusals are on their way already.
         streams.fold(false, |_, (_, nacks)| {
             let _ = nacks.try_send(Ok(refusal.into()));
             true

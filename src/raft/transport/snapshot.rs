@@ -1,7 +1,7 @@
-//! Snapshots on their way out: one connection each, in chunks, and an outcome that is always told.
+//! Snapshots on their way out: one connection each, in chunks, and an outcome that is always reported.
 //!
 //! Raft sends a peer nothing more until it hears what became of the snapshot, so none may vanish:
-//! whoever drops an [`Owed`] has thereby reported a failure.
+//! dropping an [`Owed`] reports a failure.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::{SNAPSHOT_CHUNK_BYTES, book::Address};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::envelope::Envelope;
 
-/// Why a node takes nothing from a sender. Raft never tells a removed node: this does.
+/// Why a node takes nothing from a sender. Raft reports nothing to a removed node: this does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The addressee belongs to another cluster.
@@ -77,7 +77,7 @@ pub(super) enum Malformed {
     Headless,
 }
 
-/// As the wire has it; `address` is told in the first envelope of a stream.
+/// As the wire has it; `address` goes with the first envelope of a stream.
 pub(super) fn encode(envelope: Envelope, address: Option<&Address>) -> proto::Envelope {
     proto::Envelope {
         cluster: Bytes::copy_from_slice(&envelope.cluster.0.to_be_bytes()),

@@ -35,7 +35,7 @@ struct Content {
     error: Option<DiskError>,
 }
 
-/// A disk in memory that keeps all and can be told to fail.
+/// A disk in memory that keeps all and can be made to fail.
 #[derive(Clone, Default)]
 pub(super) struct MemoryDisk {
     content: Arc<Mutex<Content>>,

@@ -1,5 +1,5 @@
 //! The rules that a driver keeps, one by one, with a few drivers and a network that loses nothing
-//! unless told. What faults do to them is for tests/sim.
+//! unless they say so. What faults do to them is for tests/sim.
 
 mod cluster;
 mod order;

@@ -83,7 +83,7 @@ fn a_commit_index_alone_is_not_synced() {
     cluster.propose(1);
     cluster.settle();
     let (writes, syncs) = cluster.driver(2).writes();
-    // The next heartbeat or append tells the follower of the commit.
+    // The next heartbeat or append informs the follower of the commit.
     cluster.tick(1);
     cluster.settle();
     cluster.propose(1);
@@ -145,10 +145,10 @@ fn a_node_whose_log_was_lost_ends_when_the_leader_counts_on_it() {
     message.commit = cluster.driver(2).last_index() + 1;
     envelope.message = message.encode_to_vec().into();
     let ended = cluster.turn(2, vec![Event::Receive(envelope)]);
-    let Err(Fatal::Raft(told)) = ended else {
+    let Err(Fatal::Raft(reason)) = ended else {
         panic!("{ended:?}");
     };
-    assert!(told.contains("its log ends at"), "{told}");
+    assert!(reason.contains("its log ends at"), "{reason}");
 }
 
 #[test]

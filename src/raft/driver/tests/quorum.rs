@@ -149,7 +149,7 @@ fn a_removed_member_is_refused_by_all() {
     let request = cluster.request(1, |id| Event::Propose(id, remove.clone()));
     cluster.settle();
     assert!(matches!(cluster.committed(request), Change::Epoch(_)));
-    // It was never told, campaigns, and disturbs nobody.
+    // It has never heard of that, campaigns, and disturbs nobody.
     let term = cluster.driver(1).term();
     for _ in 0..100 {
         cluster.tick(3);

@@ -108,7 +108,7 @@ fn whoever_lags_behind_the_log_gets_a_snapshot_of_what_is_applied() {
 }
 
 #[test]
-fn a_peer_with_another_state_at_the_same_index_is_told_apart() {
+fn a_peer_with_another_state_at_the_same_index_is_found_out() {
     let mut cluster = Cluster::of_three();
     for _ in 0..CHECKPOINT_EVERY {
         cluster.propose(1);

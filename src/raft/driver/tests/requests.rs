@@ -1,4 +1,4 @@
-//! What a request is told, and when.
+//! How a request is answered, and when.
 
 use prost_for_raft::Message as _;
 use raft::eraftpb::{Message, MessageType};

@@ -171,7 +171,7 @@ async fn a_refused_sender_learns_why_and_no_other_does() {
         refusal,
     };
     assert_eq!(namesake.next_report().await, refused(Refusal::WrongCluster));
-    // The first thing that the other one hears is what it was told itself.
+    // The first thing that the other one hears is what it was sent itself.
     let ours = Sender::from(&envelope(1, 2, ""));
     assert!(two.transport.refuse(ours, Refusal::Removed));
     assert_eq!(one.next_report().await, refused(Refusal::Removed));

@@ -47,7 +47,7 @@ impl Node {
         let listener = listen(address, "Raft", BACKLOG).unwrap();
         let address = listener.local_addr().unwrap();
         let (into, received) = mpsc::unbounded_channel();
-        let (tell, reports) = mpsc::unbounded_channel();
+        let (reporter, reports) = mpsc::unbounded_channel();
         let is_full = Arc::new(AtomicBool::new(false));
         let (full, registry, shutdown) = (is_full.clone(), Registry::new(), Shutdown::new());
         let parts = Parts {
@@ -64,7 +64,7 @@ impl Node {
             }),
             report: Arc::new(move |report| {
                 // A test that is over hears nothing.
-                let _ = tell.send(report);
+                let _ = reporter.send(report);
             }),
             shutdown: shutdown.clone(),
         };
@@ -80,7 +80,7 @@ impl Node {
         }
     }
 
-    /// Tells the transport where others are.
+    /// Shows the transport where others are.
     fn knows(&self, others: &[(u64, SocketAddr)]) {
         let listing = |&(id, address): &(u64, SocketAddr)| listing(id, 1, address);
         self.transport.set_addresses(others.iter().map(listing));

@@ -61,7 +61,7 @@ async fn a_peer_that_moved_is_connected_to_anew() {
 }
 
 #[tokio::test]
-async fn a_restarted_peer_tells_its_new_address_by_itself() {
+async fn a_restarted_peer_announces_its_new_address_by_itself() {
     let mut one = Node::start(1);
     one.knows(&[(2, nowhere())]);
     let mut two = Node::start(2);
@@ -126,7 +126,7 @@ async fn a_peer_that_falls_silent_is_noticed_by_its_pings() {
     until_heard(&one, &mut two).await;
     while one.reports.try_recv().is_ok() {}
     wire.is_stalled.store(true, Ordering::SeqCst);
-    // Nothing is sent: only a ping can tell.
+    // Nothing is sent: only a ping can show it.
     assert_eq!(one.next_report().await, Report::Unreachable(NodeId(2)));
     wire.is_stalled.store(false, Ordering::SeqCst);
     until_heard(&one, &mut two).await;
