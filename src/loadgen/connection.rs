@@ -243,7 +243,7 @@ impl Link {
         };
         match select(pin!(exchange), &mut self.connection).await {
             Either::Left((reply, _)) => reply,
-            // It told the exchange all it had before it ended.
+            // It gave the exchange all it had before it ended.
             Either::Right((_, exchange)) => {
                 self.has_ended = true;
                 exchange.await
@@ -328,7 +328,7 @@ mod tests {
             let seen = (reply.status, reply.body_bytes, reply.body_hash);
             assert_eq!(seen, (200, 3, xxhash_rust::xxh3::xxh3_64(b"630")));
             assert_eq!(connection.connects, connects);
-            // When the server has answered this, it has closed the other one, and we were told.
+            // When the server has answered this, it has closed the other one, and that was seen here.
             let mut other = TcpStream::connect(connection.route.address).await.unwrap();
             other.write_all(b"\r\n").await.unwrap();
             other.read_to_end(&mut Vec::new()).await.unwrap();

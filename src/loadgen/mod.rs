@@ -1,4 +1,4 @@
-//! The load generator: asks frontends for keys at a pace, and tells how that went.
+//! The load generator: asks frontends for keys at a set pace, and reports how they answered.
 //!
 //! ```text
 //! plan ─ keys, pace ─► open | closed ─► connection ─► record, ledger ─► report ─ table
@@ -187,7 +187,7 @@ async fn collect(
 ) -> Record {
     let progress = Progress::new(plan.end());
     let (mut total, mut rest) = (Record::new(), Record::new());
-    // Seconds of which not every worker has told yet, from `first` on.
+    // Seconds that not every worker has reported yet, from `first` on.
     let mut first = 1;
     let mut seconds: VecDeque<(usize, Record)> = VecDeque::new();
     while let Some(Snapshot { second, record }) = collected.recv().await {
@@ -201,17 +201,17 @@ async fn collect(
         }
         seconds[ahead].0 += 1;
         seconds[ahead].1.add(&record);
-        while let Some((_, last)) = seconds.pop_front_if(|(told, _)| *told == workers) {
-            progress.tell(first, &last, &total);
+        while let Some((_, last)) = seconds.pop_front_if(|(reported, _)| *reported == workers) {
+            progress.report(first, &last, &total);
             if let Some(timeline) = &mut timeline {
-                timeline.tell(first, &last);
+                timeline.report(first, &last);
             }
             first += 1;
         }
     }
     progress.end();
     if let Some(timeline) = timeline {
-        // Some workers ended within a second that others told of.
+        // Some workers ended within a second that others reported.
         seconds.iter().for_each(|(_, partial)| rest.add(partial));
         timeline.end(&rest);
     }

@@ -151,7 +151,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
             let mut times = self.times.borrow_mut();
             times.next();
             if times.peek().is_none() {
-                // Nothing else would tell the loop that all is sent.
+                // Nothing else would wake the loop when all is sent.
                 share.work.bell.notify_one();
             }
             return Some(due);

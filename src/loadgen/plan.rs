@@ -13,7 +13,7 @@ use crate::hash::MAX_KEY_BYTES;
 /// What an open loop sends per second if neither a rate nor connections are given.
 pub const DEFAULT_RATE_PER_SECOND: f64 = 1000.0;
 
-/// How many connections an open loop may open unless told otherwise.
+/// How many connections an open loop may open by default.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 
 /// Each connection is a file descriptor, here and in the frontend.
@@ -22,7 +22,7 @@ pub const MAX_CONNECTIONS: usize = 16_384;
 /// More than one generator can send.
 pub const MAX_RATE_PER_SECOND: f64 = 1_000_000.0;
 
-/// The largest key space: a Zipf sample needs no table, but 64-bit floats must tell ranks apart.
+/// The largest key space: a Zipf sample needs no table, but 64-bit floats must distinguish the ranks.
 pub const MAX_KEYS: u64 = 1_000_000_000;
 
 /// The largest key space of a run that verifies: it keeps 13 bytes per key.

@@ -27,8 +27,8 @@ impl Progress {
         }
     }
 
-    /// Tells of one second, given what it and all so far have brought.
-    pub(super) fn tell(&self, second: u64, last: &Record, total: &Record) {
+    /// Reports one second, given what it and all so far have brought.
+    pub(super) fn report(&self, second: u64, last: &Record, total: &Record) {
         let is_due = second.is_multiple_of(SNAPSHOTS_PER_LINE);
         if self.is_terminal {
             write(&format!("\r\x1b[K{}", self.text(second, last, total)));
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_of_the_last_second_and_of_all_errors() {
+    fn a_line_shows_the_last_second_and_all_errors() {
         let progress = Progress {
             is_terminal: false,
             end: Duration::from_secs(60),

@@ -13,7 +13,7 @@ use super::replies::Replies;
 /// Latencies above it are recorded as it: longer than any request may take and wait.
 const HIGHEST_LATENCY_US: u64 = 3600 * 1_000_000;
 
-/// Latencies are told apart in steps of a thousandth.
+/// Latencies are distinguished in steps of a thousandth.
 const DIGITS: u8 = 3;
 
 /// A request that is sent this long after its time is late. Timers and a busy machine make it less.

@@ -1,4 +1,4 @@
-//! How a reply came about, as its `Cache-Status` tells it. Pure.
+//! How a reply came about, as its `Cache-Status` says. Pure.
 //!
 //! Reads what `frontend/respond` writes: `gcache; hit; ttl=59`, `gcache; fwd=miss; ttl=59; stored;
 //! collapsed; detail=standby`. What it does not know it passes over.
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_a_frontend_writes_is_counted() {
-        for (header, told) in [
+        for (header, expected) in [
             ("gcache; hit; ttl=59", &["hit"][..]),
             ("gcache; hit; ttl=-1", &["stale"]),
             ("gcache; fwd=miss; ttl=59; stored", &["miss", "stored"]),
@@ -127,7 +127,7 @@ mod tests {
             let named = replies.named();
             let counted = named.iter().filter(|(_, count)| *count == 1);
             let counted: Vec<_> = counted.map(|(name, _)| *name).collect();
-            assert_eq!(counted, told, "{header}");
+            assert_eq!(counted, expected, "{header}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::replies::Replies;
 use super::verify::Verification;
 
-/// A run, told. Its JSON has these names.
+/// What a run came to. Its JSON has these names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// What was asked for.
@@ -60,7 +60,7 @@ pub struct Report {
     pub timeline_failure: Option<String>,
 }
 
-/// A plan, told.
+/// What was planned.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Planned {
     /// Base URLs of the frontends.
@@ -111,7 +111,7 @@ pub struct Latency {
 }
 
 impl Report {
-    /// Tells a run that was `measured` for this long.
+    /// The report of a run that was `measured` for this long.
     pub(super) fn new(plan: &Plan, record: &Record, measured: Duration, interrupted: bool) -> Self {
         let (answered, failed) = (record.answered(), record.failed());
         let measured_seconds = measured.as_secs_f64();
@@ -157,8 +157,8 @@ impl Report {
         }
         let wrong = self.verification.as_ref().and_then(wrong);
         wrong.or_else(|| {
-            let told = self.timeline_failure.as_ref()?;
-            Some(format!("the timeline is not complete: {told}"))
+            let reason = self.timeline_failure.as_ref()?;
+            Some(format!("the timeline is not complete: {reason}"))
         })
     }
 
@@ -204,19 +204,19 @@ impl Planned {
 }
 
 /// What a comparison with the origin found wrong.
-fn wrong(told: &Verification) -> Option<String> {
-    if told.is_clean() {
+fn wrong(found: &Verification) -> Option<String> {
+    if found.is_clean() {
         return None;
     }
-    Some(if told.keys_different > 0 {
+    Some(if found.keys_different > 0 {
         format!(
             "{} of {} keys were answered with something else than the origin has",
-            told.keys_different, told.keys_compared
+            found.keys_different, found.keys_compared
         )
-    } else if let Some(failure) = &told.failure {
+    } else if let Some(failure) = &found.failure {
         format!(
             "{} keys could not be compared with the origin: {failure}",
-            told.keys_failed
+            found.keys_failed
         )
     } else {
         "no key was compared with the origin".into()
@@ -328,8 +328,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_run_fails_if_nothing_was_answered_or_something_wrong_was() {
-        let told = eventful().failure().unwrap();
-        assert!(told.starts_with("1 of 400 keys were answered"), "{told}");
+        let reason = eventful().failure().unwrap();
+        assert!(
+            reason.starts_with("1 of 400 keys were answered"),
+            "{reason}"
+        );
         let plain = Report {
             verification: None,
             ..eventful()
@@ -339,8 +342,8 @@ pub(super) mod tests {
             timeline_failure: Some("no space".into()),
             ..plain
         };
-        let told = cut_short.failure().unwrap();
-        assert_eq!(told, "the timeline is not complete: no space");
+        let reason = cut_short.failure().unwrap();
+        assert_eq!(reason, "the timeline is not complete: no space");
         let plan = Plan::new(Options {
             connections: Some(1),
             ..options()

@@ -43,8 +43,8 @@ impl Display for Report {
         if self.plan.rate_per_second.is_some() {
             let lag = Micros(self.greatest_lag_us);
             let late = self.late_requests;
-            let told = format_args!("{late} by more than 1 ms, the greatest lag was {lag}");
-            line(f, "sent late", told)?;
+            let lag = format_args!("{late} by more than 1 ms, the greatest lag was {lag}");
+            line(f, "sent late", lag)?;
         }
         line(f, "connects", format_args!("{}", self.connects))?;
         line(f, "bodies", Bytes(self.body_bytes))?;
@@ -74,7 +74,7 @@ impl Display for Report {
         }
         self.verification
             .as_ref()
-            .map_or(Ok(()), |told| verification(f, told))
+            .map_or(Ok(()), |found| verification(f, found))
     }
 }
 
@@ -134,16 +134,16 @@ fn counts<N: Display>(all: impl Iterator<Item = (N, impl std::borrow::Borrow<u64
     }
 }
 
-fn verification(f: &mut Formatter<'_>, told: &Verification) -> fmt::Result {
+fn verification(f: &mut Formatter<'_>, found: &Verification) -> fmt::Result {
     line(
         f,
         "verified",
         format_args!(
             "{} keys, {} different; {} changed during the run",
-            told.keys_compared, told.keys_different, told.keys_changed
+            found.keys_compared, found.keys_different, found.keys_changed
         ),
     )?;
-    for difference in &told.differences {
+    for difference in &found.differences {
         let length = |bytes: Option<u64>| match bytes {
             Some(bytes) => format!("{bytes} bytes"),
             None => "no such key".to_owned(),
@@ -159,11 +159,11 @@ fn verification(f: &mut Formatter<'_>, told: &Verification) -> fmt::Result {
             ),
         )?;
     }
-    match &told.failure {
+    match &found.failure {
         Some(failure) => line(
             f,
             "",
-            format_args!("{} keys not compared: {failure}", told.keys_failed),
+            format_args!("{} keys not compared: {failure}", found.keys_failed),
         ),
         None => Ok(()),
     }
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_all_of_an_eventful_run() {
+    fn the_table_shows_all_of_an_eventful_run() {
         let expected = "\
 open loop: 1000 requests/s, even; zipf:0.99 over 1000 keys of scores at http://127.0.0.1:9999; seed 1
 

@@ -83,7 +83,7 @@ impl Timeline {
     }
 
     /// Writes a whole second. After a failure nothing more is written.
-    pub(super) fn tell(&mut self, second: u64, record: &Record) {
+    pub(super) fn report(&mut self, second: u64, record: &Record) {
         let ended = self.start + SNAPSHOT_INTERVAL.mul_f64(second as f64);
         self.write(&Second::new(Some(second), ended, record));
     }
@@ -103,10 +103,10 @@ impl Timeline {
             return;
         }
         let line = serde_json::to_string(second).expect("a second has nothing but plain data");
-        // In one piece, so that whoever reads along finds no half of a line.
+        // In one piece, so that a reader of the file finds no half of a line.
         if let Err(error) = self.file.write_all((line + "\n").as_bytes()) {
-            let told = format!("cannot write {}: {error}", self.path.display());
-            self.failure = Some(told);
+            let reason = format!("cannot write {}: {error}", self.path.display());
+            self.failure = Some(reason);
         }
     }
 }
@@ -170,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_told_and_not_tried_again() {
+    fn what_cannot_be_written_is_reported_and_not_tried_again() {
         let Ok(mut timeline) = Timeline::create(Path::new("/dev/full")) else {
             return; // Not Linux.
         };
-        timeline.tell(1, &Record::new());
+        timeline.report(1, &Record::new());
         timeline.end(&Record::new());
-        let told = timeline.failure().unwrap();
-        assert!(told.starts_with("cannot write /dev/full: "), "{told}");
+        let reason = timeline.failure().unwrap();
+        assert!(reason.starts_with("cannot write /dev/full: "), "{reason}");
     }
 }

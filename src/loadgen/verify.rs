@@ -50,7 +50,7 @@ pub struct Verification {
     pub keys_different: u64,
     /// Keys that were answered in different ways during the run; no difference by itself.
     pub keys_changed: u64,
-    /// Keys that the origin would not tell.
+    /// Keys for which the origin gave no answer.
     pub keys_failed: u64,
     /// The first of the differences.
     pub differences: Vec<Difference>,
@@ -107,7 +107,7 @@ impl Verification {
 
 /// Loads every key that was seen, and compares. Fewer requests than keys cost only what was seen.
 pub(super) async fn verify(truth: &Truth, ledger: &Ledger, keys: &Keys) -> Verification {
-    let mut told = Verification {
+    let mut found = Verification {
         keys_changed: ledger.changed(),
         ..Verification::default()
     };
@@ -127,21 +127,21 @@ pub(super) async fn verify(truth: &Truth, ledger: &Ledger, keys: &Keys) -> Verif
         match rows {
             Ok(rows) => {
                 for ((name, (_, seen)), row) in names.iter().zip(batch).zip(rows) {
-                    told.compare(name, seen, row);
+                    found.compare(name, seen, row);
                 }
             }
             Err(error) => {
-                told.fail(names.len() as u64, &error);
+                found.fail(names.len() as u64, &error);
                 failed_calls += 1;
             }
         }
         if failed_calls == MAX_FAILED_CALLS {
-            let asked = told.keys_compared + told.keys_failed;
-            told.keys_failed += ledger.seen().count() as u64 - asked;
+            let asked = found.keys_compared + found.keys_failed;
+            found.keys_failed += ledger.seen().count() as u64 - asked;
             break;
         }
     }
-    told
+    found
 }
 
 async fn load(truth: &Truth, names: &[Bytes]) -> Result<Vec<Row>, LoadError> {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_seen_key_is_compared_and_differences_are_told_by_length() {
+    async fn every_seen_key_is_compared_and_differences_are_reported_by_length() {
         let count = 3 * BATCH_KEYS as u64;
         let rows: String = (1..=count)
             .map(|index| format!("k{index},v{index}\n"))
@@ -216,17 +216,17 @@ mod tests {
             note(&ledger, index, Some(format!("v{index}").as_bytes()));
         }
         note(&ledger, count + 1, None);
-        let told = verify(&truth, &ledger, &keys).await;
-        assert!(told.is_clean(), "{told:?}");
-        assert_eq!(told.keys_compared, count);
+        let found = verify(&truth, &ledger, &keys).await;
+        assert!(found.is_clean(), "{found:?}");
+        assert_eq!(found.keys_compared, count);
 
         note(&ledger, 700, Some(b"else"));
         note(&ledger, 701, None);
         note(&ledger, count + 1, Some(b""));
-        let told = verify(&truth, &ledger, &keys).await;
-        assert!(!told.is_clean());
-        assert_eq!((told.keys_different, told.keys_changed), (3, 3));
-        let differences = told.differences.iter();
+        let found = verify(&truth, &ledger, &keys).await;
+        assert!(!found.is_clean());
+        assert_eq!((found.keys_different, found.keys_changed), (3, 3));
+        let differences = found.differences.iter();
         let lengths: Vec<_> = differences
             .map(|d| (d.key.as_str(), d.served_bytes, d.origin_bytes))
             .collect();
@@ -240,16 +240,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_origin_that_does_not_tell_is_no_clean_verification() {
+    async fn an_origin_that_does_not_answer_is_no_clean_verification() {
         let faults = Faults {
             failure_ratio: 1.0,
             ..Faults::default()
         };
         let (keys, ledger) = (keys(2), Ledger::new(2));
         note(&ledger, 1, Some(b"v"));
-        let told = verify(&truth("k,v\nk1,v\n", faults), &ledger, &keys).await;
-        assert_eq!((told.keys_compared, told.keys_failed), (0, 1));
-        assert!(told.failure.is_some() && !told.is_clean());
+        let found = verify(&truth("k,v\nk1,v\n", faults), &ledger, &keys).await;
+        assert_eq!((found.keys_compared, found.keys_failed), (0, 1));
+        assert!(found.failure.is_some() && !found.is_clean());
         assert!(!Verification::default().is_clean(), "nothing was compared");
     }
 
@@ -265,8 +265,8 @@ mod tests {
             note(&ledger, index, Some(b"v"));
         }
         let began = tokio::time::Instant::now();
-        let told = verify(&truth("k,v\nk1,v\n", faults), &ledger, &keys).await;
-        assert_eq!(told.keys_failed, count, "{told:?}");
+        let found = verify(&truth("k,v\nk1,v\n", faults), &ledger, &keys).await;
+        assert_eq!(found.keys_failed, count, "{found:?}");
         let rounds = u32::try_from(MAX_FAILED_CALLS).unwrap();
         assert!(
             began.elapsed() <= CALL_TIMEOUT * rounds,

@@ -59,7 +59,7 @@ fn neither_rate_nor_connections_is_an_even_open_loop_of_1000() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn every_mistake_is_reported_at_once() {
     let wrong = Options {
         urls: vec!["https://h".into(), "nonsense with spaces".into()],
         group: String::new(),
@@ -72,7 +72,7 @@ fn every_mistake_is_told_at_once() {
         ..options()
     };
     let error = Plan::new(wrong).unwrap_err();
-    let told = [
+    let reasons = [
         "\"https://h\" is not a usable URL",
         "\"nonsense with spaces\" is not",
         "--group is empty",
@@ -82,8 +82,8 @@ fn every_mistake_is_told_at_once() {
         "--connections is 0",
         "--connections is the closed loop and --rate the open one",
     ];
-    assert_eq!(error.0.len(), told.len(), "{error}");
-    for part in told {
+    assert_eq!(error.0.len(), reasons.len(), "{error}");
+    for part in reasons {
         assert!(error.to_string().contains(part), "{part} in {error}");
     }
 }
