@@ -143,7 +143,7 @@ impl Memory {
         if fastrand::f64() < failure_ratio {
             return Err(LoadError::new(
                 LoadErrorKind::Unavailable,
-                "the embedded origin was told to fail",
+                "the embedded origin fails as configured",
             ));
         }
         Ok(())

@@ -123,8 +123,8 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
     fn register(&self, _registry: &Registry) {}
 }
 
-/// An origin at a PostgreSQL server, within the bounds of `section`. It connects when it is first asked, or
-/// told to prepare: a server that is away is no error here.
+/// An origin at a PostgreSQL server, within the bounds of `section`. It connects when it is first asked, for
+/// rows or to prepare: a server that is away is no error here.
 ///
 /// # Errors
 /// What is wrong with the URL or with the files that it and `section` name; never a credential.

@@ -165,16 +165,16 @@ impl PasswordFile {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |reason: String| format!("origin.password_file: {}: {reason}", path.display());
+    let about = |reason: String| format!("origin.password_file: {}: {reason}", path.display());
     let size = std::fs::metadata(path)
-        .map_err(|error| told(error.to_string()))?
+        .map_err(|error| about(error.to_string()))?
         .len();
     if size > MAX_PASSWORD_BYTES {
-        return Err(told(format!(
+        return Err(about(format!(
             "{size} bytes; a password has up to {MAX_PASSWORD_BYTES}"
         )));
     }
-    let mut text = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    let mut text = std::fs::read(path).map_err(|error| about(error.to_string()))?;
     while text
         .last()
         .is_some_and(|last| matches!(last, b'\n' | b'\r'))
@@ -187,7 +187,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// Opens one connection for the pool.
 struct Dialer {
     tls: MakeRustlsConnect,
-    /// Read here and not by who asks the pool: only here it is known that a connection is new.
+    /// Read here and not where the pool is asked: only here it is known that a connection is new.
     password: Option<Arc<PasswordFile>>,
     session: Arc<str>,
 }

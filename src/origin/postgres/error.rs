@@ -44,7 +44,7 @@ fn of_connect(error: &Error) -> LoadError {
             "PostgreSQL has no connection left: max_connections, or a limit of the database or of \
              the user, is reached (53300)",
         ),
-        Some(refusal) => unavailable(told(refusal)),
+        Some(refusal) => unavailable(describe(refusal)),
         None => unavailable(format!(
             "cannot connect to PostgreSQL: {}",
             innermost(error)
@@ -76,7 +76,7 @@ pub(super) fn of_statement(error: &Error) -> LoadError {
                 code.code()
             ),
         ),
-        kind => LoadError::new(kind, told(refusal)),
+        kind => LoadError::new(kind, describe(refusal)),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn is_outdated(error: &Error) -> bool {
     })
 }
 
-fn told(refusal: &DbError) -> String {
+fn describe(refusal: &DbError) -> String {
     let (message, code) = (refusal.message(), refusal.code().code());
     match refusal.hint() {
         Some(hint) => format!("PostgreSQL: {message} ({code}); {hint}"),

@@ -14,14 +14,14 @@ use crate::ids::GroupId;
 use crate::origin::Finding;
 use crate::topology::model::group::{Group, Source};
 
-/// Whose lane inspections are on. No group is ever given this id, so that no load comes between the
+/// The group whose lane inspections are on. No group is ever given this id, so that no load comes between the
 /// statements of the transaction.
 const INSPECTIONS: GroupId = GroupId(0);
 
 /// A table that each load may read whole without a word: it is a page or two.
 const MAX_SCANNED_ROWS: f64 = 1_000.0;
 
-/// Tables that one warning names; of more the number is told.
+/// Tables that one warning names; of more the number is given.
 const MAX_NAMED_TABLES: usize = 3;
 
 /// The prepared statement's name. It ends with the inspection.
@@ -174,10 +174,10 @@ fn scan_at(scans: &[Scan], place: i64) -> Option<&Scan> {
 
 /// Why the catalog could not be asked: that is no mistake of the group.
 fn of_catalog(error: &tokio_postgres::Error) -> LoadError {
-    let told = of_statement(error).message;
+    let reason = of_statement(error).message;
     LoadError::new(
         LoadErrorKind::Internal,
-        format!("the catalog cannot be read: {told}"),
+        format!("the catalog cannot be read: {reason}"),
     )
 }
 
@@ -221,14 +221,14 @@ async fn may_write(
     let found = connection.client().query_opt(TEXT, &[]).await;
     let found = found.map_err(|error| of_catalog(&error))?;
     if found.is_some_and(|row| row.get(0)) {
-        let told = format!("the role is a superuser and may write anything; {RIGHT}");
-        return Ok(Some(Finding::warning(told)));
+        let text = format!("the role is a superuser and may write anything; {RIGHT}");
+        return Ok(Some(Finding::warning(text)));
     }
     let writable = tables.iter().filter(|table| table.is_writable);
     let writable: Vec<String> = writable.map(|table| table.name.clone()).collect();
     Ok((!writable.is_empty()).then(|| {
-        let told = format!("the role may write to {}; {RIGHT}", listed(writable));
-        Finding::warning(told)
+        let text = format!("the role may write to {}; {RIGHT}", listed(writable));
+        Finding::warning(text)
     }))
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Postgres {
 }
 
 struct Shared {
-    told: String,
+    description: String,
     connections: Connections,
     lanes: Lanes<Connection, GroupId>,
     /// How long a statement may take, the wait for others on its connection included.
@@ -87,12 +87,12 @@ fn keep(made: &mut Option<Made>, group: &Group, plan: Arc<Plan>) {
 
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.shared.told)
+        f.write_str(&self.shared.description)
     }
 }
 
 impl Postgres {
-    /// An origin at `url` within the bounds of `section`. Connects when it is first asked, or told to prepare.
+    /// An origin at `url` within the bounds of `section`. Connects when it is first asked, for rows or to prepare.
     ///
     /// # Errors
     /// What is wrong with the URL or with the files that it and `section` name.
@@ -102,7 +102,7 @@ impl Postgres {
     ) -> Result<Self, OpenError> {
         let refuse = |error: String| OpenError(error);
         let address = url::parse(url.expose()).map_err(|error| refuse(error.to_string()))?;
-        let told = address.describe();
+        let description = address.describe();
         let margin = STATEMENT_MARGIN.min(section.timeout / 10);
         let connections = Connections::new(address, section, section.timeout - margin)?;
         let limits = Limits {
@@ -111,7 +111,7 @@ impl Postgres {
         };
         Ok(Self {
             shared: Arc::new(Shared {
-                told,
+                description,
                 connections,
                 lanes: Lanes::new(limits),
                 patience: section.timeout,
@@ -264,14 +264,14 @@ impl Shared {
         keys: Vec<Bytes>,
     ) -> Result<Vec<Row>, LoadError> {
         self.count_statement();
-        let (mut tell, told) = tokio::sync::oneshot::channel();
+        let (mut answer, answered) = tokio::sync::oneshot::channel();
         let (plan, patience) = (Arc::clone(plan), self.patience);
         tokio::spawn(async move {
             let rows = {
                 let mut running = std::pin::pin!(statement::run(&seat, &plan, &keys));
                 tokio::select! {
                     rows = &mut running => Some(rows),
-                    () = tell.closed() => {
+                    () = answer.closed() => {
                         seat.give_up();
                         seat.condemn();
                         let _late = tokio::time::timeout(patience, running).await;
@@ -288,13 +288,13 @@ impl Shared {
             if seat.give_up_if_closed() || is_ended {
                 seat.condemn();
             }
-            // Before the caller hears of it, so that his next statement finds the seat free.
+            // Before the caller hears of it, so that its next statement finds the seat free.
             drop(seat);
             if let Some(rows) = rows {
-                let _left = tell.send(rows);
+                let _left = answer.send(rows);
             }
         });
-        told.await.unwrap_or_else(|_| {
+        answered.await.unwrap_or_else(|_| {
             let message = "the statement was abandoned";
             Err(LoadError::new(LoadErrorKind::Internal, message))
         })
@@ -377,7 +377,7 @@ impl Origin for Postgres {
     }
 
     fn describe(&self) -> String {
-        self.shared.told.clone()
+        self.shared.description.clone()
     }
 
     fn register(&self, registry: &Registry) {

@@ -1,6 +1,6 @@
 //! From a group's source to the statement that loads it, checked against the database's catalog.
 //!
-//! The statement as the operator meant it is prepared first, which tells the types of its columns. What
+//! The statement as the operator meant it is prepared first, which shows the types of its columns. What
 //! runs is that statement as a subquery: PostgreSQL then writes the value as text, in the form that
 //! `psql` shows, and refuses a statement that is not a SELECT.
 
@@ -16,7 +16,7 @@ use crate::topology::model::group::{KeyType, Source};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     /// The statement: one parameter, the array of keys; three columns. Key and value, and one that is
-    /// always NULL and of the value's own type: with it PostgreSQL tells when that type changes, which
+    /// always NULL and of the value's own type: with it PostgreSQL reports when that type changes, which
     /// the cast would hide, and bytes would be served as their text.
     pub(super) text: String,
     /// What keys are.
@@ -52,19 +52,19 @@ impl Plan {
             .await
             .map_err(|error| of_statement(&error))?;
         let [key, value] = prepared.columns() else {
-            let told = format!(
+            let reason = format!(
                 "the query returns {} columns; two are wanted, key and value",
                 prepared.columns().len()
             );
-            return Err(bad_statement(told));
+            return Err(bad_statement(reason));
         };
         if key_type_of(key.type_()) != Some(declared) {
-            let told = format!(
+            let reason = format!(
                 "the query returns keys of type {}, and the group's key_type is {}",
                 key.type_().name(),
                 declared.name()
             );
-            return Err(bad_statement(told));
+            return Err(bad_statement(reason));
         }
         let cast = value_cast(value.type_())?;
         let lacks_index = lacks_index(connection, source).await?;

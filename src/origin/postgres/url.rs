@@ -173,7 +173,7 @@ pub(super) enum UrlError {
     /// `sslrootcert` with a mode that believes everybody.
     #[error("sslrootcert needs sslmode=require, verify-ca or verify-full: nothing else verifies")]
     RootUnused,
-    /// The system's authorities certify anybody's server, so only its name tells it from others.
+    /// The system's authorities certify anybody's server, so only its name distinguishes it.
     #[error("sslrootcert=system needs sslmode=verify-full")]
     SystemNeedsName,
     /// A mode that demands TLS on a Unix socket, where PostgreSQL has none.

@@ -1,4 +1,5 @@
-//! Who holds which lane, who waits, and who is next: the state behind [`Lanes`](super::Lanes).
+//! Which group holds which lane, which statements wait, and which is next: the state behind
+//! [`Lanes`](super::Lanes).
 //!
 //! Pure: it neither waits nor opens nor drops connections. `lanes` calls it under its lock and does
 //! those things outside of it. After every change the caller asks [`Table::settle`] whom to serve, so
@@ -22,7 +23,7 @@ pub(super) enum Grant<C> {
     Join { lane: u64, connection: Arc<C> },
 }
 
-/// A waiter that was served: the grant is counted as his, and has yet to be sent.
+/// A waiter that was served: the grant is counted as its own, and has yet to be sent.
 pub(super) struct Served<C, K> {
     pub(super) group: K,
     pub(super) waiter: oneshot::Sender<Grant<C>>,

@@ -54,7 +54,7 @@ struct Call {
     group: u8,
     future: Pin<Box<dyn Future<Output = Seated>>>,
     woken: Arc<Woken>,
-    /// Whether it was told to open a lane.
+    /// Whether it is to open a lane.
     opens: Rc<Cell<bool>>,
     answer: Option<oneshot::Sender<Result<Fake, &'static str>>>,
 }
@@ -97,9 +97,9 @@ impl Bench {
     fn call(&self, group: u8) -> Call {
         let (answer, answered) = oneshot::channel();
         let opens = Rc::<Cell<bool>>::default();
-        let (lanes, told) = (self.lanes.clone(), Rc::clone(&opens));
+        let (lanes, opened) = (self.lanes.clone(), Rc::clone(&opens));
         let open = move || {
-            told.set(true);
+            opened.set(true);
             async move { answered.await.expect("the bench answers every opener") }
         };
         Call {
@@ -127,12 +127,12 @@ impl Bench {
             live: Rc::clone(&self.live),
             lanes: Arc::downgrade(&self.lanes.shared),
         };
-        assert!(call.opens.get(), "it was not told to open");
+        assert!(call.opens.get(), "it is not to open");
         let answer = call.answer.take().expect("answered once");
         assert!(answer.send(Ok(fake)).is_ok());
     }
 
-    /// Lets a call that was told to open succeed.
+    /// Lets a call that is to open succeed.
     fn open(&mut self, mut call: Call) -> FakeSeat {
         let _ = call.poll();
         self.answer(&mut call);
@@ -441,17 +441,17 @@ fn a_failed_open_fails_its_caller_and_lets_the_next_one_try() {
 #[test]
 fn a_call_that_is_dropped_passes_its_place_on_wherever_it_was() {
     let mut bench = Bench::new(1, 2);
-    // Before it was ever polled, while it opens, and when told to open but not yet polled again.
+    // Before it was ever polled, while it opens, and when it is to open but not yet polled again.
     drop(bench.call(0));
     let opener = bench.pending(0);
-    let told = bench.pending(0);
+    let next_opener = bench.pending(0);
     let waiter = bench.pending(0);
     let mut last = bench.pending(0);
     drop(opener);
     bench.audit();
-    assert!(told.woken.0.load(Ordering::Relaxed));
+    assert!(next_opener.woken.0.load(Ordering::Relaxed));
     drop(waiter);
-    drop(told);
+    drop(next_opener);
     bench.audit();
     assert!(last.poll().is_none() && last.opens.get());
     // When given a seat on a lane but not yet polled again.
