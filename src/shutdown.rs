@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Tells tasks to stop and waits for them. Clones are the same shutdown.
+/// Asks tasks to stop and waits for them. Clones are the same shutdown.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,

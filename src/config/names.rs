@@ -44,7 +44,7 @@ pub enum ProcessZone {
     Literal(String),
 }
 
-/// The zone of a process that was told none.
+/// The zone of a process that was given none.
 pub const DEFAULT_ZONE: &str = "default";
 
 /// How a setting says that its value comes from the metadata of the ECS task.

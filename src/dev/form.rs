@@ -187,7 +187,7 @@ impl Forming<'_> {
                         }
                         break;
                     }
-                    // Another leads; or it is unknown, and the next look tells.
+                    // Another leads; or it is unknown, and the next look shows it.
                     Some(Outcome::Redirect(_) | Outcome::Unknown(_)) | None => {}
                 }
             }
@@ -247,7 +247,7 @@ fn missing(state: &State, wanted: &[(String, GroupSpec)]) -> Vec<(Arc<str>, Grou
         .collect()
 }
 
-/// Whether enough members vote and everybody owns what he should.
+/// Whether enough members vote and every member owns what it should.
 fn check_shares(state: &State, nodes: usize) -> Result<(), Lack> {
     let quorum = state.quorum();
     let voters = if nodes < VOTERS { 1 } else { VOTERS };

@@ -164,7 +164,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
     Ok(addresses)
 }
 
-/// Where nodes listen of a process that listens at `host`: an address that they can tell each other.
+/// Where nodes listen of a process that listens at `host`: an address that they can give each other.
 fn inside(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -231,7 +231,7 @@ impl World<'_> {
             clock: self.clock,
             shutdown: self.shutdown.clone(),
         };
-        // What the process waits for at its start is more than a node alone can tell.
+        // What the process waits for at its start is more than a node alone can say.
         let (_ready, _leaver) = node::start(self.config, parts);
         Ok(())
     }

@@ -47,7 +47,7 @@ pub enum Listed {
     Yes,
     /// All names have answered of late, for a while now, and none of them has it.
     No,
-    /// Discovery cannot tell: there is no name among the seeds, or one does not answer.
+    /// Discovery cannot say: there is no name among the seeds, or one does not answer.
     Unknown,
 }
 

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_and_empty_answers_forget_nothing_and_are_told_once() {
+    async fn failures_and_empty_answers_forget_nothing_and_are_reported_once() {
         let (mut name, now) = (name(), Instant::now());
         name.take(ips(&["10.0.0.1"]), FROM, now);
         for _ in 0..MISSES_MAX * 2 {
@@ -168,7 +168,10 @@ mod tests {
         assert!(name.fail("no answer".into()));
         assert!(!name.fail("no answer".into()));
         assert_eq!(known(&name), ips(&["10.0.0.1"]));
-        assert!(name.take(ips(&["10.0.0.1"]), FROM, now), "the end is told");
+        assert!(
+            name.take(ips(&["10.0.0.1"]), FROM, now),
+            "the end is reported"
+        );
     }
 
     #[tokio::test(start_paused = true)]

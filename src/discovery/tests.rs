@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::name::{FRESH, MISSES_MAX};
 use super::*;
 
-/// A resolver that says what the test last told it, and counts the questions.
+/// A resolver that answers what the test last set, and counts the questions.
 #[derive(Clone, Default)]
 struct Dns {
     answer: Arc<Mutex<Option<Vec<IpAddr>>>>,
@@ -14,7 +14,7 @@ struct Dns {
 }
 
 impl Dns {
-    fn tell(&self, addresses: &[&str]) {
+    fn set(&self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|text| text.parse().unwrap());
         *self.answer.lock() = Some(addresses.collect());
     }
@@ -76,11 +76,11 @@ async fn an_address_among_the_seeds_is_never_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_name_stands_for_all_its_addresses_beside_others() {
     let dns = Dns::default();
-    dns.tell(&["10.0.0.2", "10.0.0.1"]);
+    dns.set(&["10.0.0.2", "10.0.0.1"]);
     let discovery = dns.start("10.0.0.1,nodes.test");
     discovery.settled().await;
     assert_eq!(places(&discovery), "10.0.0.1:8001 10.0.0.2:8001");
-    dns.tell(&["10.0.0.2", "10.0.0.1", "10.0.0.3"]);
+    dns.set(&["10.0.0.2", "10.0.0.1", "10.0.0.3"]);
     pass(ASK_EVERY).await;
     assert!(places(&discovery).contains("10.0.0.3:8001"));
     assert!(!discovery.is_fixed() && discovery.unresolved().is_empty());
@@ -89,7 +89,7 @@ async fn a_name_stands_for_all_its_addresses_beside_others() {
 #[tokio::test(start_paused = true)]
 async fn only_a_minute_of_answers_without_it_denies_an_address() {
     let dns = Dns::default();
-    dns.tell(&["10.0.0.1", "10.0.0.2"]);
+    dns.set(&["10.0.0.1", "10.0.0.2"]);
     let discovery = dns.start("nodes.test");
     discovery.settled().await;
     assert_eq!(discovery.lists("10.0.0.1", 8001), Listed::Yes);
@@ -98,7 +98,7 @@ async fn only_a_minute_of_answers_without_it_denies_an_address() {
         Listed::Unknown,
         "one answer may be a part of the truth"
     );
-    dns.tell(&["10.0.0.1"]);
+    dns.set(&["10.0.0.1"]);
     pass(ASK_EVERY * 2).await;
     assert_eq!(discovery.lists("10.0.0.2", 8001), Listed::Yes);
     pass(LONG).await;
@@ -110,13 +110,13 @@ async fn only_a_minute_of_answers_without_it_denies_an_address() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_name_keeps_its_addresses_and_denies_nothing() {
     let dns = Dns::default();
-    dns.tell(&["10.0.0.1"]);
+    dns.set(&["10.0.0.1"]);
     let discovery = dns.start("nodes.test");
     pass(LONG).await;
     assert_eq!(discovery.lists("10.0.0.2", 8001), Listed::No);
     for is_empty in [true, false] {
         if is_empty {
-            dns.tell(&[]);
+            dns.set(&[]);
         } else {
             dns.fail();
         }
@@ -135,7 +135,7 @@ async fn a_name_without_an_address_delays_the_start_for_no_longer_than_it_may() 
     discovery.settled().await;
     assert!(begun.elapsed() < FIRST_PATIENCE, "a failure is an answer");
     assert_eq!(discovery.unresolved()[0].host, "nodes.test");
-    dns.tell(&["10.0.0.1"]);
+    dns.set(&["10.0.0.1"]);
     pass(ASK_FIRST_EVERY).await;
     assert_eq!(places(&discovery), "10.0.0.1:8001");
 

@@ -70,7 +70,8 @@ impl Follower {
         (follower, view)
     }
 
-    /// Follows until shutdown; tells whom it follows what requests are routed by, as `routing` shows.
+    /// Follows until shutdown. Reports to the node that it follows which epoch requests are routed by, as
+    /// `routing` shows.
     pub(super) async fn run(mut self, routing: watch::Receiver<Arc<Routing>>, shutdown: Shutdown) {
         tokio::select! {
             () = self.follow(&routing) => {}
@@ -97,7 +98,7 @@ impl Follower {
         }
     }
 
-    /// Whom to ask, in random order: the members that are known, and the seeds.
+    /// The nodes to ask, in random order: the members that are known, and the seeds.
     fn targets(&self) -> Vec<Target> {
         let view = Arc::clone(&self.views.borrow());
         let members = view.members().iter();

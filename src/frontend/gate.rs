@@ -1,5 +1,5 @@
-//! Who may wait: the bounds on the look-ups of a frontend that are under way, and how long whoever finds
-//! no place had better stay away.
+//! The bounds on the look-ups of a frontend that are under way, and how long a caller that finds no place
+//! had better stay away.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::metrics::Registry;
 use crate::overload::shares::{self, Bounds, Full, Place};
 use crate::topology::model::group::Group;
 
-/// The longest that anybody is told to stay away.
+/// The longest that a caller is asked to stay away.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// How much a load counts in the mean of its group's latest loads: one part in so many. So the mean
@@ -73,8 +73,8 @@ impl Gate {
         *mean = *mean * (WEIGHT - 1) / WEIGHT + took / WEIGHT;
     }
 
-    /// When whoever found no place in `group` may try again: by then what waits now is answered, if it
-    /// takes as long as what came before.
+    /// Says when a caller that found no place in `group` may try again: by then what waits now is answered, if
+    /// it takes as long as what came before.
     pub(super) fn retry_after(&self, group: GroupId) -> Duration {
         let mean = self.loads.lock().get(&group).copied();
         mean.unwrap_or_default().min(MAX_RETRY_AFTER)
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finds_no_place_is_told_to_stay_away_for_as_long_as_a_load_takes() {
+    fn a_caller_without_a_place_is_asked_to_stay_away_for_as_long_as_a_load_takes() {
         let gate = gate();
         assert_eq!(gate.retry_after(GROUP), Duration::ZERO, "nothing is known");
         gate.loaded(GROUP, Duration::from_secs(4));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_stay_away_for_minutes() {
+    fn nobody_is_asked_to_stay_away_for_minutes() {
         let gate = gate();
         gate.loaded(GROUP, Duration::from_secs(300));
         assert_eq!(gate.retry_after(GROUP), MAX_RETRY_AFTER);

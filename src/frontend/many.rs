@@ -54,7 +54,7 @@ struct One {
 
 /// Reads the keys and looks all of them up at once, by `until` at the latest.
 ///
-/// Values that would come beyond `max_value_bytes` are let go as they arrive and told to be too large
+/// Values that would come beyond `max_value_bytes` are let go as they arrive and reported as too large
 /// together, so that a short request cannot ask for all the memory there is. JSON writes a control
 /// byte as six.
 pub(super) async fn answer(

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn other_paths_are_told_apart() {
+    fn other_paths_are_distinguished() {
         assert_eq!(
             parse("/v1/my%2Dscores"),
             Ok(Path::Group("my-scores".into()))

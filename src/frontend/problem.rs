@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_refused_for_now_is_told_when_to_come_back() {
+    fn a_client_that_is_refused_for_now_hears_when_to_come_back() {
         let busy = || Duration::from_millis(2_100);
         let of = |status: Status, ttl_ms| {
             let mut answer = Answer {

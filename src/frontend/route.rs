@@ -1,9 +1,9 @@
-//! Who is asked for a key, in what role, and what happens when he does not answer.
+//! Which member is asked for a key, in what role, and what happens when it does not answer.
 //!
 //! The owner; in place of an owner found unreachable, or behind, its standby; in place of both the
 //! reachable member that ranks first for the key. A request tries each once and then fails honestly. Only
-//! where links break all at once, and one after the other is found to be lost, the last resort is whoever
-//! ranks next.
+//! where links break all at once, and one after the other is found to be lost, the last resort is the
+//! member that ranks next.
 //!
 //! A member known to be unreachable is passed over at no cost, and so is an owner that is lost while the
 //! request waits: its standby coalesces what comes from there, so that the origin sees no storm. Any
@@ -41,7 +41,7 @@ const LAST_RESORTS_MAX: usize = 4;
 /// Taken off the time a node is given, so that its word on the deadline arrives before ours.
 const HOP_MARGIN: Duration = Duration::from_millis(20);
 
-/// An answer, and who gave it.
+/// An answer, and in what role it was given.
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) reply: Reply,
@@ -116,7 +116,7 @@ impl Router {
         Arc::clone(&self.routing.borrow())
     }
 
-    /// When whoever was told that `group` is overloaded may try again.
+    /// Says when a caller of `group`, which is overloaded, may try again.
     pub(super) fn retry_after(&self, group: &Group) -> Duration {
         self.gate.retry_after(group.id)
     }
@@ -139,8 +139,8 @@ impl Router {
         found
     }
 
-    /// A member that says that it is not the owner is asked again once this frontend has the view that it
-    /// is told of. One that still says so, or that is behind itself, because its Raft has ended or it has
+    /// Asks one member after the other. One that says that it is not the owner is asked again once this
+    /// frontend has the view that the answer names. One that still says so, or that is behind itself, because its Raft has ended or it has
     /// only just started, is passed over as if it were unreachable.
     async fn find(&self, group: &Group, key: Bytes, until: Instant) -> Result<Routed, NoAnswer> {
         self.budget.first_attempt(self.clock.now());
@@ -190,7 +190,7 @@ impl Router {
         })
     }
 
-    /// Deletes or expires a key at its owner, by `until` at the latest. Nobody stands in.
+    /// Deletes or expires a key at its owner, by `until` at the latest. No other member stands in.
     pub(super) async fn invalidate(
         &self,
         op: Op,
@@ -268,8 +268,8 @@ fn waited_for_a_load(answer: &Answer) -> bool {
     }
 }
 
-/// The next member to ask: the first in order that is reachable and was not asked yet. Who was asked as
-/// something that it is not may be the last resort, but nobody that was `lost` or is behind.
+/// The next member to ask: the first in order that is reachable and was not asked yet. One that was asked
+/// as something that it is not may be the last resort, but none that was `lost` or is behind.
 fn next(
     routing: &Routing,
     hash: KeyHash,

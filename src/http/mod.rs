@@ -139,7 +139,7 @@ where
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    // Else the kernel would take megabytes at once and tell of progress only when a third is gone.
+    // Else the kernel would take megabytes at once and report progress only when a third is gone.
     if SockRef::from(&stream)
         .set_send_buffer_size(SEND_BUFFER_BYTES)
         .is_err()

@@ -1,4 +1,4 @@
-//! Identity: what a task on ECS is told about itself, from its metadata endpoint (version 4).
+//! Identity: what a task on ECS learns about itself, from its metadata endpoint (version 4).
 //!
 //! `cli` asks, before a role starts, for whatever the settings leave to it: the name, the zone, the
 //! address. Only what is used is read, and only that must be right: AWS adds fields as it likes.
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::client::{Bounds, ClientError, ask_within};
 
-/// The variable in which ECS tells where a container's metadata is.
+/// The variable in which ECS says where a container's metadata is.
 pub const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
 /// How often the endpoint is asked before that is an error: it may fail while a task starts.
@@ -51,7 +51,7 @@ pub enum IdentityError {
 pub struct Task {
     /// Its id: the last part of its ARN.
     pub name: String,
-    /// Its availability zone, which some launch types do not tell.
+    /// Its availability zone, which some launch types do not give.
     pub zone: Option<String>,
 }
 
@@ -241,8 +241,11 @@ mod tests {
         let bridged =
             r#"{"Networks": [{"NetworkMode": "bridge", "IPv4Addresses": ["172.17.0.2"]}]}"#;
         for json in ["{}", bridged, r#"{"Networks": []}"#] {
-            let told = container(json).unwrap_err();
-            assert!(told.contains("awsvpc") && told.contains("--host"), "{told}");
+            let reason = container(json).unwrap_err();
+            assert!(
+                reason.contains("awsvpc") && reason.contains("--host"),
+                "{reason}"
+            );
         }
     }
 }

@@ -89,7 +89,7 @@ impl std::fmt::Display for Target {
 }
 
 /// Whether anything was received on a connection: the bytes, not the messages, since one large
-/// message may take longer than the time-out that tells a dead node.
+/// message may take longer than the time-out after which a node counts as dead.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Life {
     received: Arc<AtomicBool>,
@@ -126,7 +126,7 @@ pub(super) async fn connect(
     endpoint.connect_with_connector(connector).await
 }
 
-/// A connection that tells of its life.
+/// A connection that shows that it lives.
 struct Watched {
     stream: TcpStream,
     life: Life,

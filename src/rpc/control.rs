@@ -25,30 +25,30 @@ pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 
 /// A node did not answer, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{target}: {told}")]
+#[error("{target}: {reason}")]
 pub struct Unanswered {
     target: String,
-    told: String,
+    reason: String,
     /// Whether the question may have reached it: then what was asked for may have been done.
     pub is_sent: bool,
 }
 
 impl Unanswered {
-    /// The node at `target` did not answer, because of what `told` says.
+    /// The node at `target` did not answer, for this `reason`.
     #[must_use]
-    pub fn new(target: &Target, told: impl Into<String>) -> Self {
+    pub fn new(target: &Target, reason: impl Into<String>) -> Self {
         Self {
             target: target.to_string(),
-            told: told.into(),
+            reason: reason.into(),
             is_sent: true,
         }
     }
 
     /// The same, where nothing was sent.
-    fn unsent(target: &Target, told: impl Into<String>) -> Self {
+    fn unsent(target: &Target, reason: impl Into<String>) -> Self {
         Self {
             is_sent: false,
-            ..Self::new(target, told)
+            ..Self::new(target, reason)
         }
     }
 }
@@ -157,7 +157,7 @@ pub async fn watch(
     follow(target, request, patience, stream::empty()).await
 }
 
-/// The same, for one who tells which epochs he goes by from then on.
+/// The same, for a caller that reports which epochs it goes by from then on.
 ///
 /// # Errors
 /// It does not answer.
@@ -167,11 +167,11 @@ pub async fn follow(
     patience: Duration,
     epochs: impl Stream<Item = Epoch> + Send + 'static,
 ) -> Result<tonic::Streaming<Topology>, Unanswered> {
-    let told = epochs.map(|epoch| WatchRequest {
+    let reports = epochs.map(|epoch| WatchRequest {
         epoch: epoch.0,
         linearizable: false,
     });
-    let requests = stream::once(async move { request }).chain(told);
+    let requests = stream::once(async move { request }).chain(reports);
     within(target, patience, async move |mut client| {
         client.watch(requests).await
     })
@@ -270,15 +270,15 @@ pub async fn shown(target: &Target, patience: Duration) -> Result<State, Unanswe
     State::decode(&first.state).map_err(|error| Unanswered::new(target, error.to_string()))
 }
 
-/// Refuses what is too large to send: sent all the same, it would break the connection, and that is all
-/// that one would be told.
+/// Refuses what is too large to send: sent all the same, it would break the connection, and the
+/// caller would learn no more than that.
 fn check_size(target: &Target, bytes: usize) -> Result<(), Unanswered> {
     /// What a message needs beside its command.
     const OVERHEAD_BYTES: usize = 1 << 10;
     let most = MAX_CONTROL_BYTES - OVERHEAD_BYTES;
     if bytes > most {
-        let told = format!("a command of {bytes} bytes is too large, {most} are the most");
-        return Err(Unanswered::unsent(target, told));
+        let reason = format!("a command of {bytes} bytes is too large, {most} are the most");
+        return Err(Unanswered::unsent(target, reason));
     }
     Ok(())
 }
@@ -317,7 +317,7 @@ pub(super) async fn over<T>(
     patience: Duration,
     ask: impl AsyncFnOnce(Channel) -> Result<tonic::Response<T>, tonic::Status>,
 ) -> Result<T, Unanswered> {
-    let unanswered = |told: String| Unanswered::new(target, told);
+    let unanswered = |reason: String| Unanswered::new(target, reason);
     let channel = channel(target, patience).await?;
     let asked = async {
         let answer = ask(channel).await;

@@ -23,7 +23,7 @@ pub(super) enum Verdict {
     Dead,
 }
 
-/// A tick that comes later than this after its time tells that this process is short of time: then an
+/// A tick that comes later than this after its time shows that this process is short of time: then an
 /// answer may have come and wait behind other work. On a busy machine it is common; below it, a
 /// runtime's own scheduling.
 const LATE: Duration = Duration::from_millis(25);

@@ -121,7 +121,7 @@ impl<F: Frame> Outbox<F> {
         wake(state);
     }
 
-    /// Tells the other end, once, that this one is about to stop.
+    /// Announces to the other end, once, that this one is about to stop.
     pub fn drain(&self) {
         let mut state = self.state.lock();
         state.ahead.draining = true;

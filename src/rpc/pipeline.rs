@@ -43,7 +43,7 @@ impl Pipeline {
         Self { shared }
     }
 
-    /// Whether the node answers, as far as the last pings tell.
+    /// Whether the node answers, as far as the last pings show.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
         self.shared.pending.is_open()

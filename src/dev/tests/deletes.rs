@@ -81,7 +81,7 @@ async fn start(origin: &Arc<Versions>, shutdown: &Shutdown) -> [SocketAddr; 2] {
     })
     .unwrap();
     let view = fixed_view(members.clone(), groups).unwrap();
-    let world = Told {
+    let world = Given {
         config: &config,
         view: watch::channel(Arc::new(view)).1,
         origin: Arc::<Versions>::clone(origin),

@@ -1,5 +1,5 @@
 //! Roles together in one process, for what takes an origin or a view that a test controls: nodes and
-//! frontends that are told their view here, and ask nobody for it.
+//! frontends that are given their view here, and ask nobody for it.
 
 mod deletes;
 mod views;
@@ -16,7 +16,7 @@ use crate::topology::view::fixed::fixed_view;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every role of a test shares.
-struct Told<'a> {
+struct Given<'a> {
     config: &'a Config,
     view: watch::Receiver<Arc<View>>,
     origin: Arc<dyn Origin>,
@@ -25,7 +25,7 @@ struct Told<'a> {
     shutdown: Shutdown,
 }
 
-impl Told<'_> {
+impl Given<'_> {
     fn node(&self, member: &Member, listener: TcpListener) {
         let parts = node::Parts {
             place: node::Place::Fixed {

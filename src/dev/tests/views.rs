@@ -68,7 +68,7 @@ async fn cluster_of(nodes: [Choose; 2], frontends: Choose) -> Cluster {
     let (frontend, frontend_view) = watch::channel(frontends(&old, &new));
     let rows: String = (0..100).map(|i| format!("key-{i},{i}\n")).collect();
     let (shutdown, registry) = (Shutdown::new(), Registry::new());
-    let world = |view| Told {
+    let world = |view| Given {
         config: &config,
         view,
         origin: embedded("t", &format!("k,v\n{rows}"), Faults::default()).unwrap(),
@@ -107,15 +107,15 @@ impl Cluster {
     }
 
     async fn until_it_refreshes(&self) {
-        let told = "gcache_frontend_refreshes_total{node=\"frontend\"} 1";
+        let sample = "gcache_frontend_refreshes_total{node=\"frontend\"} 1";
         let wait = async {
-            while !self.registry.render().contains(told) {
+            while !self.registry.render().contains(sample) {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(5), wait)
             .await
-            .expect("the frontend is told");
+            .expect("the frontend hears of it");
     }
 
     async fn get(&self, key: &str) -> Answer {
@@ -133,7 +133,7 @@ impl Cluster {
 }
 
 #[tokio::test]
-async fn a_frontend_that_is_behind_is_told_so_and_asks_the_new_owner() {
+async fn a_frontend_that_is_behind_hears_so_and_asks_the_new_owner() {
     let cluster = cluster().await;
     let (key, value) = cluster.moved();
     let (answer, ()) = tokio::join!(cluster.get(&key), async {
