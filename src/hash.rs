@@ -1,6 +1,6 @@
 //! Key → hash → partition and shard: the arithmetic every process must agree on.
 //!
-//! Frozen: the function, the seed (0), the byte order and the partition count decide who owns a key,
+//! Frozen: the function, the seed (0), the byte order and the partition count decide which member owns a key,
 //! so they are stamped in the log and pinned by `tests/data/hash_vectors.txt`. Pure.
 
 use crate::ids::{GroupId, Partition};

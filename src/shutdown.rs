@@ -21,7 +21,7 @@ impl Shutdown {
         Self::default()
     }
 
-    /// One that this one also stops, but that is waited for alone: whoever makes it finishes it.
+    /// One that this one also stops, but that is waited for alone: its maker finishes it.
     #[must_use]
     pub fn child(&self) -> Self {
         Self {

@@ -25,15 +25,15 @@ pub const ARRIVAL_VOIDS_MAX: usize = 4_096;
 pub(super) struct Arrivals {
     any: AtomicBool,
     all: Mutex<HashMap<Partition, Arrival>>,
-    /// What this node keeps copies of, and their stamps. It takes back nothing of that by itself: who does
-    /// is the owner.
+    /// What this node keeps copies of, and their stamps. It takes back nothing of that by itself: the
+    /// owner does.
     copied: Mutex<HashMap<Partition, (Tenure, StreamId)>>,
 }
 
 /// One stream from another member. A later one from there takes the place of an earlier one, of which
 /// something may still be on its way: it would come back after it was taken back by the later one.
 ///
-/// Numbered by who sends, so that it does not matter in which order they are taken in.
+/// Numbered by the sender, so that it does not matter in which order they are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId {
     /// The start of the sender.
@@ -92,7 +92,7 @@ impl Cache {
     ) {
         let arrivals = &self.inner.arrivals;
         let mut all = arrivals.all.lock();
-        // Before the question: whoever takes back after it finds the partition expected.
+        // Before the question: what is taken back after it finds the partition expected.
         arrivals.any.store(true, Ordering::SeqCst);
         for partition in partitions {
             match all.get_mut(&partition) {

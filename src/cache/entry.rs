@@ -77,8 +77,8 @@ struct Meta {
     tenure: Tenure,
     group: GroupId,
     generation: Generation,
-    /// Lowered by `expire`, never raised. Written under the shard's lock; read without it by those
-    /// who hold a handle, for whom either value is a true answer.
+    /// Lowered by `expire`, never raised. Written under the shard's lock; read without it by holders of a
+    /// handle, for which either value is a true answer.
     fresh_ms: AtomicU32,
     stale_ms: u32,
     stale_if_error_ms: u32,
@@ -93,7 +93,7 @@ struct Meta {
     filler: Filler,
 }
 
-/// Who put an entry here.
+/// Which member an entry comes from, and in what role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filler {
     /// This member, as the owner, or the owner before.

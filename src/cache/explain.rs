@@ -29,7 +29,7 @@ impl Cache {
 }
 
 impl Entry {
-    /// What this entry is worth to who has these stamps and this role, lifetime aside; `None` is the
+    /// Says what this entry is worth to a member with these stamps and this role, lifetime aside; `None` is the
     /// role of a member that neither owns the partition nor stands by for it.
     #[must_use]
     pub fn standing(&self, stamps: &Stamps, role: Option<Role>) -> Standing {

@@ -95,7 +95,7 @@ impl Flight {
 
     /// Gives everyone who waits, now or later, the outcome. The first call counts.
     pub(super) fn land(&self, outcome: LoadOutcome) {
-        // The order matters: whoever has not been woken finds the outcome when he looks.
+        // The order matters: a waiter that has not been woken finds the outcome when it looks.
         let first = self.outcome.set(outcome).is_ok();
         debug_assert!(first, "a flight lands once");
         self.landed.notify_waiters();

@@ -19,7 +19,7 @@ const CHUNK: usize = 128;
 pub struct Voided {
     /// There was an entry, servable or not.
     pub found: bool,
-    /// Who else has to hear of it before it is acknowledged.
+    /// Further members that have to hear of it before it is acknowledged.
     pub receipts: Vec<Receipt>,
 }
 
@@ -33,15 +33,15 @@ pub struct Reset {
 }
 
 impl Cache {
-    /// The key's present value is never served again: its entry goes, and its flights are closed in
-    /// all roles. Those who wait get the result, it is not stored, and whoever comes later starts a
+    /// Takes the key's present value back, which is never served again: its entry goes, and its flights are
+    /// closed in all roles. Callers that wait get the result, it is not stored, and a later caller starts a
     /// new flight.
     pub fn delete(&self, group: GroupId, key: &[u8], hash: KeyHash) -> Voided {
         // No moment: a delete needs none.
         self.take_back((group, key, hash), Verb::Delete, Millis(0), None)
     }
 
-    /// The key's present value is stale from `now`: it is served only within its windows, which
+    /// Makes the key's present value stale from `now`: it is served only within its windows, which
     /// begin now, and is dropped if it has none. Flights are closed as by [`delete`](Self::delete):
     /// one that read the origin before now must not come back as fresh.
     pub fn expire(&self, group: GroupId, key: &[u8], hash: KeyHash, now: Millis) -> Voided {

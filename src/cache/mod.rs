@@ -112,11 +112,11 @@ impl Cache {
         }
     }
 
-    /// What `request` may be answered with now, or a place in the load that will answer it.
+    /// Finds what `request` may be answered with now, or a place in the load that will answer it.
     ///
     /// Look-up and joining are one step under one lock, and so are storing a result and ending its
-    /// flight. So whoever gets a `Lead` knows that no other load of the key is in the air *and* that
-    /// none has landed since he looked: the second look inside the flight, which caches with two
+    /// flight. So a caller that gets a `Lead` knows that no other load of the key is in the air *and* that
+    /// none has landed since it looked: the second look inside the flight, which caches with two
     /// locks need, has nothing left to find.
     pub fn get_or_join(&self, request: &Request<'_>) -> Found {
         let mut guard = self.shard(request.hash);
@@ -143,8 +143,8 @@ impl Cache {
         self.join(shard, request, fallback)
     }
 
-    /// What `request` may be answered with while nothing is loaded: an entry within its lifetime.
-    /// For an isolated node. Those who explain [`peek`](Self::peek).
+    /// Finds what `request` may be answered with while nothing is loaded: an entry within its lifetime.
+    /// For an isolated node. To explain a key there is [`peek`](Self::peek).
     #[must_use]
     pub fn get(&self, request: &Request<'_>) -> Option<Entry> {
         match self.shard(request.hash).look(request, &self.inner.budget) {

@@ -17,7 +17,7 @@ pub struct Limits {
     pub max_waiters: usize,
 }
 
-/// What is valid at this moment, by the view of whoever asks.
+/// What is valid at this moment, by the view of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamps {
     /// The partition's tenure: what is loaded now will carry it.

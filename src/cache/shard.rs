@@ -99,12 +99,12 @@ impl Shard {
             .filter(|entry| entry.is_for(group, key))
     }
 
-    /// Whoever is in this slot was used elsewhere; false if nobody is.
+    /// Notes that the entry in this slot was used elsewhere; false if there is none.
     pub(super) fn touch(&mut self, hash: u64) -> bool {
         self.lru.get(&hash).is_some()
     }
 
-    /// Whoever is in this slot, without moving it.
+    /// The entry in this slot, without moving it.
     pub(super) fn peek_slot(&self, hash: u64) -> Option<&Entry> {
         self.lru.peek(&hash)
     }

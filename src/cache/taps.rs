@@ -115,7 +115,8 @@ impl Taps {
         }
     }
 
-    /// A key's value was taken back, here or where it was heard from: who has to hear of it.
+    /// A key's value was taken back, here or where it was heard from: returns what the other members are to
+    /// hear.
     pub(super) fn void(
         &self,
         void: impl Fn() -> Void,
@@ -126,7 +127,7 @@ impl Taps {
             return Vec::new();
         }
         let taps = self.taps.read();
-        // Whom it was heard from has done it, and may wait for this one.
+        // The member that it was heard from has done it, and may wait for this one.
         let is_to_hear = |tap: &&Tap| tap.is_on(group, partition) && Some(tap.to) != from;
         let tapped = taps.iter().filter(is_to_hear);
         tapped.map(|tap| tap.feed.void(void())).collect()
@@ -141,8 +142,8 @@ impl Taps {
     }
 }
 
-/// Whether another member may serve it as it is. What a standby keeps is for itself, and a failure is
-/// nobody's but the one's who met it.
+/// Whether another member may serve it as it is. What a standby keeps is for itself, and a failure
+/// concerns only the member that met it.
 fn may_leave(entry: &Entry) -> bool {
     !entry.is_standby() && !matches!(entry.kind(), Kind::Error(_))
 }

@@ -233,7 +233,7 @@ impl Cluster {
         let (mut tried, mut is_led) = (Vec::new(), false);
         while Instant::now() < deadline {
             let mut targets = self.seeds.clone();
-            // A change that is sent to a node which hangs is of unknown outcome, whoever leads.
+            // A change that is sent to a node which hangs is of unknown outcome, whichever node leads.
             targets.extend(self.last.lock().take());
             let before = (std::mem::take(&mut tried), is_led);
             is_led = false;

@@ -1,4 +1,4 @@
-//! Discovery: at which addresses nodes may be found. A hint, never the truth about who is a member.
+//! Discovery: at which addresses nodes may be found. A hint, never the truth about the members.
 //!
 //! A seed that is an IP address stands for itself and causes no DNS traffic. One that is a DNS name is
 //! asked for again and again, and stands for all its addresses. The roles start one each: a node to find
@@ -37,7 +37,7 @@ const ASK_FIRST_EVERY: Duration = Duration::from_secs(1);
 /// under way: it holds a thread, and the system's resolver gives it up by itself.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long whoever starts waits for the first answers.
+/// How long a process that starts waits for the first answers.
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What discovery can say about an address.
@@ -160,8 +160,8 @@ impl Discovery {
         self.shared.names.is_empty()
     }
 
-    /// Whether a node at `host` and `port` (of gRPC) is known to discovery, for who decides whether a
-    /// silent member may come back. A [`Listed::No`] takes about a minute of answers without the
+    /// Whether a node at `host` and `port` (of gRPC) is known to discovery: by that the leader decides
+    /// whether a silent member may come back. A [`Listed::No`] takes about a minute of answers without the
     /// address, and an answer within the last 30 s.
     #[must_use]
     pub fn lists(&self, host: &str, port: u16) -> Listed {

@@ -46,14 +46,14 @@ pub struct Parts {
 
 /// Where a frontend's views come from.
 pub enum Views {
-    /// From whoever starts it: for tests of frontends that are behind.
+    /// From the caller that starts it: for tests of frontends that are behind.
     Given(watch::Receiver<Arc<View>>),
     /// From the nodes, which may be found at these places.
     Followed(Vec<Seed>),
 }
 
 impl Views {
-    /// The views, and who is to be run for them.
+    /// The views, and the follower that is to be run for them.
     fn take(
         self,
         config: &Config,

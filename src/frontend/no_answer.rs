@@ -11,6 +11,6 @@ pub(super) enum NoAnswer {
     Deadline,
     /// A delete was sent, and whether it was carried out is not known.
     Unknown,
-    /// The members do not agree on who answers for the key, and did not in time.
+    /// The members did not agree in time on which of them answers for the key.
     Unsettled,
 }

@@ -125,7 +125,7 @@ impl Opener {
                 ends,
             }
         });
-        // Whoever is in a new view may be back: one that was cut off hears of all at once.
+        // A member in a new view may be back: one that was cut off hears of all at once.
         open.pipeline.hurry();
         open.pipeline.clone()
     }

@@ -11,7 +11,7 @@ use crate::http::{Reply, with_type};
 use crate::rpc::proto::{Answer, Status};
 
 /// How long a client should wait before it asks again where nothing better is known: members are
-/// connected to again, and agree on who owns what, within a second.
+/// connected to again, and agree on what each of them owns, within a second.
 const SOON: Duration = Duration::from_secs(1);
 
 /// After this time a lost or isolated owner's keys are its standby's.
@@ -117,7 +117,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "no-such-path",
             "no such path",
-            "here are /v1/{group}/{key}, /v1/{group}, /livez, /readyz, /health and /openapi.json",
+            "the paths are /v1/{group}/{key}, /v1/{group}, /livez, /readyz, /health and /openapi.json",
         )
     }
 
@@ -216,7 +216,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "ownership-unsettled",
             "ownership unsettled",
-            "the nodes do not agree yet on who answers for this key",
+            "the nodes do not agree yet on which of them answers for this key",
         )
     }
 

@@ -119,7 +119,7 @@ fn cache_status(answer: &Answer, role: Role) -> HeaderValue {
     if answer.collapsed {
         text.push_str("; collapsed");
     }
-    // What matters most to whoever reads it comes first: how wrong the value may be.
+    // What matters most to the reader comes first: how wrong the value may be.
     let detail = match (answer.detail(), role, answer.via()) {
         (Detail::Isolated, ..) => Some("isolated"),
         (_, Role::LastResort, _) => Some("last-resort"),

@@ -1,4 +1,4 @@
-//! The HTTP API on 9999: from a request to whoever answers it.
+//! The HTTP API on 9999: from a request to what answers it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,7 +27,7 @@ const BOUNDS: Bounds = Bounds {
     body_bytes: 1 << 20,
 };
 
-/// Why a process cannot learn who it is.
+/// Why a process cannot learn its own name, zone or address.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The variable holds no URL that can be asked.

@@ -194,7 +194,7 @@ impl Connection {
     }
 }
 
-/// An open connection. Whoever asks drives it, so that no request wakes another task.
+/// An open connection. The task that asks drives it, so that no request wakes another task.
 #[derive(Debug)]
 struct Link {
     sender: SendRequest<Empty<Bytes>>,

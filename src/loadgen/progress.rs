@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "progress is for whoever watches")]
+#[expect(clippy::print_stderr, reason = "progress is for people who watch")]
 fn write(text: &str) {
     eprint!("{text}");
 }

@@ -1,7 +1,7 @@
 //! The timeline of a run: what each second came to, written while the run goes on, a line of JSON each.
 //!
-//! Who watches a cluster through a change needs more than a run's sums: windows of any length can be made
-//! of these lines, and the times say which of them saw the change. Called by `loadgen::run`.
+//! To watch a cluster through a change takes more than a run's sums: windows of any length can be made of
+//! these lines, and the times say which of them saw the change. Called by `loadgen::run`.
 
 use std::collections::BTreeMap;
 use std::fs::File;

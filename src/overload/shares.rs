@@ -32,7 +32,7 @@ pub enum Full {
     PerGroup,
 }
 
-/// The places and who has them.
+/// The places and the groups that have them.
 #[derive(Debug)]
 pub(crate) struct Shares {
     bounds: Bounds,

@@ -189,7 +189,7 @@ impl Directory {
             .and_then(|()| sync(&self.nodes))
             .map_err(failed("set aside", &path))?;
         tracing::error!(path = %path.display(), aside = %aside.display(), reason, "set a log aside");
-        // The rename is what counts; the note is for whoever finds the directory.
+        // The rename is what counts; the note is for people who find the directory.
         if let Err(error) = note(&aside, reason) {
             tracing::warn!(aside = %aside.display(), %error, "cannot note why a log was set aside");
         }

@@ -1,4 +1,4 @@
-//! What crosses the network: a Raft message in an envelope that says between whom.
+//! What crosses the network: a Raft message in an envelope that names sender and addressee.
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ pub struct Envelope {
     pub message: Bytes,
 }
 
-/// Who sends: what an envelope says of its sender, and all that a refusal is addressed by.
+/// What an envelope says of its sender, and all that a refusal is addressed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The cluster it belongs to.

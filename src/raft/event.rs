@@ -12,7 +12,7 @@ use crate::topology::commands::Change;
 use crate::topology::model::quorum::QuorumChange;
 use crate::topology::state::State;
 
-/// A question of the driver's caller, who chooses the number and never reuses it in one process.
+/// A question of the driver's caller, which chooses the number and never reuses it in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
@@ -25,7 +25,7 @@ pub enum Event {
     Receive(Envelope),
     /// Commit this encoded command.
     Propose(RequestId, Bytes),
-    /// Change who votes or listens.
+    /// Change the voters or the learners.
     ChangeQuorum(RequestId, QuorumChange),
     /// Say when the applied state is at least as new as everything acknowledged before this question.
     Read(RequestId),
@@ -49,7 +49,7 @@ pub enum Effect {
     Resolved(RequestId, Outcome),
     /// The state changed.
     Applied(Arc<State>),
-    /// Who leads changed, or in which term.
+    /// Another node leads, or in another term.
     Role(Role),
     /// A message was refused, and why.
     Refused(Sender, MessageRefusal),
@@ -57,7 +57,7 @@ pub enum Effect {
     Diverged(NodeId, u64),
 }
 
-/// What a node knows of who leads.
+/// What a node knows of the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Role {
     /// The term.

@@ -62,7 +62,7 @@ impl Root {
         std::fs::create_dir_all(path).map_err(failed("create", path))?;
         let own = path.join("ROOT");
         if read_id(&own)?.is_none() {
-            // Somebody else may be first: then his number counts.
+            // Another process may be first: then its number counts.
             publish(path, &own, Uuid::new_v4())?;
         }
         let id = read_id(&own)?.ok_or_else(|| RootError::Foreign { path: own.clone() })?;
@@ -115,7 +115,7 @@ impl Root {
     }
 
     /// Says that it belongs to `cluster`, whichever it belonged to: for the recovery of a cluster that is
-    /// lost, and for whoever follows one. After a crash it says the one or the other, never neither.
+    /// lost, and for nodes that follow one. After a crash it says the one or the other, never neither.
     ///
     /// # Errors
     /// [`RootError`]; then it is unknown whether it was said.

@@ -1,4 +1,4 @@
-//! Between the topology's words for who votes and `raft`'s.
+//! Between the topology's words for a quorum and `raft`'s.
 
 use std::collections::BTreeSet;
 

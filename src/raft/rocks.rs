@@ -47,7 +47,7 @@ const MANIFEST_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RocksError {
     /// Another process has it open.
-    #[error("another process has {} open, {waited:?} were waited for it: {reason}", .path.display())]
+    #[error("another process has {} open, and had after {waited:?} of waiting: {reason}", .path.display())]
     Held {
         /// The directory.
         path: PathBuf,
@@ -289,7 +289,7 @@ fn column_options() -> Options {
 fn log(level: LogLevel, message: &str) {
     let message = message.trim_end();
     match level {
-        LogLevel::Warn => tracing::warn!(message, "rocksdb complains"),
+        LogLevel::Warn => tracing::warn!(message, "rocksdb warned"),
         LogLevel::Error | LogLevel::Fatal => tracing::error!(message, "rocksdb failed"),
         // Its options, a thousand lines of them at each start, come whatever the level is.
         _ => tracing::trace!(message, "rocksdb reported"),

@@ -55,7 +55,7 @@ pub async fn serve<C: Cache, K: Control>(
     };
     let stop = async move {
         stop.await;
-        // Whoever watches the health service learns it before the connections end.
+        // A watcher of the health service learns it before the connections end.
         health.set_not_serving::<CacheServer<C>>().await;
     };
     tonic::transport::Server::builder()

@@ -158,7 +158,7 @@ impl World {
         is_seen.then_some((known, phase))
     }
 
-    /// The open flight that a caller joins; one he must not join is closed.
+    /// The open flight that a caller joins; one that it must not join is closed.
     fn joined(&mut self, key: u8, role: Role) -> Option<u32> {
         let at = self
             .air

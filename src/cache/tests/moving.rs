@@ -176,7 +176,7 @@ fn the_owner_is_heard_and_nothing_older_comes_back_for_what_was_taken_back_here(
         !bench.import("a", "2", 0),
         "it may be older than the delete"
     );
-    // Whoever says the same again changes nothing.
+    // The same, said again, changes nothing.
     bench.expect("a");
     assert!(!bench.import("a", "2", 0));
 }

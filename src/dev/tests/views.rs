@@ -180,7 +180,7 @@ async fn an_owner_that_does_not_know_yet_that_it_is_one_is_stood_in_for() {
     assert!(cluster.shutdown.finish(Duration::from_secs(5)).await);
 }
 
-/// How often a look-up is sent at most: to the owner, to whom a newer view names, to its standby, and to the
+/// How often a look-up is sent at most: to the owner, to the one that a newer view names, to its standby, and to the
 /// last resort.
 const CALLS_MAX: f64 = 4.0;
 

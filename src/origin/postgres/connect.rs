@@ -153,8 +153,8 @@ impl PasswordFile {
         Ok(Self { path, last })
     }
 
-    /// What the file holds now, or held when it could last be read: whoever replaces a file may take
-    /// it away for a moment.
+    /// What the file holds now, or held when it could last be read: a file that is replaced may be away for
+    /// a moment.
     fn password(&self) -> Vec<u8> {
         match read(&self.path) {
             Ok(password) => self.last.lock().clone_from(&password),

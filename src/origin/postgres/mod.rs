@@ -67,7 +67,7 @@ struct Shared {
     metrics: OnceLock<Metrics>,
 }
 
-/// The plan of one group, made by whoever needs it first. Locked while it is made.
+/// The plan of one group, made by the load that needs it first. Locked while it is made.
 #[derive(Default)]
 struct PlanOf {
     made: tokio::sync::Mutex<Option<Made>>,
@@ -316,8 +316,7 @@ impl Shared {
         };
         let seat = self.seat(group.id).await?;
         to_the_end(&seat, plan.explain(&seat)).await?;
-        // Whoever makes a plan holds the lock while it waits for a seat: nobody may wait the other way
-        // round.
+        // The maker of a plan holds the lock while it waits for a seat: nobody may wait the other way round.
         drop(seat);
         keep(&mut *slot.made.lock().await, group, plan);
         Ok(())
@@ -393,7 +392,7 @@ impl Origin for Postgres {
                 &[],
             ),
         };
-        // Who registers first counts: an origin belongs to one process.
+        // The first registration counts: an origin belongs to one process.
         let _registered = self.shared.metrics.set(metrics);
     }
 }

@@ -106,7 +106,7 @@ impl Plan {
         })
     }
 
-    /// Has PostgreSQL plan the statement, which it does only for who may read what it reads.
+    /// Lets PostgreSQL plan the statement, which it does only for a role that may read what it reads.
     ///
     /// # Errors
     /// What PostgreSQL says.

@@ -1,4 +1,4 @@
-//! How a connection to PostgreSQL is encrypted, and whom it trusts to be the server.
+//! How a connection to PostgreSQL is encrypted, and which server it trusts.
 //!
 //! Called once, when the origin is opened, with what the URL says; reads the certificates then and
 //! never again. Channel binding, which ties a SCRAM login to this encryption, is done by
@@ -64,7 +64,7 @@ pub(super) enum TlsError {
 /// `Disable`, `Prefer` and `Require` without a root believe every server. `VerifyCa`, and `Require`
 /// with a root, demand a chain of valid certificates up to an authority of the root. `VerifyFull`
 /// also demands the URL's host among the subject's alternative names, be it a DNS name or an IP
-/// address; the common name does not count. It is the driver who insists on or forgoes encryption.
+/// address; the common name does not count. It is the driver that insists on or forgoes encryption.
 ///
 /// Reads files: not to be called on a thread that others wait for.
 ///

@@ -69,7 +69,7 @@ pub(super) struct Address {
 pub(super) struct Tls {
     /// What is demanded of the server.
     pub(super) mode: SslMode,
-    /// Who vouches for the server. Always there for `VerifyCa` and `VerifyFull`, possibly for
+    /// The authorities that vouch for the server. Always there for `VerifyCa` and `VerifyFull`, possibly for
     /// `Require`, which then verifies as `VerifyCa` does, and never for the others.
     pub(super) root: Option<Root>,
 }
@@ -79,9 +79,9 @@ pub(super) struct Tls {
 pub(super) enum SslMode {
     /// Never encrypted.
     Disable,
-    /// Encrypted if the server is able to: no protection from whoever can change what we receive.
+    /// Encrypted if the server is able to: no protection from anybody who can change what we receive.
     Prefer,
-    /// Always encrypted, with whoever answers.
+    /// Always encrypted, with any server that answers.
     Require,
     /// Always encrypted, with a server that our authorities have certified under any name.
     VerifyCa,

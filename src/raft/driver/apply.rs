@@ -47,7 +47,7 @@ impl<D: Disk> Driver<D> {
             self.offer_snapshot();
         }
         effects(Effect::Applied(self.state.clone()));
-        // After the state that holds them: whoever hears of the one looks into the other.
+        // After the state that holds them: a caller that hears of an outcome looks into the state.
         for (request, outcome) in outcomes {
             effects(Effect::Resolved(request, outcome));
         }
@@ -97,7 +97,7 @@ impl<D: Disk> Driver<D> {
         Ok(Change::Quorum)
     }
 
-    /// A leader that votes no more follows at once. Nobody removes himself, but a voter that wins an
+    /// A leader that votes no more follows at once. No leader removes itself, but a voter that wins an
     /// election with its own removal in its log commits it. `raft` would let it lead for ever without
     /// proposals of its own, and panic at the next entry that it persists (raft-rs#584).
     fn step_down_if_removed(&mut self) {
@@ -138,7 +138,7 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Lets the log answer who asks for a snapshot with what is applied now.
+    /// Lets the log answer requests for a snapshot with what is applied now.
     pub(super) fn offer_snapshot(&mut self) {
         if self.applied == 0 {
             return;

@@ -32,7 +32,7 @@ impl Election {
         raft.set_randomized_election_timeout(self.ticks);
     }
 
-    /// After a tick: who campaigned in vain draws again, or two that drew the same would meet for ever.
+    /// After a tick: a node that campaigned in vain draws again, or two that drew the same would meet for ever.
     pub(super) fn ticked<S: Storage>(&mut self, raft: &Raft<S>) {
         if raft.election_elapsed == 0 && raft.state != StateRole::Leader {
             self.draw();

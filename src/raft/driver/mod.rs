@@ -77,7 +77,7 @@ pub struct Driver<D: Disk> {
     heard: BTreeMap<NodeId, Heard>,
     /// The last hashes of the state, by index.
     checkpoints: BTreeMap<u64, u64>,
-    /// Who asked for a snapshot in this turn.
+    /// The requests for a snapshot in this turn.
     compactions: Vec<RequestId>,
     /// What a message said that ends it.
     lost: Option<Fatal>,
@@ -264,7 +264,7 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Says so if who leads, or in which term, is not what it was.
+    /// Reports which node leads, and in which term, if that has changed.
     fn report_role(&mut self, effects: Sink<'_>) {
         let role = Role {
             term: self.raw.raft.term,
@@ -294,7 +294,7 @@ impl<D: Disk> Driver<D> {
         !quorum.is_joint() && quorum.voters.iter().eq([&self.ident.node])
     }
 
-    /// Who leads, as far as this node has heard lately. `raft` remembers a leader for ever on a node
+    /// The leader, as far as this node has heard lately. `raft` remembers a leader for ever on a node
     /// that does not vote, since that one never campaigns.
     fn leader(&self) -> Option<NodeId> {
         let raft = &self.raw.raft;
@@ -344,7 +344,7 @@ impl<D: Disk> Driver<D> {
         self.raw.raft.term
     }
 
-    /// Who leads, as of the last turn.
+    /// The role of this node, as of the last turn.
     #[must_use]
     pub fn role(&self) -> Role {
         self.role

@@ -16,7 +16,7 @@ use crate::raft::snapshot;
 use crate::topology::state::State;
 
 /// The index of the snapshot that founds a cluster. Not 0: a joiner that replays a log from its very
-/// beginning would never hear who the first voter is.
+/// beginning would never hear which node is the first voter.
 const FOUNDING_INDEX: u64 = 1;
 /// The term of that snapshot.
 const FOUNDING_TERM: u64 = 1;

@@ -1,4 +1,4 @@
-//! A log whose cluster is lost: what it says in the end, for whoever founds another from it.
+//! A log whose cluster is lost: what it says in the end, for another cluster to be founded from it.
 //!
 //! Read by `raft::recovery` alone, while no node runs. Nothing is written, and no start is counted.
 

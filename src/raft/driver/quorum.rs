@@ -142,8 +142,8 @@ impl<D: Disk> Driver<D> {
             || heard.is_some_and(|heard| self.ticks - heard.tick <= SILENT_TICKS)
     }
 
-    /// A leader's duty: a joint configuration is left as soon as it can be. Whoever entered it may be
-    /// gone. A leader that would not be a voter afterwards hands over first.
+    /// Leaves a joint configuration as soon as it can be, which is a leader's duty: the leader that entered it
+    /// may be gone. A leader that would not be a voter afterwards hands over first.
     pub(super) fn leave_joint(&mut self) {
         let quorum = self.state.quorum();
         let is_busy = self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some();

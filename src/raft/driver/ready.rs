@@ -77,8 +77,8 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Whether `hard` holds a term or a vote that is not written yet. Then nothing may leave before it is,
-    /// not even what a leader says: who votes alone leads in the very step in which it campaigns, and
-    /// were its vote lost, another could lead in the same term.
+    /// not even what a leader says: a lone voter leads in the very step in which it campaigns, and were its
+    /// vote lost, another could lead in the same term.
     fn is_new_vote(&self, hard: &HardState) -> bool {
         let written = self.raw.store().hard_state();
         (hard.term, hard.vote) != (written.term, written.vote)

@@ -11,7 +11,7 @@ const READ_TICKS: u64 = 20;
 /// Proposals and reads under way, each at most `max`.
 pub(super) struct Requests {
     max: usize,
-    /// By index: the term in which it was proposed, and by whom.
+    /// By index: the term in which it was proposed, and by which request.
     proposals: BTreeMap<u64, (u64, RequestId)>,
     /// Reads of this turn, which no quorum was asked for yet.
     asked: Vec<RequestId>,

@@ -64,7 +64,7 @@ pub struct Log<D: Disk> {
 
 impl<D: Disk> Log<D> {
     /// Begins the log of a cluster's first node on an empty disk: one synced batch. The cluster begins
-    /// as if all up to `snapshot` had been agreed on, so that whoever joins gets that by snapshot too.
+    /// as if all up to `snapshot` had been agreed on, so that a joiner gets that by snapshot too.
     ///
     /// # Errors
     /// [`OpenError::Occupied`]; [`OpenError::Unfit`] for a snapshot at index or term 0 or without a
@@ -114,8 +114,8 @@ impl<D: Disk> Log<D> {
         Ok(log)
     }
 
-    /// [`Log::open`] without counting a start, so that nothing is written: for whoever only looks. No
-    /// node may run on it.
+    /// [`Log::open`] without counting a start, so that nothing is written: to read a log. No node may
+    /// run on it.
     ///
     /// # Errors
     /// As [`Log::open`]'s.

@@ -61,7 +61,7 @@ impl<D: Disk> Storage for Log<D> {
         Ok(self.last().index)
     }
 
-    /// Of the applied index, never an older one, and only for whom it names: raft ignores a snapshot
+    /// Of the applied index, never an older one, and only for a node that it names: raft ignores a snapshot
     /// that the receiver is not in, and would send it again for ever.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         match self.applied_snapshot() {

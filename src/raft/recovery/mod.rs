@@ -37,7 +37,7 @@ pub enum RecoveryError {
         path: PathBuf,
     },
     /// There is no such directory, or no node ever wrote to it.
-    #[error("{} is no data directory: it holds no directory nodes; give --data-dir as the nodes have it", .path.display())]
+    #[error("{} is no data directory: it has no folder nodes; give the --data-dir that the nodes have", .path.display())]
     NoDirectory {
         /// What was given.
         path: PathBuf,
@@ -59,15 +59,15 @@ pub enum RecoveryError {
     /// The founder is not known.
     #[error("the log knows no member {name:?}: give --id with one of {}", list(.known))]
     NoMember {
-        /// Who was to found the cluster.
+        /// The member that was to found the cluster.
         name: String,
-        /// Who could.
+        /// Members that could.
         known: Vec<Arc<str>>,
     },
     /// Nobody was named to found the cluster, and there is no log that could.
     #[error("there is no log whose node would found the cluster: give --id with one of {}", list(.known))]
     NoFounder {
-        /// Who could.
+        /// Members that could.
         known: Vec<Arc<str>>,
     },
     /// An earlier recovery is half done.

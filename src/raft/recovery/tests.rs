@@ -280,7 +280,7 @@ fn a_damaged_log_is_reported_and_what_was_set_aside_is_the_last_resort() {
     for words in ["n1: ", "n3: its node had heard nothing yet", "--from"] {
         assert!(refused.contains(words), "{words} in {refused}");
     }
-    // A file is enough, if it is said who founds.
+    // A file is enough, if the founder is named.
     let refused = survey(&root).plan(Some(three()), None).unwrap_err();
     assert!(matches!(refused, RecoveryError::NoFounder { .. }));
     let plan = survey(&root).plan(Some(three()), Some("n3")).unwrap();

@@ -125,7 +125,7 @@ impl Handle {
         self.state.clone()
     }
 
-    /// Who leads and how far everybody is, as it changes.
+    /// Which node leads and how far all are, as it changes.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()

@@ -62,14 +62,14 @@ pub enum End {
     #[error("it panicked: {0}")]
     Panicked(String),
     /// A turn did not return for too long: a disk hangs.
-    #[error("it did not turn for {} seconds", STALL_MAX.as_secs())]
+    #[error("a turn took more than {} seconds", STALL_MAX.as_secs())]
     Stalled,
 }
 
 /// What others see of the driver.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// Who leads.
+    /// Which node leads, and in which term.
     pub role: Role,
     /// The last index that was applied.
     pub applied: u64,
@@ -229,7 +229,7 @@ impl<D: Disk> Thread<D> {
             Effect::Resolved(request, outcome) => {
                 if let Some(Asked { at, answer }) = asked.remove(&request) {
                     metrics.resolved(&outcome, at.elapsed());
-                    // Whoever asked may have left.
+                    // The caller may have left.
                     let _left = answer.send(outcome);
                 }
             }

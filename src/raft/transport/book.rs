@@ -75,7 +75,7 @@ impl From<std::net::SocketAddr> for Address {
 /// An address, and the start of the node that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Whose address it is.
+    /// The node at the address.
     pub node: NodeId,
     /// Which start of the node said so.
     pub incarnation: Incarnation,

@@ -36,7 +36,7 @@ struct State {
     reader: u64,
     /// Whether the present reader gets anything yet.
     is_open: bool,
-    /// Of the present reader, or of whoever waits for something to send.
+    /// Of the present reader, or of the task that waits for something to send.
     waker: Option<Waker>,
 }
 
@@ -107,7 +107,7 @@ impl Queue {
     }
 }
 
-/// Wakes whoever waits, outside the lock.
+/// Wakes the task that waits, outside the lock.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);

@@ -69,7 +69,7 @@ impl From<proto::Nack> for Refusal {
 pub(super) enum Malformed {
     #[error("a cluster's id has 16 bytes, not {0}")]
     Cluster(usize),
-    #[error("0 is no node")]
+    #[error("no node has the id 0")]
     NoNode,
     #[error("a stream's envelopes have one sender and one addressee")]
     Mixed,

@@ -242,7 +242,7 @@ impl<C, K: Copy + Eq + Hash> Ticket<C, K> {
     async fn wait(mut self) -> Grant<C> {
         let grant = (&mut self.answer)
             .await
-            .expect("who is taken off the queue is sent his grant");
+            .expect("a waiter that is taken off the queue is sent its grant");
         self.served = true;
         grant
     }

@@ -2,8 +2,8 @@
 //! [`Lanes`](super::Lanes).
 //!
 //! Pure: it neither waits nor opens nor drops connections. `lanes` calls it under its lock and does
-//! those things outside of it. After every change the caller asks [`Table::settle`] whom to serve, so
-//! between two calls nobody waits for whom there is room.
+//! those things outside of it. After every change the caller asks [`Table::settle`] which waiters to
+//! serve, so between two calls none waits for which there is room.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -143,7 +143,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         let state = self.groups.entry(group).or_default();
         state.waiting.insert(self.clock, waiter);
         self.counts.waiting += 1;
-        // Nobody can be served by one more who waits, but somebody may have to make room for him.
+        // One more waiter serves nobody, but somebody may have to make room for it.
         let ticket = self.clock;
         self.retire_for_starving();
         ticket
@@ -212,7 +212,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         self.state(group).lane(lane).leaving = true;
     }
 
-    /// Serves the waiters for whom the last change, which was one of `group`, made room.
+    /// Serves the waiters for which the last change, one of `group`, made room.
     pub(super) fn settle(&mut self, group: K) -> Vec<Served<C, K>> {
         let mut served = Vec::new();
         if self.counts.waiting == 0 {

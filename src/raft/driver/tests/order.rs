@@ -58,7 +58,7 @@ fn a_vote_leaves_after_it_is_synced() {
     assert!(journal[..asked].contains(&synced), "{journal:?}");
 }
 
-/// Who votes alone leads in the step in which it campaigns: `raft` hands out its messages at once.
+/// A lone voter leads in the step in which it campaigns: `raft` hands out its messages at once.
 #[test]
 fn a_lone_voter_says_nothing_before_its_vote_is_synced() {
     let mut cluster = Cluster::founded();

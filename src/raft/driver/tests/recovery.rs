@@ -182,6 +182,6 @@ fn who_votes_alone_leads_at_its_first_tick_and_no_other_does() {
     three.tick(1);
     three.settle();
     assert!(!three.driver(1).role().is_leader);
-    // Who applies all of what it knows before it has heard of anybody is none the less one of three.
+    // A node that applies all that it knows before it has heard of any other is none the less one of three.
     assert_eq!(three.driver(1).state().quorum().voters.len(), 3);
 }
