@@ -18,7 +18,7 @@ pub(super) fn charge(entry: &Entry) -> u64 {
     (class_bytes(HEADER_BYTES + entry.payload_bytes()) + SLOT_BYTES) as u64
 }
 
-/// What an allocator really gives for `bytes`: four size classes per doubling, as mimalloc and
+/// Returns what an allocator really gives for `bytes`: four size classes per doubling, as mimalloc and
 /// jemalloc have them. Charging the request alone would be short by up to a fifth.
 fn class_bytes(bytes: usize) -> usize {
     let step = (bytes.next_power_of_two() / 8).max(16);

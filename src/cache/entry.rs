@@ -196,7 +196,7 @@ impl Entry {
         &self.0.slice[usize::from(self.meta().key_len)..]
     }
 
-    /// What the entry says.
+    /// Returns what the entry says.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.meta().kind
@@ -261,7 +261,7 @@ impl Entry {
         is_due
     }
 
-    /// When it was filled.
+    /// Returns when it was filled.
     #[must_use]
     pub fn filled_at(&self) -> Millis {
         self.meta().filled_at
@@ -279,7 +279,7 @@ impl Entry {
         i64::from(self.fresh_ms()).saturating_sub_unsigned(self.age_ms(now))
     }
 
-    /// How far into its life the entry is at `now`.
+    /// Returns how far into its life the entry is at `now`.
     #[must_use]
     pub fn phase(&self, now: Millis) -> Phase {
         let meta = self.meta();

@@ -275,13 +275,13 @@ impl Feed {
         self.0.moved.notify_waiters();
     }
 
-    /// Why it has ended; none while it goes on.
+    /// Says why it has ended; none while it goes on.
     #[must_use]
     pub fn end(&self) -> Option<End> {
         self.0.state.lock().end
     }
 
-    /// How many entries were left out, for want of room or because the feed ended before.
+    /// Returns how many entries were left out, for want of room or because the feed ended before.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.0.state.lock().left_out

@@ -75,7 +75,7 @@ pub(super) struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// What `kind` of answer lives for how long when `role` fills it.
+    /// Returns how long an answer of this `kind` lives when `role` fills it.
     ///
     /// Only values have windows: "no such key" and errors are cheap to be wrong about for a
     /// moment and not longer. A last resort's answer is for those who wait, and lives for no one.

@@ -68,7 +68,7 @@ impl Lead {
         self.flight.is_awaited()
     }
 
-    /// When the flight was opened.
+    /// Returns when the flight was opened.
     #[must_use]
     pub fn started(&self) -> Millis {
         self.flight.started

@@ -153,7 +153,7 @@ impl Cache {
         }
     }
 
-    /// What the cache holds now. Locks one shard after the other: for metrics, not for requests.
+    /// Returns what the cache holds now. Locks one shard after the other: for metrics, not for requests.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();

@@ -29,7 +29,7 @@ impl PartitionSet {
         self.0[at / 64] >> (at % 64) & 1 == 1
     }
 
-    /// How many it has.
+    /// Returns how many it has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()

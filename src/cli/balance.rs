@@ -61,7 +61,7 @@ fn members(state: &State) -> Vec<Value> {
     state.members().map(member).collect()
 }
 
-/// What a member counts for: only one that is up is given partitions.
+/// Returns what a member counts for: only one that is up is given partitions.
 fn weight(member: &MemberRecord) -> u64 {
     match member.status {
         MemberStatus::Up => member.weight.into(),

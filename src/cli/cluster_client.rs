@@ -207,7 +207,7 @@ impl Cluster {
         newest(states).map_err(Failure::Failed)
     }
 
-    /// How the first node that answers stands.
+    /// Asks the seeds how they stand, up to the first answer.
     pub(super) async fn status(&self) -> Result<StatusReply, Failure> {
         let mut tried = Vec::new();
         for target in &self.seeds {
@@ -325,7 +325,7 @@ pub(super) fn target(host: &str, port: u16) -> Target {
     Target::new(host, port, FROM)
 }
 
-/// How far the node at `target` has applied the log; none if it does not answer.
+/// Asks how far the node at `target` has applied the log; none if it does not answer.
 pub(super) async fn applied(target: &Target) -> Option<u64> {
     let status = control::status(target, STATUS_PATIENCE).await.ok()?;
     Some(status.applied)

@@ -176,7 +176,7 @@ async fn ask(role: &str, record: &MemberRecord, group: GroupId, key: &[u8]) -> V
     row
 }
 
-/// What a member holds, in the fields that are there in any case.
+/// Returns what a member holds, in the fields that are there in any case.
 fn entry(answer: Option<&ExplainReply>) -> [(&'static str, Value); 10] {
     let held = answer.and_then(|answer| answer.entry.as_ref());
     let of = |show: fn(&CachedEntry) -> Value| held.map_or(Value::Null, show);

@@ -248,7 +248,7 @@ async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {
     write(text.as_bytes(), false)
 }
 
-/// Where the rows are, in a line.
+/// Returns where the rows are, in a line.
 fn source(source: &Source) -> String {
     match source {
         Source::Table {

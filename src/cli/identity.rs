@@ -70,7 +70,7 @@ pub(super) async fn address(host: Host) -> Result<IpAddr, Failure> {
     }
 }
 
-/// Where the metadata are that `setting` needs.
+/// Returns where the metadata are that `setting` needs.
 fn endpoint(setting: &str) -> Result<String, Failure> {
     std::env::var(VARIABLE).map_err(|_| {
         Failure::Usage(format!(

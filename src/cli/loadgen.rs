@@ -81,7 +81,7 @@ fn plan(args: args::Loadgen, verifies: bool) -> Result<Plan, Failure> {
     .map_err(|error| Failure::Usage(error.to_string()))
 }
 
-/// Where to look up what should have been served; none if nobody asked.
+/// Returns where to look up what should have been served; none if nobody asked.
 fn truth(args: &args::Loadgen) -> Result<Option<Truth>, Failure> {
     let (Some(url), Some(path)) = (&args.verify_with, &args.groups) else {
         return Ok(None);
@@ -110,7 +110,7 @@ fn truth(args: &args::Loadgen) -> Result<Option<Truth>, Failure> {
     }))
 }
 
-/// How the database may be asked: as a node would, by the environment and the defaults.
+/// Returns how the database may be asked: as a node would, by the environment and the defaults.
 fn bounds() -> Result<config::Origin, Failure> {
     let loaded = config::load(&Layers {
         file: None,

@@ -39,7 +39,7 @@ pub(super) async fn set_paused(is_paused: bool, reach: &Reach) -> Result<(), Fai
     write(format!("{text}\n").as_bytes(), false)
 }
 
-/// How many partitions move.
+/// Returns how many partitions move.
 fn moving(state: &State) -> usize {
     let moves = state.table().iter();
     moves.filter(|(_, at)| at.move_to.is_some()).count()

@@ -93,7 +93,7 @@ pub(super) async fn plan(args: &Plan) -> Result<(), Failure> {
 /// What each member said that answered.
 type Sampled = BTreeMap<NodeId, Sample>;
 
-/// What one partition of a member is worth: its share of what the member has and is asked, which are
+/// Returns what one partition of a member is worth: its share of what the member has and is asked, which are
 /// counted for the member as a whole. Partitions are many and spread evenly over the keys, so that an even
 /// share is close, but for single keys that are very hot or very large.
 fn per_partition(share: &Share, sampled: &Sampled) -> Option<Sample> {
@@ -164,7 +164,7 @@ fn as_json(state: &State, forecast: &Forecast, sampled: &Sampled) -> Value {
     })
 }
 
-/// What would become of the member.
+/// Returns what would become of the member.
 fn change(state: &State, share: &Share) -> Option<String> {
     let member = &share.member;
     let Some(was) = state.member(member.id) else {

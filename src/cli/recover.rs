@@ -39,8 +39,8 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     let id = args.id.as_deref();
     if survey.unfinished().is_some() {
         if saved.is_some() {
-            let reason = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
-            return Err(Failure::Failed(reason.into()));
+            let why = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
+            return Err(Failure::Failed(why.into()));
         }
         return finish(args, survey);
     }
@@ -189,7 +189,7 @@ fn text(answer: &Value) -> String {
     text
 }
 
-/// What is continued, and what is not.
+/// Returns what is continued, and what is not.
 fn before(answer: &Value) -> Vec<(&'static str, String)> {
     let continues = &answer["continues"];
     let from = format!(
@@ -228,7 +228,7 @@ fn before(answer: &Value) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// What was done, or would be, and what comes next.
+/// Returns what was done, or would be, and what comes next.
 fn after(answer: &Value) -> Vec<(&'static str, String)> {
     let founder = plain(&answer["founder"]);
     if answer["is_recovered"] != true {

@@ -136,7 +136,7 @@ pub(super) fn require(config: &Config, is_node: bool) -> Result<(), Failure> {
     }
 }
 
-/// What this process is called.
+/// Returns what this process is called.
 pub(super) fn name(config: &Config) -> String {
     match &config.process.id {
         ProcessId::Literal(name) => name.clone(),
@@ -177,7 +177,7 @@ pub(super) fn open_origin(
     }
 }
 
-/// How the embedded origin is to misbehave.
+/// Returns how the embedded origin is to misbehave.
 pub(super) fn faults(section: &config::Origin) -> Faults {
     Faults {
         latency: section.memory_latency,

@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path) -> Result<State, Failure> {
         .map_err(|error| Failure::Failed(format!("{} cannot be used: {error}", path.display())))
 }
 
-/// What a state holds, as operators see it.
+/// Returns what a state holds, as operators see it.
 pub(super) fn holds(state: &State) -> Value {
     let groups: Vec<_> = state.groups().map(|group| group.name.to_string()).collect();
     let members = state.members().map(|member| member.name.to_string());

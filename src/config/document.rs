@@ -102,7 +102,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What is wrong and what would be right, from the parser's message.
+/// Returns what is wrong and what would be right, from the parser's message.
 fn explain(message: &str) -> (String, &'static str) {
     if message == DUPLICATE {
         (
@@ -262,7 +262,7 @@ impl<'d, 'a> Fields<'d, 'a> {
     }
 }
 
-/// What a value is, for messages about tables that are none.
+/// Returns what a value is, for messages about tables that are none.
 pub(super) fn describe(value: &DeValue<'_>) -> String {
     Given::of(value).describe()
 }

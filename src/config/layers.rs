@@ -116,7 +116,7 @@ fn lay_document(
     }
 }
 
-/// What is wrong with a top-level value that is no section, and what was probably meant.
+/// Returns what is wrong with a top-level value that is no section, and what was probably meant.
 fn no_section(name: &str, value: &DeValue<'_>) -> (String, String) {
     if value.is_table() {
         return SCHEMA.unknown(name, "");

@@ -103,7 +103,7 @@ impl Mistakes {
     }
 }
 
-/// What an operator wrote, as messages repeat it: one line, bounded, without credentials.
+/// Returns what an operator wrote, as messages repeat it: one line, bounded, without credentials.
 pub(super) fn quote(text: &str) -> String {
     let text = redact(text);
     let mut shown: String = text.chars().take(MAX_QUOTED_CHARS).collect();

@@ -17,7 +17,7 @@ pub(super) trait Rule {
     /// Reads a value; `None` if the rule does not accept it.
     fn read(&self, given: &Given) -> Option<Self::Out>;
 
-    /// What would be right, for "expected {}". The comment in `default.toml` says the same.
+    /// Returns what would be right, for "expected {}". The comment in `default.toml` says the same.
     fn expects(&self) -> String;
 
     /// The value as TOML, without credentials.
@@ -26,7 +26,7 @@ pub(super) trait Rule {
 
 /// A [`Rule`] whatever it reads, for tables of settings.
 pub(super) trait AnyRule: Sync {
-    /// What would be right.
+    /// Returns what would be right.
     fn expects(&self) -> String;
 
     /// The value as TOML, without credentials; `None` if the rule does not accept it.

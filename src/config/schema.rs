@@ -32,7 +32,7 @@ impl Schema {
         self.sections.iter().find(|section| section.name == name)
     }
 
-    /// What is wrong with a setting that does not exist, and what was probably meant.
+    /// Returns what is wrong with a setting that does not exist, and what was probably meant.
     pub(super) fn unknown(self, section: &str, key: &str) -> (String, String) {
         let Some(known) = self.section_named(section) else {
             let what = format!("unknown section {}", quote(section));

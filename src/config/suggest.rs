@@ -4,7 +4,7 @@
 /// is half as long.
 const MAX_COMPARED_CHARS: usize = 64;
 
-/// What to write instead of the unknown `name`: the nearest of `known`, or all of them.
+/// Returns what to write instead of the unknown `name`: the nearest of `known`, or all of them.
 pub(super) fn instead_of<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     match nearest(name, known.clone()) {
         Some(near) => format!("did you mean {near}?"),
@@ -26,7 +26,7 @@ fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k s
         .map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be put in, taken out, replaced or swapped with their neighbour.
+/// Returns how many characters must be put in, taken out, replaced or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     // Three rows of the table are enough; two suffice without swaps.

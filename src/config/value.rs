@@ -167,7 +167,7 @@ impl Given {
         DeValue::parse(word).map_or_else(|_| Self::Text(word.clone()), |v| Self::of(v.get_ref()))
     }
 
-    /// What it is, for "… is {}".
+    /// Returns what it is, for "… is {}".
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Text(text) => format!("the string {}", quote(text)),

@@ -76,7 +76,7 @@ impl Forming<'_> {
         Ok(())
     }
 
-    /// What is in the way of being ready, for a message.
+    /// Returns what is in the way of being ready, for a message.
     pub(super) async fn lacks(&self) -> String {
         match self.look().await {
             Ok(_) => "its frontend does not serve the cluster".to_owned(),
@@ -108,7 +108,7 @@ impl Forming<'_> {
         Ok(newest.clone())
     }
 
-    /// Why a node shows nothing.
+    /// Says why a node shows nothing.
     async fn silent(&self, number: u16, why: &str) -> Lack {
         let node = &self.nodes[usize::from(number - 1)];
         match status(node, PATIENCE).await {
@@ -261,7 +261,7 @@ fn check_shares(state: &State, nodes: usize) -> Result<(), Lack> {
     }
 }
 
-/// What a node shows by itself.
+/// Asks a node what it shows by itself.
 async fn shown(node: &Target) -> Result<Shown, String> {
     let request = WatchRequest {
         epoch: 0,

@@ -164,7 +164,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
     Ok(addresses)
 }
 
-/// Where nodes listen of a process that listens at `host`: an address that they can give each other.
+/// Returns where nodes listen of a process that listens at `host`: an address that they can give each other.
 fn inside(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -236,7 +236,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What a node says of itself.
+    /// Returns what a node says of itself.
     fn own(&self, number: u16, ports: &Ports) -> anyhow::Result<Joiner> {
         let mebibytes = u32::try_from(self.config.node.memory.0 >> 20).unwrap_or(u32::MAX);
         Ok(Joiner {
@@ -294,7 +294,7 @@ impl World<'_> {
     }
 }
 
-/// What a person who started it wants to know. `sample` is a path that has a value, `data` says where
+/// Returns what a person who started it wants to know. `sample` is a path that has a value, `data` says where
 /// the nodes' logs are.
 #[must_use]
 pub fn banner(origin: &str, addresses: &Addresses, sample: Option<&str>, data: &str) -> String {

@@ -41,7 +41,7 @@ impl RequestOutcome {
         (Self::Other, "other"),
     ];
 
-    /// What a node's answer to a look-up counts as.
+    /// Returns what a node's answer to a look-up counts as.
     pub(super) fn of(answer: &Answer) -> Self {
         match (answer.status(), answer.via()) {
             (Status::Ok | Status::Absent, Via::Hit) => Self::Hit,

@@ -30,7 +30,7 @@ impl Routing {
             .filter(|pipeline| pipeline.is_reachable())
     }
 
-    /// How many members are reachable, of how many.
+    /// Returns how many members are reachable, of how many.
     pub(super) fn reach(&self) -> (usize, usize) {
         let reachable = self
             .pipelines

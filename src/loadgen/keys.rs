@@ -79,7 +79,7 @@ impl Keys {
         format!("{}{index}{}", self.before, self.after).into()
     }
 
-    /// What stands before the index in a path of this target.
+    /// Returns what stands before the index in a path of this target.
     pub(super) fn path_start(&self, target: &Target, group: &str) -> String {
         key_url(&target.base, group, self.before.as_bytes())
     }
@@ -147,7 +147,7 @@ impl Scatter {
         }
     }
 
-    /// Where this rank, from 0, lies.
+    /// Returns where this rank, from 0, lies.
     fn place(&self, rank: u64) -> u64 {
         let mut place = rank;
         loop {

@@ -32,7 +32,7 @@ pub(super) enum Seen {
 }
 
 impl Seen {
-    /// What a body, or none, would have been noted as.
+    /// Returns what a body, or none, would have been noted as.
     pub(super) fn of(body: Option<&[u8]>) -> Self {
         body.map_or(Self::Absent, |body| Self::Body {
             hash: tame(xxhash_rust::xxh3::xxh3_64(body)),
@@ -94,7 +94,7 @@ impl Ledger {
         })
     }
 
-    /// How many keys were answered in different ways.
+    /// Returns how many keys were answered in different ways.
     pub(super) fn changed(&self) -> u64 {
         let changed = self.changed.iter();
         changed

@@ -66,7 +66,7 @@ pub(super) async fn run(
     share.record(|record| record.unsent += unsent);
 }
 
-/// What one of `workers` gets of `whole`.
+/// Returns what one of `workers` gets of `whole`.
 fn share_of(whole: usize, number: usize, workers: usize) -> usize {
     whole / workers + usize::from(number < whole % workers)
 }
@@ -169,7 +169,7 @@ impl<T: Iterator<Item = Due> + 'static> Pool<T> {
         }
     }
 
-    /// How many requests were due by then and are not sent.
+    /// Returns how many requests were due by then and are not sent.
     fn overdue(&self, then: Duration) -> u64 {
         let mut times = self.times.borrow_mut();
         let mut overdue = 0;

@@ -239,13 +239,13 @@ impl Plan {
         })
     }
 
-    /// When the last request is due, from the start.
+    /// Returns when the last request is due, from the start.
     #[must_use]
     pub fn end(&self) -> Duration {
         self.warmup + self.duration
     }
 
-    /// What stands before and after the index in a key.
+    /// Returns what stands before and after the index in a key.
     #[must_use]
     pub fn key_parts(&self) -> (&str, &str) {
         self.key_format

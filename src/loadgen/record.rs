@@ -116,7 +116,7 @@ impl Record {
         self.failures.values().sum()
     }
 
-    /// What no caller wants: requests without an answer, and answers that blame the server.
+    /// Counts what no caller wants: requests without an answer, and answers that blame the server.
     pub(super) fn errors(&self) -> u64 {
         let of_servers = self.statuses.range(500..).map(|(_, count)| count);
         self.failed() + of_servers.sum::<u64>()

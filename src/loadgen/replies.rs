@@ -79,7 +79,7 @@ impl Replies {
         (replies > 0).then(|| from_cache as f64 / replies as f64)
     }
 
-    /// What was counted, with the words of the report.
+    /// Returns what was counted, with the words of the report.
     pub(super) fn named(&self) -> [(&'static str, u64); 10] {
         [
             ("hit", self.hit),

@@ -148,8 +148,8 @@ impl Report {
         }
     }
 
-    /// What makes the run a failure, if anything: nothing was answered, or what was answered is wrong, or
-    /// what was to be written was not.
+    /// Returns what makes the run a failure, if anything: nothing was answered, or what was answered is
+    /// wrong, or what was to be written was not.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         if self.answered_requests + self.warmup_requests == 0 {
@@ -203,7 +203,7 @@ impl Planned {
     }
 }
 
-/// What a comparison with the origin found wrong.
+/// Returns what a comparison with the origin found wrong.
 fn wrong(found: &Verification) -> Option<String> {
     if found.is_clean() {
         return None;

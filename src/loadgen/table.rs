@@ -121,7 +121,7 @@ fn latencies(f: &mut Formatter<'_>, latency: &Latency) -> fmt::Result {
     Ok(())
 }
 
-/// What there is some of, with how many.
+/// Lists what there is some of, with how many.
 fn counts<N: Display>(all: impl Iterator<Item = (N, impl std::borrow::Borrow<u64>)>) -> String {
     let some = all.filter(|(_, count)| *count.borrow() > 0);
     let words: Vec<_> = some

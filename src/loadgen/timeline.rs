@@ -93,7 +93,7 @@ impl Timeline {
         self.write(&Second::new(None, now(), rest));
     }
 
-    /// Why it is not complete, if it is not.
+    /// Says why it is not complete, if it is not.
     pub(super) fn failure(self) -> Option<String> {
         self.failure
     }

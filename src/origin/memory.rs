@@ -58,7 +58,7 @@ impl Memory {
         }
     }
 
-    /// How many times `load` was called.
+    /// Returns how many times `load` was called.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)

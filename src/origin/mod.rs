@@ -55,7 +55,7 @@ impl Finding {
         }
     }
 
-    /// What a check comes to: a mistake of the group is a finding, a failure of the origin an error.
+    /// Returns what a check comes to: a mistake of the group is a finding, a failure of the origin an error.
     fn of(checked: Result<(), LoadError>) -> Result<Vec<Self>, LoadError> {
         match checked {
             Ok(()) => Ok(Vec::new()),
@@ -93,7 +93,7 @@ pub trait Origin: Send + Sync + std::fmt::Debug {
     /// What is wrong with the group, or with the origin.
     fn check<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<(), LoadError>>;
 
-    /// What is to be said of a group before it is applied, found out without reading its rows and
+    /// Returns what is to be said of a group before it is applied, found out without reading its rows and
     /// leaving no trace of it. Its id may be one that no group has.
     ///
     /// An origin that knows no more than [`check`](Self::check) need not say more. The caller bounds

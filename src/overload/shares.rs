@@ -156,7 +156,7 @@ impl Hasher for NumberHasher {
 mod tests {
     use super::*;
 
-    /// How many places the group gets if it takes all it can.
+    /// Returns how many places the group gets if it takes all it can.
     fn greedy(shares: &mut Shares, group: u32) -> (usize, Full) {
         let mut got = 0;
         loop {

@@ -89,7 +89,7 @@ impl Directory {
         self.nodes.join(&self.name)
     }
 
-    /// Where the disk is opened.
+    /// Returns where the disk is opened.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path().join("log")
@@ -146,8 +146,8 @@ impl Directory {
         std::fs::remove_dir_all(&log).map_err(failed("delete", &log))
     }
 
-    /// Where a log is made that is to take this one's place: a name that no node has and that is not one
-    /// of a directory that was set aside.
+    /// Returns where a log is made that is to take this one's place: a name that no node has and that is not
+    /// one of a directory that was set aside.
     pub(super) fn draft(&self) -> Self {
         Self {
             nodes: self.nodes.clone(),

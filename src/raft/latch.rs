@@ -80,7 +80,7 @@ impl Root {
         Ok(read_id(&path.join(LATCH_FILE))?.map(ClusterId))
     }
 
-    /// Where it is.
+    /// Returns the directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

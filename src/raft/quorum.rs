@@ -58,7 +58,7 @@ pub(super) fn conf_change(change: &QuorumChange) -> ConfChangeV2 {
     entry
 }
 
-/// What the entry `change` asks for; empty: to leave the joint configuration.
+/// Returns what the entry `change` asks for; empty: to leave the joint configuration.
 pub(super) fn quorum_change(change: &ConfChangeV2) -> QuorumChange {
     let changes = change.get_changes().iter().map(|single| {
         let role = match single.get_change_type() {

@@ -50,13 +50,13 @@ impl Target {
         }
     }
 
-    /// Where a member answers.
+    /// The target at which a member answers.
     #[must_use]
     pub fn of(member: &Member, from: IpAddr) -> Self {
         Self::new(&*member.host, member.grpc_port, from)
     }
 
-    /// Where a seed may be found.
+    /// The target at which a seed may be found.
     #[must_use]
     pub fn at(seed: Seed, from: IpAddr) -> Self {
         Self::new(seed.host, seed.port, from)

@@ -53,7 +53,7 @@ impl Unanswered {
     }
 }
 
-/// What the node at `target` is and knows, within `patience`.
+/// Asks the node at `target` what it is and knows, within `patience`.
 ///
 /// # Errors
 /// It does not answer.

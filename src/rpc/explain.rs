@@ -7,7 +7,7 @@ use super::control::{Unanswered, over};
 use super::proto::cache_client::CacheClient;
 use super::proto::{ExplainReply, ExplainRequest};
 
-/// What the node at `target` knows of a key, connected and answered within `patience` each. It loads
+/// Asks the node at `target` what it knows of a key, connected and answered within `patience` each. It loads
 /// nothing and leaves the entry as it was. Cancel-safe.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ impl CameEntry {
         KeyHash::of(GroupId(self.record.group), &self.key).partition()
     }
 
-    /// What it is made of for a member that received it at `now` and keeps it under `tenure`.
+    /// Returns what it is made of for a member that received it at `now` and keeps it under `tenure`.
     #[must_use]
     pub fn parts(&self, now: Millis, tenure: Tenure) -> EntryParts<'_> {
         let group = GroupId(self.record.group);
@@ -125,7 +125,7 @@ pub fn batch(items: &[Item], mark: u64, is_warm: bool, now: Millis) -> HandOverB
     }
 }
 
-/// What the old owner has for a key, as the answer to question `id`.
+/// Returns what the old owner has for a key, as the answer to question `id`.
 #[must_use]
 pub fn found(id: u64, entry: Option<&Entry>, now: Millis) -> HandOverFound {
     let bytes = entry.map(|entry| [entry.key(), entry.value()].concat());
@@ -175,7 +175,7 @@ pub fn items(records: Vec<HandOverItem>, bytes: Bytes) -> Option<impl Iterator<I
     }))
 }
 
-/// What a record says of copies; a number that is no partition's is left out.
+/// Returns what a record says of copies; a number that is no partition's is left out.
 fn kept(mut bytes: &[u8]) -> Came {
     let stamp = bytes.try_get_u64_le().unwrap_or_default();
     let mut partitions = Vec::with_capacity(bytes.len() / size_of::<u16>());

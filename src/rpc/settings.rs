@@ -52,7 +52,7 @@ impl From<&config::Pipeline> for Bounds {
 }
 
 impl Settings {
-    /// What goes into one message: far less than its limit, so that one large value cannot make the
+    /// Returns what goes into one message: far less than its limit, so that one large value cannot make the
     /// small ones behind it wait for megabytes.
     #[must_use]
     pub fn batch(&self) -> BatchLimits {

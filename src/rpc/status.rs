@@ -19,7 +19,7 @@ pub fn of_load(kind: LoadErrorKind) -> Status {
     }
 }
 
-/// What a unary caller gets for an answer that is not a value; none for one that is.
+/// Returns what a unary caller gets for an answer that is not a value; none for one that is.
 #[must_use]
 pub fn to_grpc(answer: &Answer) -> Option<tonic::Status> {
     let code = match answer.status() {

@@ -130,13 +130,13 @@ impl Connections {
         })
     }
 
-    /// How many connections there are, idle ones included.
+    /// Returns how many connections there are, idle ones included.
     pub(super) fn open(&self) -> usize {
         self.pool.status().size
     }
 }
 
-/// What every session begins with: values print the same whatever the server's defaults are, a
+/// Returns what every session begins with: values print the same whatever the server's defaults are, a
 /// statement ends by itself, and nothing can be written.
 fn session(statement_timeout: Duration) -> String {
     format!(
@@ -153,8 +153,8 @@ impl PasswordFile {
         Ok(Self { path, last })
     }
 
-    /// What the file holds now, or held when it could last be read: a file that is replaced may be away for
-    /// a moment.
+    /// Returns what the file holds now, or held when it could last be read: a file that is replaced may be
+    /// away for a moment.
     fn password(&self) -> Vec<u8> {
         match read(&self.path) {
             Ok(password) => self.last.lock().clone_from(&password),

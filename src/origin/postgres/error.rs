@@ -19,7 +19,7 @@ pub(super) fn bad_statement(message: impl Into<String>) -> LoadError {
     LoadError::new(LoadErrorKind::BadStatement, message)
 }
 
-/// Why no connection could be had.
+/// Says why no connection could be had.
 pub(super) fn of_pool(error: &PoolError) -> LoadError {
     match error {
         PoolError::Backend(error) => of_connect(error),
@@ -31,7 +31,7 @@ pub(super) fn of_pool(error: &PoolError) -> LoadError {
     }
 }
 
-/// Why connecting failed: always a matter of the server or of how it is reached.
+/// Says why connecting failed: always a matter of the server or of how it is reached.
 fn of_connect(error: &Error) -> LoadError {
     match error.as_db_error() {
         Some(refusal) if refusal.code().code().starts_with("28") => unavailable(format!(
@@ -52,7 +52,7 @@ fn of_connect(error: &Error) -> LoadError {
     }
 }
 
-/// Why a statement failed.
+/// Says why a statement failed.
 pub(super) fn of_statement(error: &Error) -> LoadError {
     let Some(refusal) = error.as_db_error() else {
         return unavailable(format!(

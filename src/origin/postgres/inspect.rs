@@ -38,7 +38,7 @@ struct Table {
 }
 
 impl Shared {
-    /// What is to be said of `group`. One inspection at a time, so that all of them together hold one
+    /// Returns what is to be said of `group`. One inspection at a time, so that all of them together hold one
     /// connection.
     pub(super) async fn inspect(&self, group: &Group) -> Result<Vec<Finding>, LoadError> {
         let _alone = self.inspecting.lock().await;
@@ -119,7 +119,7 @@ async fn explain(connection: &Connection, plan: &Plan) -> Result<String, LoadErr
     Ok(row.unwrap_or_default().to_owned())
 }
 
-/// What the catalog says of the tables of `scans`, in their order, and of the one that the group names
+/// Asks the catalog about the tables of `scans`, in their order, and of the one that the group names
 /// if that is another: a view's rights are its own.
 async fn tables(
     connection: &Connection,
@@ -172,7 +172,7 @@ fn scan_at(scans: &[Scan], place: i64) -> Option<&Scan> {
     scans.get(usize::try_from(place).ok()?.checked_sub(1)?)
 }
 
-/// Why the catalog could not be asked: that is no mistake of the group.
+/// Says why the catalog could not be asked: that is no mistake of the group.
 fn of_catalog(error: &tokio_postgres::Error) -> LoadError {
     let reason = of_statement(error).message;
     LoadError::new(

@@ -43,7 +43,7 @@ impl Asked {
         self.distinct.is_empty()
     }
 
-    /// What is to be asked.
+    /// Returns what is to be asked.
     pub(super) fn keys(&self) -> &[Bytes] {
         &self.distinct
     }

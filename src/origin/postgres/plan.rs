@@ -150,7 +150,7 @@ pub(super) fn quoted(table: &str) -> String {
     parts.join(".")
 }
 
-/// What keys are by the type of the table's key column.
+/// Asks the catalog what keys are by the type of the table's key column.
 async fn catalog_key_type(connection: &Connection, source: &Source) -> Result<KeyType, LoadError> {
     let prepared = connection
         .client()
@@ -167,7 +167,7 @@ async fn catalog_key_type(connection: &Connection, source: &Source) -> Result<Ke
     })
 }
 
-/// What keys a column of this type holds; none if it cannot hold any.
+/// Returns what keys a column of this type holds; none if it cannot hold any.
 ///
 /// Not `char(n)`, whose values are equal to what does not look like them.
 fn key_type_of(column: &Type) -> Option<KeyType> {
@@ -179,7 +179,7 @@ fn key_type_of(column: &Type) -> Option<KeyType> {
     }
 }
 
-/// What makes a value's bytes of a column of this type: nothing for those that are bytes.
+/// Returns what makes a value's bytes of a column of this type: nothing for those that are bytes.
 fn value_cast(column: &Type) -> Result<&'static str, LoadError> {
     const TEXT_FORM: [Type; 22] = [
         Type::TEXT,

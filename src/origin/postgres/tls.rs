@@ -59,7 +59,7 @@ pub(super) enum TlsError {
     },
 }
 
-/// What makes connections encrypted as `tls` demands, with TLS 1.2 or later.
+/// Returns what makes connections encrypted as `tls` demands, with TLS 1.2 or later.
 ///
 /// `Disable`, `Prefer` and `Require` without a root believe every server. `VerifyCa`, and `Require`
 /// with a root, demand a chain of valid certificates up to an authority of the root. `VerifyFull`

@@ -262,7 +262,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What `sslmode` and `sslrootcert` mean together.
+/// Returns what `sslmode` and `sslrootcert` mean together.
 fn tls(mode: Option<&str>, root: Option<String>) -> Result<Tls, UrlError> {
     let root = match root.as_deref() {
         None => None,

@@ -54,7 +54,7 @@ impl<D: Disk> Driver<D> {
         Ok(())
     }
 
-    /// What the entry did; nothing for the one with which a leader begins its term.
+    /// Applies an entry; returns what it did, nothing for the one with which a leader begins its term.
     fn apply_one(&mut self, entry: &Entry) -> Result<Option<Result<Change, Refusal>>, Fatal> {
         let unreadable = |error: String| Fatal::Entry {
             index: entry.index,

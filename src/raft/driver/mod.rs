@@ -308,7 +308,7 @@ impl<D: Disk> Driver<D> {
         self.settings.makes(mistake)
     }
 
-    /// What was applied so far.
+    /// Returns what was applied so far.
     #[must_use]
     pub fn state(&self) -> &Arc<State> {
         &self.state
@@ -362,7 +362,7 @@ impl<D: Disk> Driver<D> {
         self.ident.incarnation
     }
 
-    /// How many writes and how many of them synced the disk has done.
+    /// Returns how many writes and how many of them synced the disk has done.
     #[must_use]
     pub fn writes(&self) -> (u64, u64) {
         (self.raw.store().writes(), self.raw.store().syncs())
@@ -387,7 +387,7 @@ impl<D: Disk> Driver<D> {
             .collect()
     }
 
-    /// How far each peer is, as a leader sees it; nothing from others.
+    /// Returns how far each peer is, as a leader sees it; nothing from others.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {
         if !self.leads() {

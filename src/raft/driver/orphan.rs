@@ -57,7 +57,7 @@ impl<D: Disk> Orphan<D> {
         self.driver.state()
     }
 
-    /// Where the log ends. Of two logs of one cluster, the one with the later term, or with the later
+    /// Returns where the log ends. Of two logs of one cluster, the one with the later term, or with the later
     /// index in the same term, holds everything that was committed and is in the other.
     #[must_use]
     pub fn end(&self) -> Position {

@@ -84,7 +84,7 @@ impl<D: Disk> Driver<D> {
         (hard.term, hard.vote) != (written.term, written.vote)
     }
 
-    /// What is written of the hard state: all of it, unless forgetting the vote is the mistake.
+    /// Returns what is written of the hard state: all of it, unless forgetting the vote is the mistake.
     fn promised(&self, hard: &HardState) -> HardState {
         let mut hard = hard.clone();
         if self.makes(Mistake::VoteNotPersisted) {

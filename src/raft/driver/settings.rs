@@ -93,7 +93,7 @@ impl Settings {
         }
     }
 
-    /// Where `raft` says what it does.
+    /// Returns the logger that `raft` writes to.
     #[expect(clippy::unused_self, reason = "how much is said may become a setting")]
     pub(super) fn logger(&self) -> slog::Logger {
         crate::raft::logging::logger()

@@ -237,7 +237,7 @@ impl Reference {
     }
 }
 
-/// What a correct driver might do next.
+/// Returns what a correct driver might do next.
 fn draw(draws: &mut Rng, now: &Reference) -> Operation {
     let (hard, last, snapshot_index) = (now.hard(), now.last(), Position::of(&now.snapshot).index);
     match draws.u8(..10) {
@@ -265,7 +265,7 @@ fn draw(draws: &mut Rng, now: &Reference) -> Operation {
     }
 }
 
-/// What a Ready may hold: entries from `before` on, or none of them and the hard state alone.
+/// Returns what a Ready may hold: entries from `before` on, or none of them and the hard state alone.
 fn ready(
     draws: &mut Rng,
     hard: &HardState,

@@ -141,7 +141,7 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    /// Where the log ends.
+    /// Returns where the log ends.
     #[must_use]
     pub fn end(&self) -> Position {
         self.last()
@@ -159,8 +159,8 @@ impl<D: Disk> Log<D> {
         &self.hard
     }
 
-    /// Where the last compaction or received snapshot was; index 0 for a joiner that waits for one. When
-    /// the log was opened its index is the one to start applying after.
+    /// Returns where the last compaction or received snapshot was; index 0 for a joiner that waits for one.
+    /// When the log was opened its index is the one to start applying after.
     #[must_use]
     pub fn snapshot_meta(&self) -> &SnapshotMetadata {
         self.snapshot.get_metadata()
@@ -218,7 +218,8 @@ impl<D: Disk> Log<D> {
         later.unwrap_or_default().iter().map(bytes).sum()
     }
 
-    /// How many entries up to `index`, from the last one backwards, have at most `bytes_max` together.
+    /// Returns how many entries up to `index`, from the last one backwards, have at most `bytes_max`
+    /// together.
     #[must_use]
     pub fn fitting(&self, index: u64, bytes_max: u64) -> u64 {
         let earlier = self.entries.get(..self.offset(index + 1));
@@ -249,7 +250,7 @@ impl<D: Disk> Log<D> {
         last.unwrap_or(self.truncated)
     }
 
-    /// Where among the entries the one at `index`, above the truncated one, is or would be.
+    /// Returns where among the entries the one at `index`, above the truncated one, is or would be.
     fn offset(&self, index: u64) -> usize {
         usize::try_from(index.saturating_sub(self.truncated.index + 1)).unwrap_or(usize::MAX)
     }
@@ -281,7 +282,7 @@ impl<D: Disk> std::fmt::Debug for Log<D> {
     }
 }
 
-/// What an entry takes, about.
+/// Returns what an entry takes, about.
 fn bytes(entry: &Entry) -> u64 {
     (entry.data.len() + entry.context.len() + size_of::<Entry>()) as u64
 }

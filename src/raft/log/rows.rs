@@ -57,7 +57,7 @@ pub(super) fn put(batch: &mut Batch, column: Column, key: &[u8], mut payload: Ve
     batch.put(column, key, payload);
 }
 
-/// What [`put`] was given for this row.
+/// Returns what [`put`] was given for this row.
 pub(super) fn payload<'row>(
     column: Column,
     key: &[u8],

@@ -18,7 +18,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Where `snapshot` was taken.
+    /// Returns where `snapshot` was taken.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Self {
         let metadata = snapshot.get_metadata();
@@ -28,7 +28,7 @@ impl Position {
         }
     }
 
-    /// Where `entry` is.
+    /// Returns where `entry` is.
     pub(super) fn of_entry(entry: &Entry) -> Self {
         Self {
             index: entry.index,
@@ -51,7 +51,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// What is wrong with it, if anything.
+    /// Returns what is wrong with it, if anything.
     pub(super) fn check(&self) -> Result<(), String> {
         let Self {
             truncated,

@@ -242,8 +242,8 @@ impl Survey {
         Some((founder, log.state()))
     }
 
-    /// What recovering would do: from the state `saved`, or from the most advanced log; with the member
-    /// called `id` as the founder, or the one whose log is the most advanced.
+    /// Returns what recovering would do: from the state `saved`, or from the most advanced log; with the
+    /// member called `id` as the founder, or the one whose log is the most advanced.
     ///
     /// # Errors
     /// [`RecoveryError`]: nothing to recover from, or nobody to found the cluster.
@@ -305,7 +305,7 @@ impl Survey {
         }
     }
 
-    /// Why no log can be used.
+    /// Says why no log can be used.
     fn unfit(&self) -> String {
         let reasons = self.found.iter().map(|found| match &found.log {
             Ok(_) => format!("{}: its node had heard nothing yet", found.directory),

@@ -19,7 +19,7 @@ const TYPES: std::ops::RangeInclusive<u8> = 1..=4;
 /// CRC-32C's polynomial, with its bits reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// Why one of the write-ahead logs in `directory` is damaged; none if none is known to be. Reads only.
+/// Says why one of the write-ahead logs in `directory` is damaged; none if none is known to be. Reads only.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -46,7 +46,7 @@ pub(super) fn damage(directory: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Where a record says that it reaches beyond the end of the log although others follow it.
+/// Returns where a record says that it reaches beyond the end of the log although others follow it.
 fn damaged_at(log: &[u8]) -> Option<usize> {
     let begin = log.len().checked_sub(1)? / BLOCK * BLOCK;
     let block = log.get(begin..)?;
@@ -68,7 +68,7 @@ fn damaged_at(log: &[u8]) -> Option<usize> {
     None
 }
 
-/// How long the record at `at` says that it is, if there is room for its header.
+/// Returns how long the record at `at` says that it is, if there is room for its header.
 fn record_bytes(block: &[u8], at: usize) -> Option<usize> {
     let header = block.get(at..at + HEADER)?;
     Some(HEADER + usize::from(u16::from_le_bytes([header[4], header[5]])))

@@ -113,7 +113,7 @@ impl Handle {
         }
     }
 
-    /// Where messages go.
+    /// Returns where messages go.
     #[must_use]
     pub fn inbox(&self) -> Inbox {
         Inbox(self.inbox.clone())
@@ -131,7 +131,7 @@ impl Handle {
         self.standing.clone()
     }
 
-    /// Why the thread ended; none while it runs.
+    /// Says why the thread ended; none while it runs.
     #[must_use]
     pub fn end(&self) -> watch::Receiver<Option<End>> {
         self.end.clone()

@@ -105,7 +105,7 @@ enum Verdict {
     Over,
 }
 
-/// What to think at `now` of a turn that began at `began`.
+/// Returns what to think at `now` of a turn that began at `began`.
 fn judge(began: u64, now: u64, max: Duration) -> Verdict {
     let turned = Duration::from_millis(now.saturating_sub(began));
     if began == IDLE || turned < STALL_NOTICED.min(max) {

@@ -136,7 +136,7 @@ impl Keeper {
         }
     }
 
-    /// What waited for a connection that could not be made is lost: Raft sends newer ones.
+    /// Drops what waited for a connection that could not be made: Raft sends newer messages.
     fn lose_all(&self) {
         let lost = self.queue.drain();
         let counts = self.local.metrics.lane(self.lane);

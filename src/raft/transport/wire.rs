@@ -92,7 +92,7 @@ pub(super) fn encode(envelope: Envelope, address: Option<&Address>) -> proto::En
     }
 }
 
-/// What came.
+/// Reads an envelope that came.
 pub(super) fn decode(envelope: proto::Envelope) -> Result<Envelope, Malformed> {
     let cluster = <[u8; 16]>::try_from(envelope.cluster.as_ref())
         .map_err(|_| Malformed::Cluster(envelope.cluster.len()))?;

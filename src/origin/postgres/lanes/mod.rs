@@ -115,7 +115,7 @@ impl<C, K: Copy + Eq + Hash> Lanes<C, K> {
         }
     }
 
-    /// What is in use now, for metrics.
+    /// Returns what is in use now, for metrics.
     pub(super) fn counts(&self) -> Counts {
         self.shared.table.lock().counts()
     }

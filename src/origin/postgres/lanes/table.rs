@@ -243,7 +243,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         })
     }
 
-    /// Who gets a free place: the group that holds the least, among equals the one whose turn was
+    /// Chooses which group gets a free place: the one that holds the least, among equals the one whose turn was
     /// longest ago. Not the longest waiter: a slow group's backlog is all older than the first
     /// statement of a group that comes later.
     fn neediest(&self) -> Option<K> {
@@ -283,7 +283,7 @@ impl<C, K: Copy + Eq + Hash> Table<C, K> {
         }
     }
 
-    /// How much the group holds that holds the most, and which of its lanes it can best do without:
+    /// Returns how much the group holds that holds the most, and which of its lanes it can best do without:
     /// the one that will be free first. Among equals the group with the oldest lane, which makes the
     /// lanes go round where there are more groups than connections.
     fn richest(&self) -> Option<(usize, (K, u64))> {
