@@ -334,34 +334,22 @@ pub(super) async fn applied(target: &Target) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
-    use crate::topology::model::member::Zone;
+    use crate::ids::ClusterId;
+    use crate::topology::commands::Agreed;
+    use crate::topology::fixtures::named;
     use crate::topology::state::Founding;
 
     fn state(cluster: u128, supersedes: &[u128], members: u64) -> State {
-        let joiner = |n: u64| Joiner {
-            name: format!("n{n}").into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
-            zone: Zone::new("a"),
-            weight: 1,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-            leaves_on_term: false,
-        };
         let mut state = State::found(Founding {
             cluster: ClusterId(cluster),
             supersedes: supersedes.iter().copied().map(ClusterId).collect(),
             settings: Agreed::ours(),
-            first: joiner(1),
+            first: named("n1"),
         });
         for n in 2..=members {
-            state.apply(&Command::Join(joiner(n))).unwrap();
+            state
+                .apply(&Command::Join(named(&format!("n{n}"))))
+                .unwrap();
         }
         state
     }

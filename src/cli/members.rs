@@ -159,27 +159,10 @@ fn named(state: &State, text: &str) -> Result<NodeId, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner};
-    use crate::topology::model::member::Zone;
+    use crate::ids::ClusterId;
+    use crate::topology::commands::{Agreed, Command};
+    use crate::topology::fixtures;
     use crate::topology::state::Founding;
-
-    fn joiner(name: &str) -> Joiner {
-        Joiner {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
-            zone: Zone::new("a"),
-            weight: 1,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-            leaves_on_term: false,
-        }
-    }
 
     #[test]
     fn a_member_is_named_by_its_name_or_its_id_also_when_it_is_gone() {
@@ -187,14 +170,14 @@ mod tests {
             cluster: ClusterId(1),
             supersedes: Vec::new(),
             settings: Agreed::ours(),
-            first: joiner("n1"),
+            first: fixtures::named("n1"),
         });
         for name in ["n2", "n3", "1"] {
-            state.apply(&Command::Join(joiner(name))).unwrap();
+            state.apply(&Command::Join(fixtures::named(name))).unwrap();
         }
         let down = state.plan_fail_over(NodeId(2)).unwrap();
         state.apply(&down).unwrap();
-        state.apply(&Command::Join(joiner("n2"))).unwrap();
+        state.apply(&Command::Join(fixtures::named("n2"))).unwrap();
         state.apply(&Command::RemoveMember(NodeId(3))).unwrap();
         let ids = [
             ("n1", 1),

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::command::{Agreed, COMMAND_VERSION, Change, Command, Joiner, SetGroups, SetStatus};
+use super::group::{GroupSpec, KeyType, OnIsolated, Source};
+use super::member::{MemberStatus, Zone};
+use super::state::{Founding, State};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::topology::commands::{Agreed, Change, Command, Joiner, SetGroups, SetStatus};
 use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
@@ -23,6 +27,24 @@ pub(super) fn joiner(n: u64) -> Joiner {
         version: 1,
         settings: Agreed::ours(),
         nonce: 0x1000 + n,
+        leaves_on_term: false,
+    }
+}
+
+/// What a node called `name` says of itself, at its first start on one address with all others.
+pub(crate) fn named(name: &str) -> Joiner {
+    Joiner {
+        name: name.into(),
+        host: "127.0.0.1".into(),
+        raft_port: 7000,
+        grpc_port: 8001,
+        admin_port: 2112,
+        zone: Zone::new("a"),
+        weight: 1,
+        incarnation: Incarnation(1),
+        version: COMMAND_VERSION,
+        settings: Agreed::ours(),
+        nonce: 0,
         leaves_on_term: false,
     }
 }

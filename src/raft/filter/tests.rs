@@ -5,25 +5,16 @@ use raft::eraftpb::{Entry, Snapshot};
 use super::*;
 use crate::raft::snapshot as snapshots;
 use crate::topology::commands::{Agreed, Command, Joiner};
-use crate::topology::model::member::Zone;
+use crate::topology::fixtures::named;
 use crate::topology::state::Founding;
 
 const CLUSTER: ClusterId = ClusterId(5);
 
 fn joiner() -> Joiner {
     Joiner {
-        name: "n1".into(),
-        host: "127.0.0.1".into(),
-        raft_port: 7000,
-        grpc_port: 8001,
-        admin_port: 2112,
-        zone: Zone::new("a"),
-        weight: 1,
         incarnation: Incarnation(3),
         version: 1,
-        settings: Agreed::ours(),
-        nonce: 0,
-        leaves_on_term: false,
+        ..named("n1")
     }
 }
 

@@ -8,28 +8,11 @@ use crate::raft::driver::{Driver, Settings};
 use crate::raft::event::{Event, RequestId};
 use crate::raft::latch::Published;
 use crate::topology::commands::{Command, GroupRef, SetGroups};
+use crate::topology::fixtures::named;
 use crate::topology::model::group::{GroupSpec, KeyType, Source};
-use crate::topology::model::member::Zone;
 use crate::topology::state::Founding;
 
 const OLD: ClusterId = ClusterId(1);
-
-fn member(name: &str) -> Joiner {
-    Joiner {
-        name: name.into(),
-        host: "127.0.0.1".into(),
-        raft_port: 7000,
-        grpc_port: 8001,
-        admin_port: 2112,
-        zone: Zone::new("a"),
-        weight: 1,
-        incarnation: Incarnation(1),
-        version: COMMAND_VERSION,
-        settings: Agreed::ours(),
-        nonce: 0,
-        leaves_on_term: false,
-    }
-}
 
 /// The state of a cluster whose members are n1, n2 and n3.
 fn three() -> State {
@@ -37,10 +20,10 @@ fn three() -> State {
         cluster: OLD,
         supersedes: Vec::new(),
         settings: Agreed::ours(),
-        first: member("n1"),
+        first: named("n1"),
     });
     for name in ["n2", "n3"] {
-        state.apply(&Command::Join(member(name))).unwrap();
+        state.apply(&Command::Join(named(name))).unwrap();
     }
     state
 }
@@ -84,7 +67,7 @@ fn write(root: &TempDir, name: &str, cluster: ClusterId, commands: &[Command]) {
         cluster,
         supersedes: Vec::new(),
         settings: Agreed::ours(),
-        first: member("n1"),
+        first: named("n1"),
     });
     let state = if cluster == OLD { three() } else { state };
     Driver::found(&mut disk, cluster, NodeId(1), &state).unwrap();

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::ids::{ClusterId, NodeId};
 use crate::raft::disk::{Batch, Column, DiskError, Row, Write};
 use crate::raft::driver::Settings;
 use crate::topology::commands::{Agreed, Command, GroupRef, Joiner};
-use crate::topology::model::member::Zone;
+use crate::topology::fixtures::named;
 use crate::topology::state::Founding;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,18 +82,8 @@ async fn lone_within(stall_max: Duration) -> Lone {
         supersedes: Vec::new(),
         settings: Agreed::ours(),
         first: Joiner {
-            name: "n1".into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
-            zone: Zone::new("a"),
-            weight: 1,
-            incarnation: Incarnation(1),
             version: 1,
-            settings: Agreed::ours(),
-            nonce: 0,
-            leaves_on_term: false,
+            ..named("n1")
         },
     });
     let mut disk = Fragile::default();

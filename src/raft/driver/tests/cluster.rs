@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 use prost_for_raft::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
-use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::ids::{ClusterId, NodeId};
 use crate::raft::disk::{Batch, Column, Disk, DiskError, Row, Write};
 use crate::raft::driver::{Driver, Fatal, Settings};
 use crate::raft::envelope::Envelope;
 use crate::raft::event::{Effect, Event, Outcome, RequestId};
 use crate::topology::commands::{Agreed, Change, Command, GroupRef, Joiner};
-use crate::topology::model::member::Zone;
+use crate::topology::fixtures::named;
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 use crate::topology::state::{Founding, State};
 
@@ -80,18 +80,9 @@ impl Disk for MemoryDisk {
 /// A node that says who it is.
 pub(super) fn joiner(name: &str) -> Joiner {
     Joiner {
-        name: name.into(),
-        host: "127.0.0.1".into(),
-        raft_port: 7000,
-        grpc_port: 8001,
-        admin_port: 2112,
-        zone: Zone::new("a"),
         weight: 100,
-        incarnation: Incarnation(1),
         version: 1,
-        settings: Agreed::ours(),
-        nonce: 0,
-        leaves_on_term: false,
+        ..named(name)
     }
 }
 
