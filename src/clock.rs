@@ -3,7 +3,7 @@
 //! Roles make one and hand `now()` to the cache and to policies. It runs on `tokio::time`, so that a
 //! test with paused time drives it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -29,12 +29,6 @@ impl Clock {
     pub fn now(&self) -> Millis {
         Millis(as_millis(self.zero.elapsed()))
     }
-}
-
-/// A duration in whole milliseconds, stopping at `u64::MAX`.
-#[must_use]
-pub fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since 1970 by the calendar, for people to read; 0 if the calendar is set before that.

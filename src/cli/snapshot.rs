@@ -12,8 +12,8 @@ use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
 use super::print::{fields, print_json, write};
-use crate::topology::state::snapshot_file;
 use crate::topology::state::State;
+use crate::topology::state::snapshot_file;
 use crate::topology::state::snapshot_file;
 
 /// The arguments of `cluster snapshot`.

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use self::delete::acts_by;
 use super::answers::{self, Provenance, refusal};
 use super::lease::{Duty, Held};
-use super::loader::{Class, Loader};
+use super::loader::Loader;
+use super::me::Me;
 use super::metrics::{CallOutcome, ReadMetrics};
 use crate::cache::{
     Cache, Entry, Found, Kind, Lead, LoadOutcome, Phase, Receipt, Refused, Request, Role, Stamps,
@@ -81,8 +82,8 @@ enum WaitsFor {
     Epoch,
     /// To be known as the owner, by this route.
     Arrival(Route),
-    /// For those who are told of a delete to do the same.
-    Told(Vec<Receipt>, CallOutcome),
+    /// For the members that keep the entry too to drop it.
+    Receipts(Vec<Receipt>, CallOutcome),
     Load(Load),
 }
 
@@ -233,8 +234,8 @@ impl ReadPath {
                     self.shared
                         .metrics
                         .count(group, CallOutcome::of_fresh(entry.kind()));
-                    let told = Told::of(Via::Hit, Detail::Isolated);
-                    Begun::Now(self.serve(call, entry, told))
+                    let provenance = Provenance::of(Via::Hit, Detail::Isolated);
+                    Begun::Now(self.serve(call, entry, provenance))
                 }
                 None => self.get(call, key, group, &last_resort, Detail::Isolated),
             },
@@ -254,7 +255,7 @@ impl ReadPath {
                 self.shared
                     .metrics
                     .count(group, CallOutcome::of_fresh(entry.kind()));
-                return Begun::Now(self.serve(call, entry, Told::of(Via::Hit, detail)));
+                return Begun::Now(self.serve(call, entry, Provenance::of(Via::Hit, detail)));
             }
             Found::Stale { entry, refresh } => {
                 if let Some(lead) = refresh {
@@ -265,14 +266,14 @@ impl ReadPath {
                     Phase::Fresh | Phase::Stale | Phase::Dead => Via::Stale,
                 };
                 self.shared.metrics.count(group, CallOutcome::of_stale(via));
-                return Begun::Now(self.serve(call, entry, Told::of(via, detail)));
+                return Begun::Now(self.serve(call, entry, Provenance::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
                 self.shared.metrics.limited(group, limit_of(reason));
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
                     self.shared.metrics.count(group, CallOutcome::StaleIfError);
-                    let told = Told::of(Via::StaleIfError, detail);
-                    return Begun::Now(self.serve(call, entry, told));
+                    let provenance = Provenance::of(Via::StaleIfError, detail);
+                    return Begun::Now(self.serve(call, entry, provenance));
                 }
                 return self.refuse(call, Some(group), Status::Overloaded, &reason.to_string());
             }

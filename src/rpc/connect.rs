@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::config::Seed;
 use crate::net::open;
-use crate::topology::member::Member;
+use crate::topology::model::member::Member;
 
 /// A stream's share of unread bytes. A pipeline is one stream, so it gets nearly all of them.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;

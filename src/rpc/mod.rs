@@ -37,7 +37,6 @@ mod pending;
 pub mod pipeline;
 pub mod server;
 mod settings;
-pub mod shares;
 pub mod status;
 mod stream;
 pub mod wire;

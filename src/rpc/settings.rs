@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::outbox::BatchLimits;
-use super::shares::Bounds;
 use crate::config;
+use crate::overload::shares::Bounds;
 
 /// The bounds of a pipeline; each is a key of `[pipeline]`.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::Moves;
-use super::target::all_heard;
+use super::move_in::all_heard;
 use crate::cache::{Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{NodeId, Partition, Tenure};
