@@ -9,7 +9,6 @@ use super::cluster_client::Cluster;
 use super::print::{print_json, table, write};
 use crate::ids::NodeId;
 use crate::topology::model::member::{MemberRecord, Tombstone};
-use crate::topology::model::quorum::Quorum;
 use crate::topology::state::State;
 
 /// The arguments of `cluster remove`.
@@ -57,7 +56,7 @@ fn row(state: &State, record: &MemberRecord) -> Value {
         "id": record.id.0,
         "name": &*record.name,
         "status": record.status.to_string(),
-        "role": role(state.quorum(), record.id),
+        "role": state.quorum().role_of(record.id),
         "zone": record.zone.as_str(),
         "weight": record.weight,
         "host": &*record.host,
@@ -76,16 +75,6 @@ fn grave(tombstone: &Tombstone) -> Value {
         "name": &*tombstone.name,
         "incarnation": tombstone.incarnation.0,
     })
-}
-
-fn role(quorum: &Quorum, id: NodeId) -> &'static str {
-    if quorum.is_voter(id) {
-        "voter"
-    } else if quorum.contains(id) {
-        "learner"
-    } else {
-        "none"
-    }
 }
 
 /// Removes a member whose node is gone, for ever.

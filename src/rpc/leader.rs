@@ -30,7 +30,7 @@ impl Search {
 
     /// Makes the node that `redirect` names the next one to be asked; false if it names none.
     pub fn follow(&mut self, redirect: &Redirect) -> bool {
-        let leader = leader(redirect, self.from);
+        let leader = named_leader(redirect, self.from);
         let is_named = leader.is_some();
         self.targets.extend(leader);
         is_named
@@ -48,7 +48,7 @@ impl Iterator for Search {
 
 /// The leader that `redirect` names, to be called from `from`; none if no leader is known.
 #[must_use]
-pub fn leader(redirect: &Redirect, from: IpAddr) -> Option<Target> {
+pub fn named_leader(redirect: &Redirect, from: IpAddr) -> Option<Target> {
     Target::parse(&redirect.leader, from)
 }
 

@@ -9,6 +9,7 @@ use crate::ids::ClusterId;
 use crate::rpc::control::{enter as ask, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
+use crate::rpc::leader::Search;
 use crate::rpc::pipeline::Target;
 use crate::topology::commands::Command;
 
@@ -33,11 +34,9 @@ pub(super) async fn enter(
     };
     fastrand::shuffle(&mut targets);
     // Each may redirect to the leader once.
-    let mut left = 2 * targets.len();
-    while let Some(target) = targets.pop()
-        && left > 0
-    {
-        left -= 1;
+    let most = 2 * targets.len();
+    let mut search = Search::new(targets, most, shared.from);
+    while let Some(target) = search.next() {
         let reply = match ask(&target, request.clone(), ASK_PATIENCE).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -49,7 +48,7 @@ pub(super) async fn enter(
             Some(Reply::Entered(entered)) => return Ok(Some(entered)),
             Some(Reply::Refused(why)) => refused = Some(format!("refused by {target}: {why}")),
             Some(Reply::Redirect(redirect)) => {
-                targets.extend(Target::parse(&redirect.leader, shared.from))
+                search.follow(&redirect);
             }
             Some(Reply::Unknown(why)) => tracing::debug!(%target, why, "outcome unknown"),
             None => tracing::debug!(%target, "answer not understood"),

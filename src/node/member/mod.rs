@@ -31,6 +31,7 @@ use super::leader::handle::LeaderHandle;
 use crate::config::Seed;
 use crate::discovery::Discovery;
 use crate::ids::{ClusterId, NodeId};
+use crate::net::jittered;
 use crate::node::me::Me;
 use crate::raft::latch::Root;
 use crate::raft::log::Ident;
@@ -105,12 +106,7 @@ impl Shared {
     pub(in crate::node) fn others(&self) -> Vec<Target> {
         let places = self.discovery.places().into_iter();
         let others = places.filter(|place| !self.is_own(place));
-        let target = |place: Seed| Target {
-            host: place.host,
-            port: place.port,
-            from: self.from,
-        };
-        others.map(target).collect()
+        others.map(|seed| Target::at(seed, self.from)).collect()
     }
 
     /// Whether a place is where this node is.
@@ -134,11 +130,7 @@ impl Shared {
 
     /// Where a member answers, as its row has it.
     pub(in crate::node) fn target_of(&self, member: &MemberRecord) -> Target {
-        Target {
-            host: member.host.to_string(),
-            port: member.grpc_port,
-            from: self.from,
-        }
+        Target::of(&member.member(), self.from)
     }
 }
 
@@ -153,8 +145,7 @@ const ASK_EVERY: Duration = Duration::from_millis(400);
 
 /// Waits between two rounds of questions.
 async fn pause() {
-    let half = ASK_EVERY / 2;
-    tokio::time::sleep(half + half.mul_f64(fastrand::f64())).await;
+    tokio::time::sleep(jittered(ASK_EVERY)).await;
 }
 
 /// An error as the reason that is shown.

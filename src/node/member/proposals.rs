@@ -14,7 +14,6 @@ use crate::rpc::control_proto::{Entered, Member, Redirect};
 use crate::rpc::pipeline::Target;
 use crate::topology::commands::{Change, Command, Resume};
 use crate::topology::model::member::MemberRecord;
-use crate::topology::model::quorum::Quorum;
 use crate::topology::state::State;
 
 /// How long a command may take to be committed before its outcome is unknown.
@@ -108,12 +107,8 @@ impl Running {
 /// Where `leader` answers; empty if nobody is known to lead.
 pub(in crate::node) fn redirect(leader: Option<&MemberRecord>) -> Redirect {
     let leader = leader.map(|leader| {
-        let target = Target {
-            host: leader.host.to_string(),
-            port: leader.grpc_port,
-            from: std::net::Ipv4Addr::UNSPECIFIED.into(),
-        };
-        target.to_string()
+        let anywhere = std::net::Ipv4Addr::UNSPECIFIED.into();
+        Target::of(&leader.member(), anywhere).to_string()
     });
     Redirect {
         leader: leader.unwrap_or_default(),
@@ -126,7 +121,7 @@ pub(in crate::node) fn members(state: &State) -> Vec<Member> {
         id: record.id.0,
         name: record.name.to_string(),
         status: record.status.to_string(),
-        role: role(state.quorum(), record.id).into(),
+        role: state.quorum().role_of(record.id).into(),
         host: record.host.to_string(),
         raft_port: record.raft_port.into(),
         grpc_port: record.grpc_port.into(),
@@ -134,14 +129,4 @@ pub(in crate::node) fn members(state: &State) -> Vec<Member> {
         zone: record.zone.to_string(),
     };
     state.members().map(member).collect()
-}
-
-fn role(quorum: &Quorum, member: NodeId) -> &'static str {
-    if quorum.is_voter(member) {
-        "voter"
-    } else if quorum.contains(member) {
-        "learner"
-    } else {
-        "none"
-    }
 }

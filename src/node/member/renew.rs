@@ -20,6 +20,7 @@ use crate::node::lease::Held;
 use crate::rpc::control::{Line, to_wire};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{RenewRequest, Unheard};
+use crate::rpc::leader::named_leader;
 use crate::rpc::pipeline::Target;
 use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
 use crate::topology::moves::MoveReport;
@@ -323,7 +324,7 @@ impl Asking {
                 return Some(true);
             }
             Some(Outcome::Redirect(redirect)) => {
-                let leader = Target::parse(&redirect.leader, self.shared.from);
+                let leader = named_leader(&redirect, self.shared.from);
                 let is_known = leader.is_some();
                 *self.hint.lock() = leader.filter(|leader| *leader != target);
                 if is_known {

@@ -232,7 +232,7 @@ impl Moves {
                 let copier = Copier::new(to);
                 let run = copier.clone().run(
                     self.clone(),
-                    self.target(member),
+                    Target::of(member, self.0.parts.from),
                     self.sent_to(view, member),
                 );
                 shared.parts.shutdown.spawn(run);
@@ -279,14 +279,6 @@ impl Moves {
         self.0.lines.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn target(&self, member: &Member) -> Target {
-        Target {
-            host: member.host.to_string(),
-            port: member.grpc_port,
-            from: self.0.parts.from,
-        }
-    }
-
     /// A recovered cluster may count up to tenures that the one before had given already.
     fn forget_cluster(&self) {
         let shared = &self.0;
@@ -321,7 +313,7 @@ impl Moves {
             if sources.contains_key(&(to, tenure)) {
                 continue;
             }
-            let target = self.target(member);
+            let target = Target::of(member, self.0.parts.from);
             let set: PartitionSet = partitions.into_iter().collect();
             tracing::debug!(%to, %tenure, partitions = set.len(), "transfer begins");
             let source = Source::new(to, tenure, set);

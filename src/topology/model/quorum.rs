@@ -39,6 +39,18 @@ impl Quorum {
         self.is_voter(id) || self.learners.contains(&id) || self.learners_next.contains(&id)
     }
 
+    /// What `id` is to the quorum, as statuses and tables show it: `voter`, `learner` or `none`.
+    #[must_use]
+    pub fn role_of(&self, id: NodeId) -> &'static str {
+        if self.is_voter(id) {
+            "voter"
+        } else if self.contains(id) {
+            "learner"
+        } else {
+            "none"
+        }
+    }
+
     /// Whether those who are `alive` can decide: a majority of each half. Nobody can without voters.
     #[must_use]
     pub fn is_quorum(&self, alive: impl Fn(NodeId) -> bool) -> bool {
