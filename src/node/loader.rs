@@ -22,7 +22,7 @@ use crate::ids::as_millis;
 use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
-use crate::overload::queues::{Bounds, Class, Entered, Lane, Queued, Queues};
+use crate::overload::queues::{Bounds, Class, Entered, QueueId, Queued, Queues};
 use crate::rpc::hand_over::CameEntry;
 use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
@@ -187,30 +187,30 @@ impl Loader {
     }
 }
 
-/// Makes calls until nothing of the lane waits.
-async fn work(shared: Arc<Shared>, lane: Lane) {
+/// Makes calls until nothing of the queue waits.
+async fn work(shared: Arc<Shared>, queue: QueueId) {
     // A shutdown ends what waits: dropped leads tell their waiters.
-    while let Some(batch) = shared.take(lane) {
+    while let Some(batch) = shared.take(queue) {
         // A task of its own, so that a panicking origin fails this batch and not the queue.
         let mut call = shared
             .shutdown
-            .spawn(run(Arc::clone(&shared), lane.0, batch));
+            .spawn(run(Arc::clone(&shared), queue.0, batch));
         tokio::select! {
             ended = &mut call => if let Err(error) = ended && error.is_panic() {
-                tracing::error!(group = %lane.0, "the origin's code panicked during a load");
+                tracing::error!(group = %queue.0, "the origin's code panicked during a load");
             },
             () = shared.shutdown.begun() => {
                 call.abort();
-                shared.abandon(lane);
+                shared.abandon(queue);
                 return;
             }
         }
     }
 }
 
-/// Fails what has queued too long in a lane, until nothing of it queues.
-async fn watch(shared: Arc<Shared>, lane: Lane) {
-    while let Some(next) = shared.fail_overdue(lane) {
+/// Fails what has queued too long in a queue, until nothing of it queues.
+async fn watch(shared: Arc<Shared>, queue: QueueId) {
+    while let Some(next) = shared.fail_overdue(queue) {
         let wait = next.since(shared.clock.now());
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
@@ -273,28 +273,28 @@ async fn run(shared: Arc<Shared>, group: GroupId, batch: Vec<Lead>) {
 
 impl Shared {
     fn submit(self: &Arc<Self>, lead: Lead, class: Class, until: Millis) {
-        let lane = (lead.group(), class);
+        let queue = (lead.group(), class);
         let now = self.clock.now();
-        match self.queues(|queues| queues.enter(lane, lead, until, now)) {
-            Entered::Work => drop(self.shutdown.spawn(work(Arc::clone(self), lane))),
-            Entered::Watch => drop(self.shutdown.spawn(watch(Arc::clone(self), lane))),
+        match self.queues(|queues| queues.enter(queue, lead, until, now)) {
+            Entered::Work => drop(self.shutdown.spawn(work(Arc::clone(self), queue))),
+            Entered::Watch => drop(self.shutdown.spawn(watch(Arc::clone(self), queue))),
             Entered::Wait => {}
             Entered::Full(lead) => self.refuse(lead, class, Bound::Queue),
         }
     }
 
-    /// The next batch of a lane; none, and one call fewer in flight, if nothing waits.
-    fn take(&self, lane: Lane) -> Option<Vec<Lead>> {
+    /// The next batch of a queue; none, and one call fewer in flight, if nothing waits.
+    fn take(&self, queue: QueueId) -> Option<Vec<Lead>> {
         loop {
             let now = self.clock.now();
             let max = self.settings.max_batch;
-            let taken = self.queues(|queues| queues.take(lane, max, now))?;
+            let taken = self.queues(|queues| queues.take(queue, max, now))?;
             let mut batch = Vec::with_capacity(taken.len());
             for Queued { item, until, .. } in taken {
                 if now < until || item.is_awaited() {
                     batch.push(item);
                 } else {
-                    self.refuse(item, lane.1, Bound::Deadline);
+                    self.refuse(item, queue.1, Bound::Deadline);
                 }
             }
             if !batch.is_empty() {
@@ -303,26 +303,26 @@ impl Shared {
         }
     }
 
-    /// Fails what has queued too long in a lane, and says when to look again.
-    fn fail_overdue(self: &Arc<Self>, lane: Lane) -> Option<Millis> {
+    /// Fails what has queued too long in a queue, and says when to look again.
+    fn fail_overdue(self: &Arc<Self>, queue: QueueId) -> Option<Millis> {
         let now = self.clock.now();
-        let (overdue, next) = self.queues(|queues| queues.overdue(lane, now));
+        let (overdue, next) = self.queues(|queues| queues.overdue(queue, now));
         for lead in overdue {
-            if lane.1 == Class::Refresh && lead.is_awaited() {
+            if queue.1 == Class::Refresh && lead.is_awaited() {
                 // Its entry has gone meanwhile, and whoever has come since waits for it as for a miss.
                 let patience = as_millis(self.settings.miss_queue_timeout);
                 self.submit(lead, Class::Miss, now.plus(patience));
             } else {
-                self.refuse(lead, lane.1, Bound::Timeout);
+                self.refuse(lead, queue.1, Bound::Timeout);
             }
         }
         next
     }
 
-    /// Drops what waits of a lane, and one call.
-    fn abandon(&self, lane: Lane) {
+    /// Drops what waits of a queue, and one call.
+    fn abandon(&self, queue: QueueId) {
         // Outside the lock: dropped leads wake those who wait.
-        drop(self.queues(|queues| queues.abandon(lane)));
+        drop(self.queues(|queues| queues.abandon(queue)));
     }
 
     /// Does something with the queues, and shows how many misses they hold then.

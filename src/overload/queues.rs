@@ -1,8 +1,8 @@
 //! What waits for a call to the origin: the misses and the refreshes of each group, apart. Pure; time is
 //! an argument.
 //!
-//! A *lane* is one of the two of one group. It has places for calls in flight and a queue for what finds
-//! none free. Somebody waits for a miss; nobody for a refresh, whose readers have an answer. So refreshes
+//! A *queue* is one of the two of one group. It has places for calls in flight, and what finds none free waits
+//! in it. Somebody waits for a miss; nobody for a refresh, whose readers have an answer. So refreshes
 //! never take the places of misses, and are the first that are dropped.
 
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +21,7 @@ pub(crate) enum Class {
 }
 
 /// What queues and is worked off apart from the rest.
-pub(crate) type Lane = (GroupId, Class);
+pub(crate) type QueueId = (GroupId, Class);
 
 /// The bounds of the queues.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ pub(crate) struct Queued<T> {
     since: Millis,
 }
 
-struct Line<T> {
+struct Queue<T> {
     waiting: VecDeque<Queued<T>>,
     /// Calls in flight.
     running: usize,
@@ -59,7 +59,7 @@ struct Line<T> {
     is_watched: bool,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -78,14 +78,14 @@ pub(crate) enum Entered<T> {
     Watch,
     /// Nothing.
     Wait,
-    /// It was not queued: the lane's queue is full.
+    /// It was not queued: the queue is full.
     Full(T),
 }
 
 /// The queues of one node.
 pub(crate) struct Queues<T> {
     bounds: Bounds,
-    lines: HashMap<Lane, Line<T>>,
+    queues: HashMap<QueueId, Queue<T>>,
     /// Misses that queue, of all groups.
     misses: usize,
 }
@@ -95,7 +95,7 @@ impl<T> Queues<T> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            lines: HashMap::new(),
+            queues: HashMap::new(),
             misses: 0,
         }
     }
@@ -106,88 +106,101 @@ impl<T> Queues<T> {
     }
 
     /// Queues an item, whose caller gives up at `until`.
-    pub(crate) fn enter(&mut self, lane: Lane, item: T, until: Millis, now: Millis) -> Entered<T> {
-        let has_room = self.running(lane) < self.calls(lane.1);
-        if !has_room && self.is_full(lane) {
+    pub(crate) fn enter(
+        &mut self,
+        queue: QueueId,
+        item: T,
+        until: Millis,
+        now: Millis,
+    ) -> Entered<T> {
+        let has_room = self.running(queue) < self.calls(queue.1);
+        if !has_room && self.is_full(queue) {
             return Entered::Full(item);
         }
-        let line = self.lines.entry(lane).or_default();
-        line.waiting.push_back(Queued {
+        let state = self.queues.entry(queue).or_default();
+        state.waiting.push_back(Queued {
             item,
             until,
             since: now,
         });
-        self.misses += usize::from(lane.1 == Class::Miss);
+        self.misses += usize::from(queue.1 == Class::Miss);
         if has_room {
-            line.running += 1;
+            state.running += 1;
             Entered::Work
-        } else if !std::mem::replace(&mut line.is_watched, true) {
+        } else if !std::mem::replace(&mut state.is_watched, true) {
             Entered::Watch
         } else {
             Entered::Wait
         }
     }
 
-    /// The next at most `max` of a lane, for one call; none, and a call fewer in flight, if nothing waits.
+    /// The next at most `max` of a queue, for one call; none, and a call fewer in flight, if nothing waits.
     ///
     /// The oldest go first. But where the oldest has waited for half of what it may, the queue is longer
     /// than the origin can work off, and whatever goes first makes the others wait in vain: then the
     /// newest do, whose callers are the likeliest to be there still (Maurer, "Fail at Scale", ACM Queue
     /// 13(8), 2015: adaptive LIFO).
-    pub(crate) fn take(&mut self, lane: Lane, max: usize, now: Millis) -> Option<Vec<Queued<T>>> {
-        let line = self.lines.get_mut(&lane)?;
-        let Some(oldest) = line.waiting.front() else {
-            line.running -= 1;
-            self.drop_idle(lane);
+    pub(crate) fn take(
+        &mut self,
+        queue: QueueId,
+        max: usize,
+        now: Millis,
+    ) -> Option<Vec<Queued<T>>> {
+        let state = self.queues.get_mut(&queue)?;
+        let Some(oldest) = state.waiting.front() else {
+            state.running -= 1;
+            self.drop_idle(queue);
             return None;
         };
         let is_late = now.since(oldest.since) * 2 >= as_millis(self.bounds.timeout);
-        let count = max.min(line.waiting.len());
+        let count = max.min(state.waiting.len());
         let taken: Vec<_> = if is_late {
-            line.waiting.drain(line.waiting.len() - count..).collect()
+            state.waiting.drain(state.waiting.len() - count..).collect()
         } else {
-            line.waiting.drain(..count).collect()
+            state.waiting.drain(..count).collect()
         };
-        self.left(lane, taken.len());
+        self.left(queue, taken.len());
         Some(taken)
     }
 
     /// Takes out what has queued too long, and says when to look again; never again if nothing waits.
-    pub(crate) fn overdue(&mut self, lane: Lane, now: Millis) -> (Vec<T>, Option<Millis>) {
+    pub(crate) fn overdue(&mut self, queue: QueueId, now: Millis) -> (Vec<T>, Option<Millis>) {
         let timeout = as_millis(self.bounds.timeout);
-        let Some(line) = self.lines.get_mut(&lane) else {
+        let Some(state) = self.queues.get_mut(&queue) else {
             return (Vec::new(), None);
         };
-        let late = line.waiting.iter();
+        let late = state.waiting.iter();
         let late = late.take_while(|queued| now.since(queued.since) >= timeout);
         let late = late.count();
-        let overdue: Vec<_> = line.waiting.drain(..late).map(|late| late.item).collect();
-        let next = line.waiting.front().map(|first| first.since.plus(timeout));
+        let overdue: Vec<_> = state.waiting.drain(..late).map(|late| late.item).collect();
+        let next = state.waiting.front().map(|first| first.since.plus(timeout));
         if next.is_none() {
-            line.is_watched = false;
-            self.drop_idle(lane);
+            state.is_watched = false;
+            self.drop_idle(queue);
         }
-        self.left(lane, overdue.len());
+        self.left(queue, overdue.len());
         (overdue, next)
     }
 
-    /// Takes out all that waits in a lane; a call fewer is in flight.
-    pub(crate) fn abandon(&mut self, lane: Lane) -> Vec<Queued<T>> {
-        let Some(line) = self.lines.get_mut(&lane) else {
+    /// Takes out all that waits in a queue; a call fewer is in flight.
+    pub(crate) fn abandon(&mut self, queue: QueueId) -> Vec<Queued<T>> {
+        let Some(state) = self.queues.get_mut(&queue) else {
             return Vec::new();
         };
-        line.running -= 1;
-        let waiting = Vec::from(std::mem::take(&mut line.waiting));
-        self.left(lane, waiting.len());
+        state.running -= 1;
+        let waiting = Vec::from(std::mem::take(&mut state.waiting));
+        self.left(queue, waiting.len());
         waiting
     }
 
-    fn running(&self, lane: Lane) -> usize {
-        self.lines.get(&lane).map_or(0, |line| line.running)
+    fn running(&self, queue: QueueId) -> usize {
+        self.queues.get(&queue).map_or(0, |state| state.running)
     }
 
-    fn waiting(&self, lane: Lane) -> usize {
-        self.lines.get(&lane).map_or(0, |line| line.waiting.len())
+    fn waiting(&self, queue: QueueId) -> usize {
+        self.queues
+            .get(&queue)
+            .map_or(0, |state| state.waiting.len())
     }
 
     fn calls(&self, class: Class) -> usize {
@@ -197,35 +210,35 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Whether nothing more may queue behind what waits in the lane.
-    fn is_full(&self, lane: Lane) -> bool {
-        let (group, class) = lane;
+    /// Whether nothing more may queue behind what waits in the queue.
+    fn is_full(&self, queue: QueueId) -> bool {
+        let (group, class) = queue;
         match class {
             Class::Miss => {
                 let max = self.bounds.misses;
                 let share = max - max / GROUP_LEAVES;
-                self.misses >= max || self.waiting(lane) >= share
+                self.misses >= max || self.waiting(queue) >= share
             }
             Class::Refresh => {
                 let misses = (group, Class::Miss);
                 let misses_queue =
                     self.waiting(misses) > 0 && self.running(misses) >= self.calls(Class::Miss);
-                misses_queue || self.waiting(lane) >= self.bounds.refreshes
+                misses_queue || self.waiting(queue) >= self.bounds.refreshes
             }
         }
     }
 
-    fn left(&mut self, lane: Lane, items: usize) {
-        if lane.1 == Class::Miss {
+    fn left(&mut self, queue: QueueId, items: usize) {
+        if queue.1 == Class::Miss {
             self.misses -= items;
         }
     }
 
-    /// Forgets a lane in which nothing happens.
-    fn drop_idle(&mut self, lane: Lane) {
-        let line = self.lines.get(&lane);
-        if line.is_some_and(|line| line.running == 0 && !line.is_watched) {
-            self.lines.remove(&lane);
+    /// Forgets a queue in which nothing happens.
+    fn drop_idle(&mut self, queue: QueueId) {
+        let state = self.queues.get(&queue);
+        if state.is_some_and(|state| state.running == 0 && !state.is_watched) {
+            self.queues.remove(&queue);
         }
     }
 }
@@ -235,8 +248,8 @@ mod tests {
     use super::*;
 
     const GROUP: GroupId = GroupId(1);
-    const MISSES: Lane = (GROUP, Class::Miss);
-    const REFRESHES: Lane = (GROUP, Class::Refresh);
+    const MISSES: QueueId = (GROUP, Class::Miss);
+    const REFRESHES: QueueId = (GROUP, Class::Refresh);
     const NEVER: Millis = Millis(u64::MAX);
 
     /// One call at a time, queues of eight and two, and a second to wait.
@@ -250,21 +263,21 @@ mod tests {
         })
     }
 
-    fn enter(queues: &mut Queues<u64>, lane: Lane, item: u64, now: u64) -> Entered<u64> {
-        queues.enter(lane, item, NEVER, Millis(now))
+    fn enter(queues: &mut Queues<u64>, queue: QueueId, item: u64, now: u64) -> Entered<u64> {
+        queues.enter(queue, item, NEVER, Millis(now))
     }
 
-    fn take(queues: &mut Queues<u64>, lane: Lane, max: usize, now: u64) -> Option<Vec<u64>> {
-        let taken = queues.take(lane, max, Millis(now))?;
+    fn take(queues: &mut Queues<u64>, queue: QueueId, max: usize, now: u64) -> Option<Vec<u64>> {
+        let taken = queues.take(queue, max, Millis(now))?;
         Some(taken.into_iter().map(|queued| queued.item).collect())
     }
 
     #[test]
     fn refreshes_leave_the_places_of_misses_and_misses_those_of_refreshes() {
         let mut queues = queues();
-        for lane in [REFRESHES, MISSES] {
-            assert!(matches!(enter(&mut queues, lane, 1, 0), Entered::Work));
-            assert!(matches!(enter(&mut queues, lane, 2, 0), Entered::Watch));
+        for queue in [REFRESHES, MISSES] {
+            assert!(matches!(enter(&mut queues, queue, 1, 0), Entered::Work));
+            assert!(matches!(enter(&mut queues, queue, 2, 0), Entered::Watch));
         }
         assert_eq!(queues.misses(), 2);
     }
@@ -333,8 +346,8 @@ mod tests {
         enter(&mut queues, MISSES, 2, 0);
         assert_eq!(take(&mut queues, MISSES, 9, 0), Some(vec![1, 2]));
         assert_eq!(take(&mut queues, MISSES, 9, 0), None);
-        assert_eq!(queues.lines.len(), 1, "it is watched");
+        assert_eq!(queues.queues.len(), 1, "it is watched");
         assert_eq!(queues.overdue(MISSES, Millis(9)), (vec![], None));
-        assert_eq!(queues.lines.len(), 0);
+        assert_eq!(queues.queues.len(), 0);
     }
 }

@@ -213,11 +213,11 @@ pub async fn check_groups(
 
 /// A connection to one node at a time, kept from one question to the next: for what is asked often.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct KeptClient {
     open: Mutex<Option<(Target, Client)>>,
 }
 
-impl Line {
+impl KeptClient {
     /// Asks the node at `target` for a lease to go on, within `patience`.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::metrics::Registry;
 use crate::node::leader::handle::{Answer, LeaderHandle};
 use crate::node::lease::Held;
-use crate::rpc::control::{Line, to_wire};
+use crate::rpc::control::{KeptClient, to_wire};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{RenewRequest, Unheard};
 use crate::rpc::leader::named_leader;
@@ -196,7 +196,7 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let renewer = &shared.renewer;
     renewer.begin(running.ident.node, running.ident.incarnation);
     let asking = Arc::new(Asking {
-        line: Line::default(),
+        client: KeptClient::default(),
         hint: Mutex::default(),
         removed: Notify::new(),
         shared: Arc::clone(&shared),
@@ -242,7 +242,7 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
 struct Asking {
     shared: Arc<Shared>,
     running: Arc<Running>,
-    line: Line,
+    client: KeptClient,
     /// Who has answered, or who is said to lead.
     hint: Mutex<Option<Target>>,
     removed: Notify,
@@ -305,7 +305,7 @@ impl Asking {
             }),
             epoch: renewal.epoch.0,
         };
-        let reply = match self.line.renew(&target, request, PATIENCE).await {
+        let reply = match self.client.renew(&target, request, PATIENCE).await {
             Ok(reply) => reply,
             Err(error) => {
                 tracing::debug!(%error, "lease not renewed");
