@@ -23,7 +23,7 @@ use crate::ids::{Generation, GroupId, Millis, Tenure};
 use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
 use crate::overload::queues::{Bounds, Class, Entered, QueueId, Queued, Queues};
-use crate::rpc::hand_over::CameEntry;
+use crate::rpc::transfer::CameEntry;
 use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
 use crate::topology::view::View;

@@ -29,7 +29,6 @@ pub mod control_proto {
 mod connect;
 pub mod control;
 pub mod explain;
-pub mod hand_over;
 pub mod leader;
 mod liveness;
 pub mod outbox;
@@ -39,4 +38,5 @@ pub mod server;
 mod settings;
 pub mod status;
 mod stream;
+pub mod transfer;
 pub mod wire;

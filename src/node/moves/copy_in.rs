@@ -12,10 +12,10 @@ use super::move_in::all_heard;
 use crate::cache::{Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{NodeId, Partition, Tenure};
-use crate::rpc::hand_over::{self, Came};
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverBatch, HandOverMessage, HandOverMissing, HandOverReply};
+use crate::rpc::transfer::{self, Came};
 use crate::topology::view::View;
 
 /// What comes on one stream.
@@ -70,7 +70,7 @@ impl Moves {
     ) -> Result<(), String> {
         let parts = &self.0.parts;
         let now = parts.clock.now();
-        let items = hand_over::items(batch.items, batch.bytes);
+        let items = transfer::items(batch.items, batch.bytes);
         let items = items.ok_or("a message does not add up")?;
         let mut receipts: Vec<Receipt> = Vec::new();
         let (mut kept, mut passed) = (0, 0);

@@ -18,12 +18,12 @@ use super::Moves;
 use crate::cache::{Heard, Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, Incarnation, NodeId, Partition, Tenure};
-use crate::rpc::hand_over::{self, Came, CameEntry};
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{
     HandOverAsk, HandOverBatch, HandOverBegin, HandOverMessage, HandOverReply,
 };
+use crate::rpc::transfer::{self, Came, CameEntry};
 use crate::topology::model::member::MAX_MEMBERS;
 
 /// Streams that may come in at once: a transfer from each member, as many that have just ended, and what each
@@ -186,7 +186,7 @@ impl Moves {
                 Some(What::Found(found)) => {
                     let asked = link.0.asked.lock().remove(&found.id);
                     if let Some(asked) = asked {
-                        let _late = asked.send(hand_over::came(found));
+                        let _late = asked.send(transfer::came(found));
                     }
                 }
                 Some(What::Begin(_)) | None => return Err("a message is not understood".into()),
@@ -199,7 +199,7 @@ impl Moves {
     async fn keep(&self, from: NodeId, link: &Link, batch: HandOverBatch) -> Result<(), String> {
         let parts = &self.0.parts;
         let (mark, is_warm) = (batch.mark, batch.is_warm);
-        let items = hand_over::items(batch.items, batch.bytes);
+        let items = transfer::items(batch.items, batch.bytes);
         let items = items.ok_or("a message does not add up")?;
         let now = parts.clock.now();
         let mut receipts: Vec<Receipt> = Vec::new();

@@ -15,11 +15,11 @@ use super::{Moves, PEEK_FOR};
 use crate::cache::{End, Entry, Feed, Item, PartitionSet, Phase, Walk};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
-use crate::rpc::hand_over;
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverAsk, HandOverBegin, HandOverReply};
+use crate::rpc::transfer;
 
 /// What was valid of partitions when they were given away: their tenure, and what it inherited.
 #[derive(Default)]
@@ -188,7 +188,7 @@ impl Source {
     fn answer(&self, moves: &Moves, sender: &Sender, ask: HandOverAsk) -> Result<(), Why> {
         let entry = self.kept(moves, &ask);
         let now = moves.0.parts.clock.now();
-        let found = hand_over::found(ask.id, entry.as_ref(), now);
+        let found = transfer::found(ask.id, entry.as_ref(), now);
         match sender.try_send(message(What::Found(found))) {
             Ok(()) => Ok(()),
             // Who asks waits for a moment only, and goes to the origin.
@@ -221,7 +221,7 @@ impl Source {
         // One that is due for a refresh would only come back as such.
         let is_fresh = entry.phase(parts.clock.now()) == Phase::Fresh;
         let is_answer = !entry.is_standby() && entry.error().is_none();
-        let fits = hand_over::weight(&Item::Entry(entry.clone())) <= moves.settings().max_message;
+        let fits = transfer::weight(&Item::Entry(entry.clone())) <= moves.settings().max_message;
         (is_ours && is_same && is_fresh && is_answer && fits).then_some(entry)
     }
 }

@@ -13,12 +13,12 @@ use tonic::Streaming;
 use super::Moves;
 use crate::cache::{Entry, Feed, Item, Walk};
 use crate::rpc::control::channel;
-use crate::rpc::hand_over;
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::cache_client::CacheClient;
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverBegin, HandOverMessage, HandOverReply};
+use crate::rpc::transfer;
 
 /// How long connecting may take, and the receiver's first word.
 pub(super) const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ pub(super) async fn send_batch(
     let mut bytes = 0;
     let (mut entries, mut entry_bytes) = (0, 0);
     for item in taken.items {
-        let weight = hand_over::weight(&item);
+        let weight = transfer::weight(&item);
         if let Item::Entry(entry) | Item::Spare(entry) = &item {
             // Nobody could be sent it anyway.
             if weight > max {
@@ -109,7 +109,7 @@ pub(super) async fn send_batch(
         }
         if bytes + weight > max {
             // The mark is told with the last part.
-            let part = hand_over::batch(&items, 0, false, now);
+            let part = transfer::batch(&items, 0, false, now);
             pass(sender, message(What::Batch(part))).await?;
             items.clear();
             bytes = 0;
@@ -119,7 +119,7 @@ pub(super) async fn send_batch(
     }
     sent.entries.increment(entries);
     sent.bytes.increment(entry_bytes as u64);
-    let mut batch = hand_over::batch(&items, taken.mark, is_last, now);
+    let mut batch = transfer::batch(&items, taken.mark, is_last, now);
     batch.used = taken.used.iter().map(|hash| hash.0).collect();
     pass(sender, message(What::Batch(batch))).await?;
     Ok((taken.mark, is_last))
