@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 
 use super::book::Address;
+use super::bounds::{MAX_NACK_BYTES, MAX_WIRE_BYTES};
 use super::proto::raft_client::RaftClient;
-use super::{MAX_NACK_BYTES, MAX_WIRE_BYTES};
 use crate::net::{chain, open};
 
 /// Unread bytes of a stream, on either side.

@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
 use super::book::Address;
+use super::bounds::{OPEN_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, REPORT_EVERY};
 use super::connect::connect;
 use super::local::Local;
 use super::metrics::{Lost, label};
+use super::proto;
 use super::queue::{Queue, Reader};
+use super::report::Report;
 use super::wire::{Refusal, encode};
-use super::{OPEN_TIMEOUT, RECONNECT_MAX, RECONNECT_MIN, REPORT_EVERY, Report, proto};
 use crate::ids::NodeId;
 use crate::net::jittered;
 use crate::raft::envelope::Lane;

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::Reporter;
 use super::book::Address;
 use super::metrics::Metrics;
+use super::report::Reporter;
 
 /// What all peers' tasks know of this node.
 pub(super) struct Local {

@@ -7,12 +7,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::book::Address;
+use super::bounds::{APPEND_QUEUE, HEARTBEAT_QUEUE, REPORT_EVERY, max_bytes};
 use super::lane::Keeper;
 use super::local::Local;
 use super::metrics::Lost;
 use super::queue::{Bounds, Queue};
+use super::report::Report;
 use super::snapshot::{self, Owed};
-use super::{APPEND_QUEUE, HEARTBEAT_QUEUE, REPORT_EVERY, Report, max_bytes};
 use crate::ids::NodeId;
 use crate::raft::envelope::{Envelope, Lane};
 use crate::shutdown::Shutdown;

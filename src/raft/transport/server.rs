@@ -3,14 +3,12 @@
 //! tonic passes "no limit" to hyper for concurrent streams and local resets, which switches hyper's
 //! own protections off; so both are set here, with all the others.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::Stream;
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -18,17 +16,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::book::{Address, Listing};
+use super::bounds::{
+    MAX_NACK_BYTES, MAX_SNAPSHOT_BYTES, MAX_WIRE_BYTES, SNAPSHOT_DEADLINE, max_bytes,
+};
 use super::connect::{
     CONNECTION_WINDOW_BYTES, KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, MAX_HEADER_LIST_BYTES,
     STREAM_WINDOW_BYTES,
 };
 use super::metrics::{Lost, label};
+use super::proto;
 use super::proto::raft_server::{Raft, RaftServer};
+use super::report::{Full, Inbox};
+use super::senders::Nacks;
+use super::shared::Shared;
 use super::wire::{Malformed, Refusal, decode};
-use super::{
-    Full, Inbox, MAX_NACK_BYTES, MAX_SNAPSHOT_BYTES, MAX_WIRE_BYTES, SNAPSHOT_DEADLINE, Shared,
-    max_bytes, proto,
-};
 use crate::net::incoming;
 use crate::raft::envelope::{Envelope, Lane, Sender};
 use crate::shutdown::Shutdown;
@@ -46,54 +47,6 @@ const NACKS: usize = 4;
 const MAX_INCOMING_SNAPSHOTS: usize = 2;
 /// How long connections may take to end once their streams have.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
-
-type Nacks = mpsc::Sender<Result<proto::Nack, Status>>;
-
-/// The streams that senders have opened to this node, by which they can be answered.
-#[derive(Debug, Default)]
-pub(super) struct Senders(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    next: u64,
-    open: BTreeMap<u64, (Sender, Nacks)>,
-}
-
-impl Senders {
-    /// Reports the refusal to `sender` on each of its streams; false if it has none.
-    pub(super) fn refuse(&self, sender: Sender, refusal: Refusal) -> bool {
-        let table = self.0.lock();
-        let streams = table.open.values().filter(|(who, _)| *who == sender);
-        // A full channel means that refusals are on their way already.
-        streams.fold(false, |_, (_, nacks)| {
-            let _ = nacks.try_send(Ok(refusal.into()));
-            true
-        })
-    }
-
-    fn enter(self: &Arc<Self>, sender: Sender, nacks: Nacks) -> Entered {
-        let mut table = self.0.lock();
-        table.next += 1;
-        let number = table.next;
-        table.open.insert(number, (sender, nacks));
-        Entered {
-            senders: Arc::clone(self),
-            number,
-        }
-    }
-}
-
-/// A stream's place among the senders; gone with it.
-struct Entered {
-    senders: Arc<Senders>,
-    number: u64,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.senders.0.lock().open.remove(&self.number);
-    }
-}
 
 /// Serves `listener` until shutdown, then until its connections have ended or patience has.
 pub(super) async fn serve(

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::book::Address;
+use super::bounds::{OPEN_TIMEOUT, SNAPSHOT_DEADLINE};
 use super::connect::connect;
 use super::local::Local;
 use super::metrics::Lost;
+use super::report::Report;
 use super::wire::chunks;
-use super::{OPEN_TIMEOUT, Report, SNAPSHOT_DEADLINE};
 use crate::ids::NodeId;
 use crate::raft::envelope::{Envelope, Lane};
 use crate::shutdown::Shutdown;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use super::book::Address;
+use super::bounds::SNAPSHOT_CHUNK_BYTES;
 use super::proto;
-use super::{SNAPSHOT_CHUNK_BYTES, book::Address};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::envelope::Envelope;
 

@@ -1,0 +1,2 @@
+//! Generated from `proto/raft.proto`.
+tonic::include_proto!("gcache.raft.v1");
