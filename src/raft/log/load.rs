@@ -10,9 +10,10 @@ use raft::eraftpb::{Entry, HardState, Snapshot};
 
 use crate::raft::disk::{Column, Disk, DiskError, Row};
 
+use super::ident::Ident;
+use super::rows::FORMAT;
 use super::rows::{self, BadRow};
 use super::shape::{self, Position, Shape};
-use super::{FORMAT, Ident};
 
 /// A log cannot be opened, or begun.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

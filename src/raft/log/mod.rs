@@ -7,6 +7,7 @@
 
 #[cfg(any(test, feature = "simulation"))]
 pub mod conformance;
+mod ident;
 mod load;
 mod persist;
 mod rows;
@@ -23,20 +24,10 @@ use super::disk::{Batch, Disk, DiskError};
 use load::Loaded;
 use shape::Shape;
 
+pub use ident::Ident;
 pub use load::OpenError;
 pub use rows::FORMAT;
 pub use shape::Position;
-
-/// Whose log it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ident {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node: fresh with every fresh log, never reused.
-    pub node: NodeId,
-    /// How often the log has been opened.
-    pub incarnation: Incarnation,
-}
 
 /// Makes the state machine's bytes as of the index it was handed in with, however much later.
 pub type EncodeState = Box<dyn Fn() -> Vec<u8> + Send>;

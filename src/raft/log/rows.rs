@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::disk::{Batch, Column, Row};
 
-use super::{Ident, Position};
+use super::ident::Ident;
+use super::shape::Position;
 
 /// The version of the rows' layout. Stamped in the log; another one is refused.
 pub const FORMAT: u32 = 1;

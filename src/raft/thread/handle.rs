@@ -1,21 +1,37 @@
 //! What the rest of the node has of the Raft thread: requests with an outcome, and what is known.
 
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::{End, Inlet, Standing};
+use super::end::End;
 use crate::ids::NodeId;
 use crate::raft::envelope::Envelope;
-use crate::raft::event::{Event, Outcome, RequestId};
+use crate::raft::event::{Event, Outcome, RequestId, Role};
 use crate::topology::commands::Command;
-use crate::topology::model::quorum::QuorumChange;
+use crate::topology::model::quorum::{Progress, QuorumChange};
 use crate::topology::state::State;
 
 /// Between two attempts to stop a thread whose inbox is full.
 const STOP_EVERY: Duration = Duration::from_millis(10);
+
+/// The sending side of an inbox.
+type Inlet = SyncSender<Input>;
+
+/// What others see of the driver.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Which node leads, and in which term.
+    pub role: Role,
+    /// The last index that was applied.
+    pub applied: u64,
+    /// The last index that is known to be committed.
+    pub commit: u64,
+    /// How far each peer is, if this node leads.
+    pub progress: Vec<Progress>,
+}
 
 /// What goes into the inbox.
 pub(super) enum Input {

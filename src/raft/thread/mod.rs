@@ -8,6 +8,7 @@
 //! What ends the thread, for good: its driver ([`Fatal`]), a panic, a write that does not return for
 //! [`STALL_MAX`], or being asked. Nothing is sent in the node's name afterwards; the [`End`] says why.
 
+mod end;
 mod handle;
 mod metrics;
 mod watchdog;
@@ -33,8 +34,9 @@ use crate::metrics::Registry;
 use crate::topology::model::quorum::Progress;
 use crate::topology::state::State;
 
-pub use self::handle::{Handle, Inbox};
-pub use self::watchdog::{STALL_MAX, STALL_NOTICED};
+pub use self::end::{End, STALL_MAX};
+pub use self::handle::{Handle, Inbox, Standing};
+pub use self::watchdog::STALL_NOTICED;
 
 /// Time between two ticks of the driver.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -48,36 +50,6 @@ const TURN_EVENTS_MAX: usize = 512;
 /// Ticks that a turn makes up for at most. A thread that was held up must not campaign for that alone:
 /// the messages that would stop it are in its inbox, and come first.
 const TICKS_MAX: u32 = ELECTION_TICKS as u32 / 2;
-
-/// Why a Raft thread ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum End {
-    /// It was asked to.
-    #[error("it was stopped")]
-    Stopped,
-    /// Its driver failed.
-    #[error(transparent)]
-    Fatal(#[from] Fatal),
-    /// It panicked.
-    #[error("it panicked: {0}")]
-    Panicked(String),
-    /// A turn did not return for too long: a disk hangs.
-    #[error("a turn took more than {} seconds", STALL_MAX.as_secs())]
-    Stalled,
-}
-
-/// What others see of the driver.
-#[derive(Clone, Debug, Default)]
-pub struct Standing {
-    /// Which node leads, and in which term.
-    pub role: Role,
-    /// The last index that was applied.
-    pub applied: u64,
-    /// The last index that is known to be committed.
-    pub commit: u64,
-    /// How far each peer is, if this node leads.
-    pub progress: Vec<Progress>,
-}
 
 /// What carries messages away. Nothing of it may block.
 pub trait Post: Send {
@@ -282,9 +254,6 @@ fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no message".into())
 }
-
-/// The sending side of an inbox.
-type Inlet = SyncSender<Input>;
 
 #[cfg(test)]
 mod tests;

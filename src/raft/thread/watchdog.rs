@@ -10,13 +10,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::End;
+use super::end::{End, STALL_MAX};
 
 /// How long a turn may take before it is worth a line in the log: an election timeout.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
-
-/// How long a turn may take at all.
-pub const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
