@@ -1,13 +1,15 @@
 //! What may be typed. Flags that stand for a setting are overrides of the configuration, no more.
 
 mod operators;
+mod reach;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-pub(super) use self::operators::{ClusterCommand, GroupCommand, GroupFile, Reach, RingCommand};
+pub(super) use self::operators::{ClusterCommand, GroupCommand, GroupFile, RingCommand};
+pub(super) use self::reach::Reach;
 use crate::config::{Flag, Host, OriginUrl, parse_duration, read_host};
 use crate::dev::MAX_NODES;
 use crate::loadgen::plan::{Arrivals, Distribution};

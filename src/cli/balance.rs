@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::pause::PAUSED;
 use super::print::{print_json, table, write};
 use crate::hash::PARTITIONS;

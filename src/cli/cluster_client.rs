@@ -7,8 +7,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::Failure;
 use super::args;
+use super::failure::Failure;
 use crate::config::read_seeds;
 use crate::ids::{Epoch, NodeId};
 use crate::rpc::control::{self, Unanswered};

@@ -10,9 +10,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::Failure;
 use super::args::{self, Url};
 use super::control;
+use super::failure::Failure;
 use super::identity::address;
 use super::print::write;
 use super::setup::{bind, checked_groups, faults, origin, require};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Failure;
+use super::failure::Failure;
 use super::setup::{bind, name};
 use crate::config::Config;
 use crate::ids::Incarnation;

@@ -13,9 +13,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::{Cluster, target};
+use super::failure::Failure;
 use super::print::{plain, print_json, table, write};
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{GroupId, NodeId};

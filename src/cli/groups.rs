@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::{GroupCommand, GroupFile, Reach};
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::findings::{Findings, find};
 use super::print::{plain, print_json, table, write};
 use super::setup::groups_of;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{Config, DEFAULT_ZONE, Host, ProcessId, ProcessZone};
 use crate::identity::{self, IdentityError, VARIABLE};
 

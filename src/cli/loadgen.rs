@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Failure;
 use super::args;
+use super::failure::Failure;
 use super::print::write;
 use super::setup::{groups_of, open_origin};
 use crate::config::{self, Layers};

@@ -3,9 +3,9 @@
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::print::{print_json, table, write};
 use crate::ids::NodeId;
 use crate::topology::model::member::{MemberRecord, Tombstone};

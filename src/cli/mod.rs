@@ -9,6 +9,7 @@ mod cluster_client;
 mod commands;
 mod control;
 mod explain;
+mod failure;
 mod findings;
 mod groups;
 mod identity;
@@ -29,23 +30,9 @@ use clap::Parser;
 
 use self::args::{Args, Command};
 use self::commands::DEV_CONFIG;
+use self::failure::Failure;
 use self::identity::complete;
 use self::setup::configure;
-
-/// Why a command did not succeed.
-#[derive(Debug)]
-enum Failure {
-    /// Asked wrongly: exit 2.
-    Usage(String),
-    /// Could not be done: exit 1.
-    Failed(String),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
-    }
-}
 
 /// Runs the process's command line and says how the process should end.
 #[must_use]

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::{ClusterCommand, Reach, RingCommand};
 use super::cluster_client::{Cluster, applied, target};
 use super::explain::explain;
+use super::failure::Failure;
 use super::pause::set_paused;
 use super::print::{plain, print_json, table, write};
 use crate::ids::NodeId;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::print::{print_json, write};
 use crate::topology::commands::Command;
 use crate::topology::state::State;

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::pause::PAUSED;
 use super::print::{print_json, table, write};
 use super::samples::{self, Sample};

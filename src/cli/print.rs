@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Writes a result to stdout, with a line's end if a person reads it.
 pub(super) fn write(result: &[u8], newline: bool) -> Result<(), Failure> {

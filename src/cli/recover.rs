@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::failure::Failure;
 use super::print::{plain, print_json, table, write};
 use super::snapshot::{holds, read};
 use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Failure;
 use super::args::Common;
+use super::failure::Failure;
 use crate::config::{
     self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
     load, read_groups,

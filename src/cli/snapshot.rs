@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::args::Reach;
 use super::cluster_client::Cluster;
+use super::failure::Failure;
 use super::print::{fields, print_json, write};
 use crate::topology::state::State;
 use crate::topology::state::snapshot_file;

@@ -4,21 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::reach::Reach;
 use crate::cli::members::Remove;
 use crate::cli::plan::Plan;
 use crate::cli::recover::Recover;
 use crate::cli::snapshot::Snapshot;
-
-/// Where an operator's command finds the cluster.
-#[derive(Debug, ClapArgs)]
-pub(in crate::cli) struct Reach {
-    /// Where to find nodes, one of which must answer; by default what GCACHE_SEEDS says
-    #[arg(long, value_name = "HOST[:PORT],…")]
-    pub(in crate::cli) seeds: Option<String>,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
-}
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ClusterCommand {
