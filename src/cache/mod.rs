@@ -16,6 +16,9 @@
 //! the load's task: ask the origin, take a new view, lead.finish(loaded, &fill)
 //! ```
 //!
+//! The methods of [`Cache`] stand in the files of what they are about (`store`, `invalidate`, `taps`, `arrivals`,
+//! `explain`), and so those files and this one name each other.
+//!
 //! Locks: each of the 256 shards has one, over entries *and* flights. It is held for one operation
 //! and never across an await. Under it only the locks of the waiters, the taps, the feeds and the arrivals
 //! are taken, each for itself, and other shards' with `try_lock`, so there is no order to get wrong.

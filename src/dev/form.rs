@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::sleep;
 
-use super::name;
 use crate::admin::Probe;
 use crate::ids::Epoch;
 use crate::rpc::control::{commit, reach, settle, status, watch};
@@ -225,6 +224,11 @@ impl Forming<'_> {
         let mut answers = answers.iter().flatten();
         answers.any(|answer| answer.reached > 0)
     }
+}
+
+/// The name of the node with this number.
+pub(super) fn name(number: u16) -> String {
+    format!("node-{number}")
 }
 
 /// Why there is no cluster to be used.

@@ -17,7 +17,7 @@ use anyhow::bail;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 
-use self::form::Forming;
+use self::form::{Forming, name};
 use crate::admin::{self, Probe};
 use crate::clock::Clock;
 use crate::config::{Config, Seed};
@@ -186,10 +186,6 @@ async fn by(
             forming.lacks().await
         ),
     }
-}
-
-fn name(number: u16) -> String {
-    format!("node-{number}")
 }
 
 /// What every role of the process shares.

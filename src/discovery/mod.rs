@@ -18,14 +18,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::name::ADDRESSES_MAX;
 use self::name::Name;
 use crate::config::Seed;
 use crate::metrics::Registry;
 use crate::net::jittered;
 use crate::shutdown::Shutdown;
-
-/// The most addresses that are kept, in all and of one name.
-pub const ADDRESSES_MAX: usize = 256;
 
 /// Between two questions for a name that has addresses, at most; half of it at least.
 const ASK_EVERY: Duration = Duration::from_secs(5);

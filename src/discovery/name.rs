@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ADDRESSES_MAX;
 use crate::config::Seed;
+
+/// The most addresses that are kept, in all and of one name.
+pub const ADDRESSES_MAX: usize = 256;
 
 /// Answers in a row without an address before it is forgotten: about a minute of them.
 pub(super) const MISSES_MAX: u32 = 12;

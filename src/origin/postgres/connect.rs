@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::of_pool;
+use super::error::{OpenError, of_pool};
+use super::tls;
 use super::url::Address;
-use super::{OpenError, tls};
 use crate::cache::LoadError;
 use crate::config;
 

@@ -9,6 +9,11 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::cache::{LoadError, LoadErrorKind};
 
+/// The origin cannot be used as it is configured. Nothing was connected yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub(super) String);
+
 /// PostgreSQL cannot be asked now.
 pub(super) fn unavailable(message: impl Into<String>) -> LoadError {
     LoadError::new(LoadErrorKind::Unavailable, message)

@@ -23,6 +23,7 @@ use metrics::{Counter, Gauge};
 use parking_lot::Mutex;
 
 use self::connect::{Connection, Connections};
+pub use self::error::OpenError;
 use self::keys::Asked;
 use self::lanes::{Lanes, Limits, Seat};
 use self::plan::Plan;
@@ -36,11 +37,6 @@ use crate::topology::model::group::{Group, Source};
 /// The database gives up on a statement this much before the caller does, so that it is the database
 /// that says so, on a connection that stays usable; at most a tenth of the caller's patience.
 const STATEMENT_MARGIN: Duration = Duration::from_millis(100);
-
-/// The origin cannot be used as it is configured. Nothing was connected yet.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(String);
 
 /// What the origin counts.
 struct Metrics {

@@ -21,29 +21,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+pub(super) use self::table::{Counts, Limits};
 use self::table::{Grant, Served, Table};
-
-/// How much may be in use at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Lanes of all groups together, at least 1. One group holds at most three quarters of them.
-    pub(super) connections: usize,
-    /// Statements in flight on one lane, at least 1.
-    pub(super) depth: usize,
-}
-
-/// What is in use now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Open lanes.
-    pub(super) open: usize,
-    /// Lanes that are being opened, and for a moment those that are being closed.
-    pub(super) opening: usize,
-    /// Statements that have a seat.
-    pub(super) in_flight: usize,
-    /// Statements that wait for one.
-    pub(super) waiting: usize,
-}
 
 /// The lanes of one origin, for groups identified by `K`. Clones are the same lanes.
 pub(super) struct Lanes<C, K: Copy + Eq + Hash> {

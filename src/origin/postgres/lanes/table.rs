@@ -12,7 +12,27 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Counts, Limits};
+/// How much may be in use at once.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::origin::postgres) struct Limits {
+    /// Lanes of all groups together, at least 1. One group holds at most three quarters of them.
+    pub(in crate::origin::postgres) connections: usize,
+    /// Statements in flight on one lane, at least 1.
+    pub(in crate::origin::postgres) depth: usize,
+}
+
+/// What is in use now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::origin::postgres) struct Counts {
+    /// Open lanes.
+    pub(in crate::origin::postgres) open: usize,
+    /// Lanes that are being opened, and for a moment those that are being closed.
+    pub(in crate::origin::postgres) opening: usize,
+    /// Statements that have a seat.
+    pub(in crate::origin::postgres) in_flight: usize,
+    /// Statements that wait for one.
+    pub(in crate::origin::postgres) waiting: usize,
+}
 
 /// What a statement was given.
 #[derive(Debug)]

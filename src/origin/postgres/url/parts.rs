@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{PARAMETERS, UrlError};
+use super::error::{PARAMETERS, UrlError};
 
 /// PostgreSQL's port.
 pub(super) const PORT: u16 = 5432;
