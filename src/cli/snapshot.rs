@@ -14,7 +14,6 @@ use super::failure::Failure;
 use super::print::{fields, print_json, write};
 use crate::topology::state::State;
 use crate::topology::state::snapshot_file;
-use crate::topology::state::snapshot_file;
 
 /// The arguments of `cluster snapshot`.
 #[derive(Debug, ClapArgs)]

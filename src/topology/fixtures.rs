@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::{Agreed, COMMAND_VERSION, Change, Command, Joiner, SetGroups, SetStatus};
-use super::group::{GroupSpec, KeyType, OnIsolated, Source};
-use super::member::{MemberStatus, Zone};
-use super::state::{Founding, State};
 use crate::ids::{ClusterId, Incarnation, NodeId};
-use crate::topology::commands::{Agreed, Change, Command, Joiner, SetGroups, SetStatus};
+use crate::topology::commands::{
+    Agreed, COMMAND_VERSION, Change, Command, Joiner, SetGroups, SetStatus,
+};
 use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
 use crate::topology::model::member::{MemberStatus, Zone};
 use crate::topology::state::{Founding, State};

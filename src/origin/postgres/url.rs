@@ -21,6 +21,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio_postgres::Config;
 use tokio_postgres::config::{self, ChannelBinding, Host, LoadBalanceHosts, TargetSessionAttrs};
 
+use self::error::PARAMETERS;
 pub(super) use self::error::UrlError;
 use self::parts::Parts;
 

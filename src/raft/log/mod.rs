@@ -18,7 +18,7 @@ mod tests;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 
-use crate::ids::{ClusterId, Incarnation, NodeId};
+use crate::ids::Incarnation;
 
 use super::disk::{Batch, Disk, DiskError};
 use load::Loaded;

@@ -9,6 +9,7 @@ use raft::{GetEntriesContext, Storage, StorageError};
 
 use super::conformance::{self, Machine};
 use super::*;
+use crate::ids::{ClusterId, NodeId};
 use crate::raft::disk::{Column, Row, Write};
 
 /// All batches ever written, and how many of them are synced.

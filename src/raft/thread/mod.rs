@@ -16,7 +16,7 @@ mod watchdog;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -26,12 +26,11 @@ use self::handle::Input;
 use self::metrics::Metrics;
 use self::watchdog::Pulse;
 use super::disk::Disk;
-use super::driver::{Driver, ELECTION_TICKS, Fatal};
+use super::driver::{Driver, ELECTION_TICKS};
 use super::envelope::{Envelope, Lane, Sender};
-use super::event::{Effect, Event, Outcome, RequestId, Role};
+use super::event::{Effect, Event, Outcome, RequestId};
 use super::filter::MessageRefusal;
 use crate::metrics::Registry;
-use crate::topology::model::quorum::Progress;
 use crate::topology::state::State;
 
 pub use self::end::{End, STALL_MAX};

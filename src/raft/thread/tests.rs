@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::ids::{ClusterId, NodeId};
 use crate::raft::disk::{Batch, Column, DiskError, Row, Write};
+use crate::raft::driver::Fatal;
 use crate::raft::driver::Settings;
 use crate::topology::commands::{Agreed, Command, GroupRef, Joiner};
 use crate::topology::fixtures::named;

@@ -1,6 +1,6 @@
 //! The watchdog: notices a turn that does not return, which a disk can do for minutes.
 //!
-//! While a turn hangs, no tick passes and nothing is sent, so others elect a leader. After [`STALL_MAX`]
+//! While a turn hangs, no tick passes and nothing is sent, so others elect a leader. After [`STALL_MAX`](super::STALL_MAX)
 //! the node's Raft is given up, whether or not the write returns one day.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::end::{End, STALL_MAX};
+use super::end::End;
 
 /// How long a turn may take before it is worth a line in the log: an election timeout.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const IDLE: u64 = u64::MAX;
 /// What thread and watchdog know of each other.
 pub(super) struct Pulse {
     zero: Instant,
-    /// How long a turn may take at all: [`STALL_MAX`].
+    /// How long a turn may take at all: [`STALL_MAX`](super::STALL_MAX).
     max: Duration,
     /// When the turn under way began, in milliseconds since `zero`.
     began: AtomicU64,
@@ -116,6 +116,7 @@ fn judge(began: u64, now: u64, max: Duration) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::end::STALL_MAX;
     use super::*;
 
     #[test]
