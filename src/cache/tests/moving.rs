@@ -209,7 +209,7 @@ fn a_partition_of_which_too_much_is_taken_back_is_closed() {
 }
 
 #[test]
-fn a_later_line_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
+fn a_later_stream_takes_the_place_of_an_earlier_one_and_forgets_nothing() {
     let mut bench = Bench::new();
     bench.expect("a");
     bench.own_next();
