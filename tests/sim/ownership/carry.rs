@@ -219,7 +219,7 @@ impl World {
         let (cache, slip) = (member.cache.clone(), self.slip);
         for (item, age) in items {
             match item {
-                Item::Void(void) => receipts.extend(cache.told(void, node(from), clock)),
+                Item::Void(void) => receipts.extend(cache.apply_void(void, node(from), clock)),
                 Item::Keep(..) | Item::Spare(_) => unreachable!("nothing is copied that moves"),
                 Item::Entry(entry) => {
                     let parts = EntryParts {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use gcache::cache::{Entry, Fill, Found, Freshness, Loaded, Outcome, Request, Role};
+use gcache::cache::{Entry, Fill, Found, Freshness, LoadOutcome, Loaded, Request, Role};
 use gcache::topology::view::Route;
 
 use super::call::Call;
@@ -21,7 +21,7 @@ const TTL_MS: u32 = 60_000;
 pub(super) struct Waiting {
     call: Call,
     detail: Detail,
-    outcome: Pin<Box<dyn Future<Output = Outcome>>>,
+    outcome: Pin<Box<dyn Future<Output = LoadOutcome>>>,
 }
 
 impl World {
@@ -75,7 +75,7 @@ impl World {
         &mut self,
         call: Call,
         detail: Detail,
-        outcome: impl Future<Output = Outcome> + 'static,
+        outcome: impl Future<Output = LoadOutcome> + 'static,
     ) {
         let member = self.members.get_mut(&call.to).expect("it was asked");
         member.waiting.push(Waiting {

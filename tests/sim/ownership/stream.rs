@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use gcache::cache::{Batch, End, Feed, Line, PartitionSet, Walk};
+use gcache::cache::{Batch, End, Feed, PartitionSet, StreamId, Walk};
 use gcache::ids::{Incarnation, Partition, Tenure};
 use gcache::topology::view::{Route, View};
 
@@ -18,7 +18,7 @@ pub(super) struct Stream {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) starts: (u64, u64),
-    pub(super) line: Line,
+    pub(super) line: StreamId,
     /// Set for copies.
     pub(super) copied: Option<Copied>,
     pub(super) tenure: Tenure,
@@ -65,7 +65,7 @@ impl Stream {
             from,
             to,
             starts,
-            line: Line {
+            line: StreamId {
                 start: Incarnation(starts.0),
                 number,
             },
