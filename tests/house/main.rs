@@ -53,10 +53,11 @@ fn the_pages_keep_the_rules() {
         pages.iter().any(|page| page.path == "docs/README.md"),
         "the pages were not found"
     );
-    let rules: [PageRule; 3] = [
+    let rules: [PageRule; 4] = [
         pages::readme_is_short,
         pages::lines_are_short,
         pages::links_lead_somewhere,
+        pages::named_paths_are_there,
     ];
     let violations: Vec<String> = rules.iter().flat_map(|rule| rule(&pages)).collect();
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));

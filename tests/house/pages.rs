@@ -79,6 +79,22 @@ pub(crate) fn links_lead_somewhere(pages: &[Page]) -> Vec<String> {
     violations
 }
 
+/// A path that a page names is that of something in the repository: code moves, and pages stay.
+pub(crate) fn named_paths_are_there(pages: &[Page]) -> Vec<String> {
+    let mut violations = Vec::new();
+    for page in pages {
+        for (number, line) in prose(page) {
+            // What stands between every second pair of backticks.
+            let quoted = line.split('`').skip(1).step_by(2);
+            let paths = quoted.filter(|text| ROOTS.iter().any(|root| text.starts_with(root)));
+            for path in paths.filter(|path| !is_pattern(path) && !exists(path)) {
+                violations.push(format!("{}:{number}: {path} is not there", page.path));
+            }
+        }
+    }
+    violations
+}
+
 /// Every page of the repository that people write: what benchmarks write is no page of ours.
 pub(crate) fn pages() -> Vec<Page> {
     let mut folders = ROOTS.map(str::to_owned).to_vec();
@@ -119,6 +135,11 @@ fn exists(path: &str) -> bool {
 /// README, CONTRIBUTING and docs/.
 fn is_for_strangers(page: &Page) -> bool {
     ["README.md", "CONTRIBUTING.md"].contains(&&*page.path) || page.path.starts_with("docs/")
+}
+
+/// Whether a path stands for several, or for one that a reader makes.
+fn is_pattern(path: &str) -> bool {
+    path.contains(|c: char| "*{}…".contains(c) || c.is_ascii_uppercase()) && !path.contains(".md")
 }
 
 /// The lines outside of blocks of code, with their numbers.
@@ -220,5 +241,21 @@ fn a_link_that_leads_nowhere_is_caught() {
         ];
         let found = links_lead_somewhere(&pages);
         assert_eq!(found.len(), usize::from(caught), "{target}: {found:?}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_is_caught() {
+    for (text, caught) in [
+        ("`src/lib.rs`", false),
+        ("`src/cache/`", false),
+        ("see `src/cache/no.rs`, and `tests/no/`", true),
+        ("| a | `bench/no.rs` |", true),
+        ("```\n`src/no.rs`\n```", false),
+        ("`src/NAME.rs`", false),
+        ("`no/src/lib.rs`", false),
+    ] {
+        let found = named_paths_are_there(&[Page::new("docs/a.md", text)]);
+        assert_eq!(!found.is_empty(), caught, "{text}: {found:?}");
     }
 }
