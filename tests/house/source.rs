@@ -268,7 +268,7 @@ fn character_len(rest: &[u8]) -> Option<usize> {
 /// Every Rust file of the repository that people write.
 pub(crate) fn tree() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<_> = ["src", "tests", "bench", "proto"]
+    let mut folders: Vec<_> = ["src", "tests", "testkit", "bench", "proto"]
         .iter()
         .map(|name| root.join(name))
         .collect();

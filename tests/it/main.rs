@@ -7,15 +7,17 @@
 //! | [`control`] | the control plane: founding, seeds, moves, the log's disks, operators, upgrades |
 //! | [`faults`] | nodes, links and disks that fail under load, and histories with every fault |
 //! | [`cli`] | the executable: commands, mistakes, exit codes, `dev`, `loadgen`, SIGTERM |
-//! | [`harness`] | what they are driven with |
+//! | [`harness`] | what they are driven with, on top of [`testkit`], which benches use too |
 //!
 //! Each test claims a block of loopback addresses of its own and starts what it needs there, with the
 //! standard ports, as ECS tasks have them. Nothing is shared between tests, so they run in parallel.
-//! Nothing sleeps to let time pass: [`harness::wait`] waits for a condition, with a deadline.
+//! Nothing sleeps to let time pass: [`testkit::wait`] waits for a condition, with a deadline.
 //!
 //! A test that fails shows the log of every process it started.
 
 mod harness;
+#[path = "../../testkit/mod.rs"]
+mod testkit;
 
 mod cli;
 mod control;

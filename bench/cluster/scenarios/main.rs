@@ -10,11 +10,11 @@ mod cluster;
 mod counters;
 mod crowd;
 #[expect(dead_code, reason = "the tests have more to do with disks")]
-#[path = "../../../tests/it/harness/disk.rs"]
+#[path = "../../../testkit/disk.rs"]
 mod disk;
 mod goals;
 mod load;
-#[path = "../../../tests/it/harness/network.rs"]
+#[path = "../../../testkit/network.rs"]
 mod network;
 mod origin;
 mod outcome;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::cli::bad_input::{assert_usage, files, run_in};
-use crate::harness::address::Block;
+use crate::testkit::address::Block;
 
 #[tokio::test]
 async fn a_node_at_an_address_that_nobody_can_connect_to_is_refused() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::harness::process::{Ended, Start};
+use crate::testkit::process::{Ended, Start};
 
 const GROUPS: &str =
     "[groups.scores]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '60s'\n";

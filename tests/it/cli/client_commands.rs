@@ -1,10 +1,10 @@
 //! `gcache get`, `del` and `healthcheck`: exit codes, and nothing but the result on stdout.
 
-use crate::harness::address::Block;
 use crate::harness::cluster::Cluster;
-use crate::harness::http::get;
-use crate::harness::process::{Ended, Start};
 use crate::harness::setup::{Setup, group};
+use crate::testkit::address::Block;
+use crate::testkit::http::get;
+use crate::testkit::process::{Ended, Start};
 
 async fn run(args: &[&str]) -> Ended {
     let folder = tempfile::tempdir().expect("the machine has room for files");

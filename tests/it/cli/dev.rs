@@ -8,10 +8,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::harness::address::is_free;
 use crate::harness::dev::{Dev, spawn};
-use crate::harness::http::{Connection, ask, get};
-use crate::harness::process::Ended;
+use crate::testkit::address::is_free;
+use crate::testkit::http::{Connection, ask, get};
+use crate::testkit::process::Ended;
 
 async fn interrupt(dev: Dev) -> Ended {
     dev.process.signal(Signal::SIGINT);

@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use crate::cli::bad_input::{assert_usage, run_in};
 use crate::harness::cluster::Cluster;
 use crate::harness::metrics;
-use crate::harness::process::{Ended, Process, Start};
 use crate::harness::setup::{ROWS, Setup};
-use crate::harness::wait::until;
+use crate::testkit::process::{Ended, Process, Start};
+use crate::testkit::wait::until;
 
 /// How long the server of a test says nothing.
 const STALL: Duration = Duration::from_secs(1);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
-use crate::harness::address::is_free;
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, get, try_ask};
 use crate::harness::load::Load;
 use crate::harness::setup::Setup;
-use crate::harness::wait::{in_time, until};
+use crate::testkit::address::is_free;
+use crate::testkit::http::{Connection, get, try_ask};
+use crate::testkit::wait::{in_time, until};
 
 const TOM: &str = "/v1/scores/Tom";
 

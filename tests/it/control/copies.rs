@@ -4,11 +4,11 @@ use nix::sys::signal::Signal;
 
 use crate::control::moves::{ask_for_all, shared_out};
 use crate::harness::grown::Grown;
-use crate::harness::http::ask;
 use crate::harness::load::Load;
 use crate::harness::metrics::sum;
 use crate::harness::setup::{ROWS, group, value};
-use crate::harness::wait::until;
+use crate::testkit::http::ask;
+use crate::testkit::wait::until;
 
 /// Three nodes and a frontend, which serve `scores` with two copies.
 async fn serving() -> Grown {

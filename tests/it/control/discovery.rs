@@ -2,7 +2,7 @@
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 #[tokio::test]
 async fn a_name_is_all_that_a_cluster_and_its_frontend_need() {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::harness::control::{Absent, Controlled};
-use crate::harness::disk::Disk;
-use crate::harness::wait::until;
+use crate::testkit::disk::Disk;
+use crate::testkit::wait::until;
 
 #[expect(
     clippy::print_stderr,

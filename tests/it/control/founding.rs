@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::control::{Controlled, present};
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 const ORDERS: [[usize; 3]; 6] = [
     [0, 1, 2],

@@ -10,11 +10,11 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::address::{ADMIN, Block};
 use crate::harness::metrics;
-use crate::harness::process::{Ended, Process, Start};
 use crate::harness::setup::Setup;
-use crate::harness::wait::until;
+use crate::testkit::address::{ADMIN, Block};
+use crate::testkit::process::{Ended, Process, Start};
+use crate::testkit::wait::until;
 
 /// The variable in which ECS tells where the metadata are.
 const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";

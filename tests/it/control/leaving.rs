@@ -8,9 +8,9 @@ use nix::sys::signal::Signal::SIGTERM;
 use serde_json::{Value, json};
 
 use crate::harness::grown::Grown;
-use crate::harness::process::{Ended, Process};
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::process::{Ended, Process};
+use crate::testkit::wait::until;
 
 async fn stop(grown: &mut Grown, node: usize) -> Ended {
     let process = grown.nodes[node].take().expect("it runs");

@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::harness::grown::Grown;
 use crate::harness::load::Load;
 use crate::harness::metrics::sum;
-use crate::harness::postgres::Postgres;
 use crate::harness::setup::{ROWS, Setup, group, value};
 use crate::harness::versions::{Versions, rows};
-use crate::harness::wait::until;
+use crate::testkit::postgres::Postgres;
+use crate::testkit::wait::until;
 
 /// Three nodes and a frontend, which serve `scores`, with these settings besides.
 async fn serving(set: &[&str]) -> Grown {

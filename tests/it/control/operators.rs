@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::harness::control::Absent;
 use crate::harness::grown::Grown;
-use crate::harness::process::Ended;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::process::Ended;
+use crate::testkit::wait::until;
 
 /// A cluster of three nodes and this many frontends that serves the group scores.
 async fn serving(frontends: usize) -> Grown {

@@ -12,7 +12,7 @@ use gcache::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, Resum
 use gcache::topology::model::member::Zone;
 
 use crate::harness::grown::Grown;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

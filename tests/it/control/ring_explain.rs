@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::grown::Grown;
-use crate::harness::http::try_ask;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::http::try_ask;
+use crate::testkit::wait::until;
 
 async fn explained(grown: &Grown, key: &str) -> Value {
     grown.json(&["ring", "explain", "scores", key]).await

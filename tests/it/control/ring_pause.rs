@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal::SIGTERM;
 use serde_json::Value;
 
-use crate::harness::address::ADMIN;
 use crate::harness::grown::Grown;
 use crate::harness::load::Load;
 use crate::harness::metrics::sum;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::address::ADMIN;
+use crate::testkit::wait::until;
 
 /// Three nodes and a frontend, which serve `scores` and may not move anything.
 async fn paused() -> Grown {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::{ROWS, group, value};
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 /// A cluster that has cached every row.
 async fn filled() -> Grown {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 fn scores(rules: &str) -> String {
     group("scores", rules)

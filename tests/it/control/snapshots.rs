@@ -2,7 +2,7 @@
 
 use crate::harness::control::{Absent, Controlled};
 use crate::harness::metrics;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 /// The log's length after which a snapshot is taken: `SHORT`, what is kept before one, and what comes
 /// while it is taken.

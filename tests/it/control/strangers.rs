@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
 use crate::harness::control::{Absent, Controlled};
-use crate::harness::http::{Connection, request};
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Connection, request};
+use crate::testkit::wait::{in_time, until};
 
 /// What a stranger sends of `gcache.raft.v1.Envelope`.
 #[derive(Clone, prost::Message)]

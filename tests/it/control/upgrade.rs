@@ -5,7 +5,7 @@ use nix::sys::signal::Signal::SIGTERM;
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 /// Makes a node say that it knows no command of a later version.
 const OLD: (&str, &str) = ("GCACHE_SIMULATED_VERSION", "1");

@@ -11,12 +11,12 @@ use gcache::topology::commands::{COMMAND_VERSION, Command, Joiner};
 use serde_json::{Value, json};
 
 use crate::harness::control::Absent;
-use crate::harness::disk::Disk;
 use crate::harness::grown::Grown;
 use crate::harness::load::Load;
-use crate::harness::process::Process;
 use crate::harness::setup::group;
-use crate::harness::wait::{PATIENCE, until};
+use crate::testkit::disk::Disk;
+use crate::testkit::process::Process;
+use crate::testkit::wait::{PATIENCE, until};
 
 /// Where each node has its data: nobody shares.
 const OWN: [&str; 3] = ["one", "two", "three"];
@@ -210,7 +210,7 @@ async fn a_member_of_a_newer_version_joins_and_the_others_go_on() {
         for host in &grown.hosts {
             let target = Target {
                 host: host.to_string(),
-                port: crate::harness::address::GRPC,
+                port: crate::testkit::address::GRPC,
                 from: std::net::Ipv4Addr::UNSPECIFIED.into(),
             };
             let request = EnterRequest {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::get;
 use crate::harness::load::Load;
 use crate::harness::setup::{Setup, value};
-use crate::harness::wait::until;
+use crate::testkit::http::get;
+use crate::testkit::wait::until;
 
 const VICTIM: usize = 2;
 

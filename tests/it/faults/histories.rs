@@ -11,11 +11,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::grown::Grown;
-use crate::harness::network::HUB;
-use crate::harness::postgres::Postgres;
 use crate::harness::setup::group;
 use crate::harness::versions::{RESET_GROUP, Versions, rows};
-use crate::harness::wait::until;
+use crate::testkit::network::HUB;
+use crate::testkit::postgres::Postgres;
+use crate::testkit::wait::until;
 
 /// Histories to verify, where nobody says how many.
 const HISTORIES: u64 = 2_000;

@@ -3,10 +3,10 @@
 use tokio::task::JoinSet;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, get};
 use crate::harness::load::Load;
 use crate::harness::setup::{ROWS, Setup, value};
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Answer, get};
+use crate::testkit::wait::{in_time, until};
 
 /// The first row whose key this node owns.
 fn row_of(cluster: &Cluster, node: usize) -> usize {

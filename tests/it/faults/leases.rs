@@ -6,9 +6,9 @@ use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use serde_json::{Value, json};
 
 use crate::harness::grown::Grown;
-use crate::harness::http::{Answer, ask};
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::http::{Answer, ask};
+use crate::testkit::wait::until;
 
 /// The keys of the rows that a [`Grown`] cluster has.
 const KEYS: [&str; 3] = ["Tom", "Ada", "Bob"];

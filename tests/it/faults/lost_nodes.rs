@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{ask, get};
 use crate::harness::setup::Setup;
-use crate::harness::wait::until;
+use crate::testkit::http::{ask, get};
+use crate::testkit::wait::until;
 
 const TOM: &str = "/v1/scores/Tom";
 

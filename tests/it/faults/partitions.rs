@@ -8,12 +8,12 @@ use tempfile::TempDir;
 
 use crate::harness::grown::Grown;
 use crate::harness::load::Load;
-use crate::harness::network::HUB;
-use crate::harness::postgres::Postgres;
-use crate::harness::process::Ended;
 use crate::harness::setup::group;
 use crate::harness::versions::{Versions, rows};
-use crate::harness::wait::until;
+use crate::testkit::network::HUB;
+use crate::testkit::postgres::Postgres;
+use crate::testkit::process::Ended;
+use crate::testkit::wait::until;
 
 /// Three nodes and frontends on hosts of their own, which serve `scores` from a PostgreSQL that all reach.
 struct Parted {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::harness::grown::Grown;
 use crate::harness::load::Load;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 /// How long a leader is frozen: well beyond a lease and a fail-over. A longer one is asked for by name.
 const FROZEN: Duration = Duration::from_secs(8);

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::disk::Freezer;
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
-use crate::harness::wait::until;
+use crate::testkit::disk::Freezer;
+use crate::testkit::wait::until;
 
 /// The node whose disk hangs.
 const SICK: usize = 2;

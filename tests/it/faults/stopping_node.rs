@@ -11,9 +11,9 @@ use gcache::rpc::proto::cache_client::CacheClient;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::grpc::connect;
-use crate::harness::http::try_ask;
 use crate::harness::setup::Setup;
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::try_ask;
+use crate::testkit::wait::{in_time, until};
 
 const CALLERS: usize = 30;
 

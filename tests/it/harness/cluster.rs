@@ -14,13 +14,13 @@ use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
 use tempfile::TempDir;
 
-use super::address::{ADMIN, Block, GRPC, HTTP};
-use super::http::{get, try_ask};
 use super::layout::Layout;
 use super::metrics;
-use super::process::{Process, Start};
 use super::setup::Setup;
-use super::wait::until;
+use crate::testkit::address::{ADMIN, Block, GRPC, HTTP};
+use crate::testkit::http::{get, try_ask};
+use crate::testkit::process::{Process, Start};
+use crate::testkit::wait::until;
 
 /// How long a node may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -16,12 +16,12 @@ use gcache::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, Resum
 use gcache::topology::model::member::Zone;
 use tempfile::TempDir;
 
-use super::address::{ADMIN, Block, GRPC, RAFT};
-use super::http::{get, try_ask};
 use super::metrics;
-use super::process::{Process, Start};
 use super::setup::Setup;
-use super::wait::until;
+use crate::testkit::address::{ADMIN, Block, GRPC, RAFT};
+use crate::testkit::http::{get, try_ask};
+use crate::testkit::process::{Process, Start};
+use crate::testkit::wait::until;
 
 /// How long a node may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::metrics;
-use super::process::{Process, Start};
-use super::wait::until;
+use crate::testkit::process::{Process, Start};
+use crate::testkit::wait::until;
 
 /// A running `gcache dev`.
 pub(crate) struct Dev {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::dev::Dev;
-use super::http::{Answer, ask_raw, get, request};
-use super::postgres::{Postgres, Tls};
+use crate::testkit::http::{Answer, ask_raw, get, request};
+use crate::testkit::postgres::{Postgres, Tls};
 
 /// The two of them. The server outlives gcache.
 pub(crate) struct Fronted {

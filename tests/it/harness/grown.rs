@@ -13,12 +13,12 @@ use gcache::topology::state::State;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::address::{ADMIN, Block, HTTP};
-use super::http::{Answer, get, try_ask};
-use super::network::Network;
-use super::process::{Ended, Process, Start};
 use super::setup::Setup;
-use super::wait::until;
+use crate::testkit::address::{ADMIN, Block, HTTP};
+use crate::testkit::http::{Answer, get, try_ask};
+use crate::testkit::network::Network;
+use crate::testkit::process::{Ended, Process, Start};
+use crate::testkit::wait::until;
 
 /// Node and frontend processes. They are killed when it is dropped.
 pub(crate) struct Grown {
@@ -322,7 +322,7 @@ impl Grown {
     pub(crate) async fn applied(&self, node: usize) -> Result<State, String> {
         let target = Target {
             host: self.hosts[node].to_string(),
-            port: super::address::GRPC,
+            port: crate::testkit::address::GRPC,
             from: std::net::Ipv4Addr::UNSPECIFIED.into(),
         };
         let shown = control::shown(&target, Duration::from_secs(5)).await;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use super::http::Connection;
 use super::setup::{ROWS, value};
-use super::wait::{in_time, until};
+use crate::testkit::http::Connection;
+use crate::testkit::wait::{in_time, until};
 
 /// How many connections ask at once: enough to find a window in which a request would be lost.
 const CONNECTIONS: usize = 32;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::http::try_ask;
+use crate::testkit::http::try_ask;
 
 /// The sum of all samples of `name` at `admin` whose labels include each of `labels`, written as
 /// `name="value"`. 0 if there is none yet, or nobody answers: a dead node counts nothing.

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::grown::Operator;
-use super::http::{Answer, Connection};
-use super::wait::{in_time, until};
+use crate::testkit::http::{Answer, Connection};
+use crate::testkit::wait::{in_time, until};
 
 /// Enough for each of a few nodes to own some.
 const KEYS: usize = 12;

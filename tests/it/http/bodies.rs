@@ -3,10 +3,10 @@
 use std::io;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, Connection, ask_raw, get, request};
 use crate::harness::metrics;
 use crate::harness::setup::{Setup, group};
-use crate::harness::wait::in_time;
+use crate::testkit::http::{Answer, Connection, ask_raw, get, request};
+use crate::testkit::wait::in_time;
 
 async fn assert_others_are_served(cluster: &Cluster) {
     assert_eq!(get(cluster.http(0), "/v1/scores/Tom").await.text(), "630");

@@ -1,9 +1,9 @@
 //! A request has one deadline; a load outlives the requests that wait for it.
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, get};
 use crate::harness::setup::Setup;
-use crate::harness::wait::until;
+use crate::testkit::http::{Connection, get};
+use crate::testkit::wait::until;
 
 const TOM: &str = "/v1/scores/Tom";
 

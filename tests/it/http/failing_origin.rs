@@ -1,9 +1,9 @@
 //! An origin that fails, hangs or refuses, and what is served all the same.
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::get;
 use crate::harness::setup::{Setup, group};
-use crate::harness::wait::until;
+use crate::testkit::http::get;
+use crate::testkit::wait::until;
 
 const TOM: &str = "/v1/scores/Tom";
 

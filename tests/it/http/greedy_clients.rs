@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, ask_raw, get, request};
 use crate::harness::metrics;
 use crate::harness::setup::{ROWS, Setup, value};
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Connection, ask_raw, get, request};
+use crate::testkit::wait::{in_time, until};
 
 const BIG: &str = "/v1/scores/big";
 const BIG_BYTES: usize = 1 << 19;

@@ -14,9 +14,9 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::grpc::connect;
-use crate::harness::http::get;
 use crate::harness::setup::Setup;
-use crate::harness::wait::in_time;
+use crate::testkit::http::get;
+use crate::testkit::wait::in_time;
 
 async fn look_up(
     cluster: &Cluster,

@@ -3,8 +3,8 @@
 use gcache::client::key_url;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, ask, ask_raw, get, request};
 use crate::harness::setup::{Setup, group};
+use crate::testkit::http::{Answer, ask, ask_raw, get, request};
 
 /// A key in the longest form that a path can give it: every byte percent-encoded.
 fn encoded(key: &[u8]) -> String {

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Answer, ask_raw, request};
 use crate::harness::setup::{ROWS, Setup};
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Answer, ask_raw, request};
+use crate::testkit::wait::{in_time, until};
 
 async fn ask_for(cluster: &Cluster, body: &[u8]) -> Answer {
     let headers = [("content-type", "application/json")];

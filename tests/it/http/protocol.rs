@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, ask, ask_raw, get, request};
 use crate::harness::setup::Setup;
+use crate::testkit::http::{Connection, ask, ask_raw, get, request};
 
 const TOM: &str = "/v1/scores/Tom";
 

@@ -4,10 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, get};
 use crate::harness::metrics;
 use crate::harness::setup::Setup;
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Connection, get};
+use crate::testkit::wait::{in_time, until};
 
 const TOM: &str = "/v1/scores/Tom";
 

@@ -9,11 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, get};
 use crate::harness::metrics;
-use crate::harness::process::Start;
 use crate::harness::setup::Setup;
-use crate::harness::wait::{in_time, until};
+use crate::testkit::http::{Connection, get};
+use crate::testkit::process::Start;
+use crate::testkit::wait::{in_time, until};
 
 const CLIENTS: usize = 10_000;
 

@@ -1,9 +1,9 @@
 //! Values: loaded once, cached, validated, deleted, and missing.
 
 use crate::harness::cluster::Cluster;
-use crate::harness::http::{Connection, ask, get, request};
 use crate::harness::setup::{Setup, group};
-use crate::harness::wait::until;
+use crate::testkit::http::{Connection, ask, get, request};
+use crate::testkit::wait::until;
 
 const TOM: &str = "/v1/scores/Tom";
 

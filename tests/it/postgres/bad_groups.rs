@@ -2,7 +2,7 @@
 //! harms another.
 
 use crate::harness::fronted::{Fronted, query, server, table};
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 const SQL: &str = "create table good (id int primary key, v text, list int[], day date); \
     insert into good select n, 'value ' || n, '{1}', now() from generate_series(1, 100) n; \

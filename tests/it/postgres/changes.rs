@@ -1,10 +1,10 @@
 //! Tables that come and change while gcache runs: noticed without a restart.
 
-use crate::harness::address::{ADMIN, Block};
 use crate::harness::fronted::{Fronted, query, server, table};
-use crate::harness::http::try_ask;
-use crate::harness::process::Start;
-use crate::harness::wait::until;
+use crate::testkit::address::{ADMIN, Block};
+use crate::testkit::http::try_ask;
+use crate::testkit::process::Start;
+use crate::testkit::wait::until;
 
 #[tokio::test]
 async fn a_table_that_changes_is_noticed_by_the_next_load() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::harness::fronted::{Fronted, path, query, server, table};
-use crate::harness::http::get;
-use crate::harness::wait::until;
+use crate::testkit::http::get;
+use crate::testkit::wait::until;
 
 const ROWS: &str = "create table rows (k text primary key, v text); \
     insert into rows select 'key-' || n, 'value-' || n from generate_series(0, 999) n;";

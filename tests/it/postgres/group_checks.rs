@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::fronted::{Fronted, query, server, table};
 use crate::harness::grown::Grown;
-use crate::harness::process::Ended;
+use crate::testkit::process::Ended;
 
 const SQL: &str = "create table good (id int primary key, v text, list int[], day date); \
     insert into good select n, 'value ' || n, '{1}', now() from generate_series(1, 100) n; \

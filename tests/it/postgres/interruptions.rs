@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::harness::fronted::{Fronted, path, query, table};
-use crate::harness::http::{Answer, get};
-use crate::harness::wait::until;
+use crate::testkit::http::{Answer, get};
+use crate::testkit::wait::until;
 
 const ROWS: &str = "create table rows (k text primary key, v text); \
     insert into rows select 'key-' || n, 'value-' || n from generate_series(0, 999) n; \

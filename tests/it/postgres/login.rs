@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::harness::fronted::{Fronted, dev, path, server, table};
 use crate::harness::grown::Grown;
-use crate::harness::http::get;
-use crate::harness::postgres::{Postgres, Tls};
-use crate::harness::wait::until;
+use crate::testkit::http::get;
+use crate::testkit::postgres::{Postgres, Tls};
+use crate::testkit::wait::until;
 
 const SQL: &str = "create table rows (k text primary key, v text); \
     insert into rows select 'key-' || n, 'value-' || n from generate_series(0, 999) n; \

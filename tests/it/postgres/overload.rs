@@ -5,9 +5,9 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::harness::fronted::{Fronted, path, query, table};
-use crate::harness::http::{Answer, Connection, ask_raw, get, request};
 use crate::harness::metrics;
-use crate::harness::wait::until;
+use crate::testkit::http::{Answer, Connection, ask_raw, get, request};
+use crate::testkit::wait::until;
 
 /// Keys named in `hangs` take longer than anybody waits.
 const ROWS: &str = "create table rows (k text primary key, v text); \

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::harness::fronted::{Fronted, server, table};
-use crate::harness::wait::until;
+use crate::testkit::wait::until;
 
 /// Passes bytes on to `server`, until it is told to keep all that come on the connections that there
 /// are. Their ends notice nothing. Connections that come later are passed on.
