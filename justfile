@@ -51,15 +51,15 @@ bench-rivals *ARGS:
 
 # Measure the commits and the idle load of three real nodes on this machine's disk
 bench-control *ARGS:
-    cargo bench --bench control -- "$@"
+    cargo bench --bench cluster -- control "$@"
 
 # Measure how fast a cluster forms, heals and tells, with real processes that are killed
 bench-faults *ARGS:
-    cargo bench --bench faults -- "$@"
+    cargo bench --bench cluster -- faults "$@"
 
 # Watch clusters under load while nodes join, leave and die; NAMEs select scenarios
 bench-moves *ARGS:
-    cargo bench --bench scenarios -- "$@"
+    cargo bench --bench cluster -- moves "$@"
 
 # Format the code
 fmt:
@@ -73,7 +73,7 @@ fmt-check:
 lint:
     cargo clippy --locked --all-targets --features simulation -- -D warnings
     @# Not among all targets: they are only run when named.
-    cargo clippy --locked --bench rivals --bench control --bench faults --bench scenarios -- -D warnings
+    cargo clippy --locked --bench rivals --bench cluster -- -D warnings
     @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error

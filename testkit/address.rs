@@ -1,4 +1,4 @@
-//! Loopback addresses that belong to one test, as long as it holds them.
+//! Loopback addresses that belong to one test or bench, as long as it holds them.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -8,7 +8,7 @@ pub(crate) const GRPC: u16 = 8001;
 pub(crate) const RAFT: u16 = 7000;
 pub(crate) const ADMIN: u16 = 2112;
 
-/// The addresses 127.N.0.0 to 127.N.255.255 for an N that no other test on this machine has.
+/// The addresses 127.N.0.0 to 127.N.255.255 for an N that no other test or bench on this machine has.
 ///
 /// The claim is a bound socket, so that it ends with the process that made it, however that ends.
 #[derive(Debug)]
@@ -46,7 +46,13 @@ impl Block {
         self.host(3, index)
     }
 
-    fn host(&self, kind: u8, index: usize) -> Ipv4Addr {
+    /// An address for what nodes are to reach, and which is none of theirs: 127.N.4.1.
+    pub(crate) fn outside(&self) -> Ipv4Addr {
+        self.host(4, 0)
+    }
+
+    /// The address 127.N.`kind`.1 and up, by an index from 0. Kinds up to 4 have a meaning, see above.
+    pub(crate) fn host(&self, kind: u8, index: usize) -> Ipv4Addr {
         let last = u8::try_from(index + 1).expect("few processes");
         Ipv4Addr::new(127, self.number, kind, last)
     }

@@ -1,8 +1,9 @@
 //! A small HTTP/1.1 client that sends what it is told to, byte for byte, also what is wrong.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -221,4 +222,23 @@ pub(crate) async fn ask_raw(server: SocketAddr, bytes: &[u8]) -> Answer {
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]);
     let answered = in_time(&format!("{shown:?} is answered"), exchange).await;
     answered.unwrap_or_else(|error: io::Error| panic!("{shown:?} at {server}: {error}"))
+}
+
+/// As [`try_ask`], for threads without a runtime: the status and the whole text of an answer to a request without a
+/// body. Connecting may take as long as `patience`, and so may each piece of the answer.
+pub(crate) fn ask_blocking(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> io::Result<(u16, String)> {
+    let mut stream = std::net::TcpStream::connect_timeout(&server, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let headers = [("connection", "close")];
+    stream.write_all(&request(method, path, &headers, b""))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let status = text.split(' ').nth(1);
+    let status = status.and_then(|status| status.parse().ok());
+    Ok((status.ok_or_else(|| broken(&text))?, text))
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that belongs to one test: `tests/postgres`, with its end tied to the test's.
+//! A PostgreSQL server that belongs to one test or bench: `tests/postgres`, with its end tied to theirs.
 //!
 //! Only people's tools ask it here, through `psql`: what a test claims about gcache does not lean on
 //! the driver that gcache uses.
@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::proc;
 use super::wait::PATIENCE;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
@@ -46,10 +47,10 @@ impl Postgres {
     /// Starts a server with its files in `dir` and settings of postgresql.conf, such as
     /// `max_connections=20`; returns once it takes connections.
     ///
-    /// Opens `dir` for passing through: where the tests run as root, PostgreSQL does not.
+    /// Opens `dir` for passing through: where this runs as root, PostgreSQL does not.
     pub(crate) fn start(dir: &Path, settings: &[&str], tls: Option<Tls>) -> Self {
         std::fs::set_permissions(dir, Permissions::from_mode(0o711))
-            .expect("the test's folder is its own");
+            .expect("the folder is its own");
         let mut server = Self {
             running: None,
             dir: dir.join("postgres"),
@@ -205,7 +206,7 @@ impl Postgres {
     }
 
     /// The first process of the server, whose children are the others.
-    fn server(&self) -> Pid {
+    pub(crate) fn server(&self) -> Pid {
         let file = std::fs::read_to_string(self.dir.join("data/postmaster.pid"));
         let file = file.unwrap_or_else(|error| panic!("the server does not run: {error}"));
         let pid = file.lines().next().and_then(|line| line.parse().ok());
@@ -222,11 +223,12 @@ fn send(pid: Pid, signal: Signal) {
 }
 
 fn children(of: Pid) -> Vec<Pid> {
-    let list = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
-    let list = list.expect("Linux lists the children of a process");
-    list.split_whitespace()
-        .map(|pid| Pid::from_raw(pid.parse().expect("a list of pids")))
-        .collect()
+    let pid = |id: i32| Pid::from_raw(id);
+    let ids = proc::children(of.as_raw().unsigned_abs());
+    let ids = ids
+        .into_iter()
+        .map(|id| i32::try_from(id).expect("a pid fits"));
+    ids.map(pid).collect()
 }
 
 /// What `work` gives; panics after [`PATIENCE`] with `claim`. The thread is lost then, and ends with

@@ -14,7 +14,13 @@ const POLL: Duration = Duration::from_millis(10);
 /// Looks until `look` says `Ok`, and gives what it found.
 ///
 /// Panics after [`PATIENCE`] with `claim` and the last `Err`: what was seen instead.
-pub(crate) async fn until<T, E: Debug>(
+pub(crate) async fn until<T, E: Debug>(claim: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    until_every(POLL, claim, look).await
+}
+
+/// The same with so much time between two looks: for what costs the processes something.
+pub(crate) async fn until_every<T, E: Debug>(
+    poll: Duration,
     claim: &str,
     mut look: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
@@ -25,7 +31,7 @@ pub(crate) async fn until<T, E: Debug>(
             Err(seen) if began.elapsed() > PATIENCE => {
                 panic!("not within {PATIENCE:?}: {claim}; last seen: {seen:#?}")
             }
-            Err(_) => sleep(POLL).await,
+            Err(_) => sleep(poll).await,
         }
     }
 }
@@ -36,4 +42,13 @@ pub(crate) async fn in_time<T>(claim: &str, what: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("not within {PATIENCE:?}: {claim}"),
     }
+}
+
+/// Lets time pass on a thread that nothing else runs on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every thread that calls it is its own, and no runtime's"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -6,8 +6,9 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::processes::{Processes, pause, until};
-use crate::row;
+use super::cluster::{Cluster, until};
+use super::row;
+use crate::testkit::wait::pause;
 
 /// How long they are watched at rest.
 const IDLE: Duration = Duration::from_secs(20);
@@ -16,25 +17,25 @@ const IDLE: Duration = Duration::from_secs(20);
 const CHANGES: usize = 10;
 
 pub(crate) fn measure(nodes: usize, frontends: usize, folder: &TempDir) -> anyhow::Result<String> {
-    let mut processes = Processes::new(folder.path(), nodes)?;
+    let mut cluster = Cluster::new(folder.path(), nodes);
     for node in 0..nodes {
-        processes.start(node)?;
+        cluster.run(node);
     }
-    processes.complete(nodes)?;
+    cluster.complete(nodes)?;
     for _ in 0..frontends {
-        processes.front()?;
+        cluster.front();
     }
-    processes.must(&["group", "apply", "groups.toml"])?;
+    cluster.must(&["group", "apply", "groups.toml"])?;
     for frontend in 0..frontends {
-        processes.serves(frontend)?;
+        cluster.serves(frontend)?;
     }
-    let (began, before) = (Instant::now(), processes.cpu()?);
+    let (began, before) = (Instant::now(), cluster.cpu());
     pause(IDLE);
-    let used = processes.cpu()?.saturating_sub(before);
+    let used = cluster.cpu().saturating_sub(before);
     let cores = used.as_secs_f64() / began.elapsed().as_secs_f64();
     let mut took = Vec::new();
     for _ in 0..CHANGES {
-        took.push(told(&processes, frontends)?);
+        took.push(told(&cluster, frontends)?);
     }
     let claim = format!("an epoch reaches all of {frontends} frontends, from the command's start");
     Ok(format!(
@@ -44,14 +45,14 @@ pub(crate) fn measure(nodes: usize, frontends: usize, folder: &TempDir) -> anyho
 }
 
 /// How long after a command began all frontends go by what it changed.
-fn told(processes: &Processes<'_>, frontends: usize) -> anyhow::Result<Duration> {
+fn told(cluster: &Cluster, frontends: usize) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    let told = processes.must(&["group", "reset", "bench", "--json"])?;
+    let told = cluster.must(&["group", "reset", "bench", "--json"])?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
     let epoch = told["epoch"].as_u64().context("an epoch")?;
     for frontend in 0..frontends {
         until("a frontend goes by it", || {
-            match processes.goes_by(frontend, epoch)? {
+            match cluster.goes_by(frontend, epoch)? {
                 true => Ok(()),
                 false => bail!("not yet"),
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::processes::Processes;
-use crate::row;
+use super::cluster::Cluster;
+use super::row;
 
 /// How long it takes to become one cluster, and for a fourth to own its share.
 pub(crate) fn measure(
@@ -16,16 +16,16 @@ pub(crate) fn measure(
     let (mut formed, mut joined) = (Vec::<Duration>::new(), Vec::<Duration>::new());
     for _ in 0..starts {
         let folder = folder()?;
-        let mut processes = Processes::new(folder.path(), 4)?;
+        let mut cluster = Cluster::new(folder.path(), 4);
         let began = Instant::now();
         for node in 0..3 {
-            processes.start(node)?;
+            cluster.run(node);
         }
-        processes.complete(3)?;
+        cluster.complete(3)?;
         formed.push(began.elapsed());
         let began = Instant::now();
-        processes.start(3)?;
-        processes.complete(4)?;
+        cluster.run(3);
+        cluster.complete(4)?;
         joined.push(began.elapsed());
     }
     Ok(row(

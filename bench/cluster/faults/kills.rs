@@ -1,5 +1,6 @@
 //! kill -9 of the leader, again and again, under reads.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::processes::{Processes, ask, http, pause, until};
-use crate::row;
+use super::cluster::{Cluster, ask, until};
+use super::row;
+use crate::testkit::wait::pause;
 
 /// Keys that are read and deleted: every node owns some.
 const KEYS: usize = 64;
@@ -19,24 +21,25 @@ const READ_EVERY: Duration = Duration::from_millis(2);
 
 /// What becomes of metadata writes, deletes and reads around each kill.
 pub(crate) fn measure(kills: usize, folder: &TempDir) -> anyhow::Result<String> {
-    let mut processes = Processes::new(folder.path(), 3)?;
+    let mut cluster = Cluster::new(folder.path(), 3);
     for node in 0..3 {
-        processes.start(node)?;
+        cluster.run(node);
     }
-    processes.front()?;
-    processes.complete(3)?;
-    processes.must(&["group", "apply", "groups.toml"])?;
-    processes.serves(0)?;
+    cluster.front();
+    cluster.complete(3)?;
+    cluster.must(&["group", "apply", "groups.toml"])?;
+    cluster.serves(0)?;
     let (mut applied, mut deleted, mut reset) = (Vec::new(), Vec::new(), Vec::new());
     let (reads, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let is_over = AtomicBool::new(false);
+    let http = cluster.http(0);
     let measured = thread::scope(|scope| {
         scope.spawn(|| {
             for key in (0..KEYS).cycle() {
                 if is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                let answer = ask(http(0), "GET", &format!("/v1/bench/{key}"));
+                let answer = ask(http, "GET", &format!("/v1/bench/{key}"));
                 reads.fetch_add(1, Ordering::Relaxed);
                 if !matches!(answer, Ok(200)) {
                     failed.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +48,7 @@ pub(crate) fn measure(kills: usize, folder: &TempDir) -> anyhow::Result<String> 
             }
         });
         let measured = (0..kills).try_for_each(|kill| {
-            let took = one(&mut processes, folder, kill)?;
+            let took = one(&mut cluster, folder, kill)?;
             applied.push(took.applied);
             deleted.push(took.deleted);
             reset.extend(took.reset);
@@ -77,31 +80,31 @@ struct Took {
     reset: Option<Duration>,
 }
 
-fn one(processes: &mut Processes<'_>, folder: &TempDir, kill: usize) -> anyhow::Result<Took> {
-    let leader = processes.leader()?;
+fn one(cluster: &mut Cluster, folder: &TempDir, kill: usize) -> anyhow::Result<Took> {
+    let leader = cluster.leader()?;
     // Another time to live each time, so that there is something to apply.
     let groups = format!(
         "[groups.bench]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\nttl = '{}s'\n",
         61 + kill
     );
     std::fs::write(folder.path().join("groups.toml"), groups)?;
-    let before = revision(processes)?;
-    processes.kill(leader)?;
+    let before = revision(cluster)?;
+    cluster.kill(&[leader]);
     let began = Instant::now();
     let (applied, deleted, reset) = thread::scope(|scope| {
-        let processes = &*processes;
-        let deleting = scope.spawn(move || deletes_go_on().map(|()| began.elapsed()));
+        let (cluster, http) = (&*cluster, cluster.http(0));
+        let deleting = scope.spawn(move || deletes_go_on(http).map(|()| began.elapsed()));
         // A reset after every other kill: else it would wait behind what is applied.
         let resetting = (kill % 2 == 1).then(|| {
-            scope.spawn(move || acknowledged(processes, &["group", "reset", "bench"], began))
+            scope.spawn(move || acknowledged(cluster, &["group", "reset", "bench"], began))
         });
-        let applied = committed(processes, began, before);
+        let applied = committed(cluster, began, before);
         let deleted = deleting.join().expect("it does not panic");
         let reset = resetting.map(|reset| reset.join().expect("it does not panic"));
         (applied, deleted, reset)
     });
-    processes.start(leader)?;
-    processes.complete(3)?;
+    cluster.run(leader);
+    cluster.complete(3)?;
     Ok(Took {
         applied: applied?,
         deleted: deleted?,
@@ -110,23 +113,19 @@ fn one(processes: &mut Processes<'_>, folder: &TempDir, kill: usize) -> anyhow::
 }
 
 /// How long after `began` a command succeeds.
-fn acknowledged(
-    processes: &Processes<'_>,
-    args: &[&str],
-    began: Instant,
-) -> anyhow::Result<Duration> {
-    until("a command is done", || processes.must(args))?;
+fn acknowledged(cluster: &Cluster, args: &[&str], began: Instant) -> anyhow::Result<Duration> {
+    until("a command is done", || cluster.must(args))?;
     Ok(began.elapsed())
 }
 
 /// How long after `began` the groups are another revision: that is when a metadata write was accepted.
 /// The command itself returns once all nodes are known to have applied it.
-fn committed(processes: &Processes<'_>, began: Instant, before: u64) -> anyhow::Result<Duration> {
+fn committed(cluster: &Cluster, began: Instant, before: u64) -> anyhow::Result<Duration> {
     thread::scope(|scope| {
         let applying =
-            scope.spawn(|| acknowledged(processes, &["group", "apply", "groups.toml"], began));
+            scope.spawn(|| acknowledged(cluster, &["group", "apply", "groups.toml"], began));
         let seen = until("a revision is committed", || {
-            let now = revision(processes)?;
+            let now = revision(cluster)?;
             if now == before {
                 bail!("still revision {now}");
             }
@@ -137,17 +136,17 @@ fn committed(processes: &Processes<'_>, began: Instant, before: u64) -> anyhow::
     })
 }
 
-fn revision(processes: &Processes<'_>) -> anyhow::Result<u64> {
-    let told = processes.must(&["group", "list", "--json"])?;
+fn revision(cluster: &Cluster) -> anyhow::Result<u64> {
+    let told = cluster.must(&["group", "list", "--json"])?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
     told["revision"].as_u64().context("a revision")
 }
 
 /// Waits until the deletes of all keys are acknowledged.
-fn deletes_go_on() -> anyhow::Result<()> {
+fn deletes_go_on(http: SocketAddr) -> anyhow::Result<()> {
     for key in 0..KEYS {
         until("a delete is acknowledged", || {
-            match ask(http(0), "DELETE", &format!("/v1/bench/{key}"))? {
+            match ask(http, "DELETE", &format!("/v1/bench/{key}"))? {
                 204 => Ok(()),
                 other => bail!("{other}"),
             }

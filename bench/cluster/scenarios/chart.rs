@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::outcome::{Outcome, Series};
+use super::outcome::{Outcome, Series};
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 70.0;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::metrics;
+
 /// Counters of a node since it started, and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Counters {
@@ -36,15 +38,8 @@ pub(crate) struct Total {
 
 impl Counters {
     /// Reads a node's metrics.
-    pub(crate) fn read(metrics: &str) -> Self {
-        let sum = |name: &str| -> f64 {
-            let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
-            let values = lines.filter_map(|rest| match rest.as_bytes().first()? {
-                b'{' | b' ' => rest.rsplit(' ').next()?.parse::<f64>().ok(),
-                _ => None,
-            });
-            values.sum()
-        };
+    pub(crate) fn read(text: &str) -> Self {
+        let sum = |name| metrics::sum(text, name, &[]);
         Self {
             calls: sum("gcache_origin_load_seconds_count"),
             keys: sum("gcache_origin_loaded_keys_total"),

@@ -8,13 +8,15 @@ use anyhow::{Context, bail};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::process::{GUARD, Process, said};
+use super::cluster::BOND;
+use super::machine::said;
+use crate::testkit::process::{Process, Start};
 
 /// The core that is crowded.
 const CORE: usize = 0;
 
 /// What keeps a core busy.
-const SPIN: [&str; 3] = ["sh", "-c", "while :; do :; done"];
+const SPIN: &str = "while :; do :; done";
 
 /// Keeps the calling thread, and what it starts from now on, off the core that will be crowded.
 ///
@@ -50,18 +52,14 @@ impl Crowd {
         let (_, cores) = told.rsplit_once(": ").context("taskset of util-linux")?;
         let core = CORE.to_string();
         let start = |number: usize| {
-            let [guard, options @ ..] = GUARD;
-            let mut command = Command::new(guard);
-            command
-                .args(options)
-                .args(["taskset", "-c", &core])
-                .args(SPIN);
-            Process::start(folder, &format!("loop{number}"), command)
+            let name = format!("loop{number}");
+            let start = Start::new(&name, folder).bond(BOND);
+            start.program("taskset", &["-c", &core, "sh", "-c", SPIN])
         };
         let crowd = Self {
             node,
             cores: cores.to_owned(),
-            _loops: (0..loops).map(start).collect::<Result<_, _>>()?,
+            _loops: (0..loops).map(start).collect(),
         };
         crowd.place(&core, niceness)?;
         Ok(crowd)

@@ -1,6 +1,6 @@
 //! The goals of all scenarios in one table, and how it gets into a page that has a place for it. Pure.
 
-use crate::outcome::Outcome;
+use super::outcome::Outcome;
 
 /// The lines of a page between which the table is: it is made anew, and what is around it stays.
 const BEGIN: &str = "<!-- made by `just bench-moves` -->";

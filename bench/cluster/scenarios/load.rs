@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
-use crate::process::Process;
+use super::cluster::BOND;
+use super::windows::Second;
+use crate::testkit::process::{Process, Start};
 use crate::watch::Watch;
-use crate::windows::Second;
 
 /// Which keys how often: the usual skew of caches.
 pub(crate) const DISTRIBUTION: &str = "zipf:0.99";
@@ -24,19 +25,14 @@ pub(crate) struct Load {
 
 impl Load {
     /// Asks for as much as these frontends answer, until it is stopped.
-    pub(crate) fn warm(folder: &Path, frontends: &[SocketAddr], keys: u64) -> anyhow::Result<Self> {
+    pub(crate) fn warm(folder: &Path, frontends: &[SocketAddr], keys: u64) -> Self {
         let pacing = ["--connections", WARM_CONNECTIONS, "--seed", "1"];
         Self::start(folder, "warm", frontends, keys, &pacing)
     }
 
     /// Asks for so many keys per second, whatever becomes of the earlier requests, until it is stopped. The
     /// keys are as popular as those of [`Load::warm`], and come in another order.
-    pub(crate) fn steady(
-        folder: &Path,
-        frontends: &[SocketAddr],
-        keys: u64,
-        rate: u32,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn steady(folder: &Path, frontends: &[SocketAddr], keys: u64, rate: u32) -> Self {
         let rate = rate.to_string();
         let pacing = ["--rate", &rate, "--arrivals", "poisson", "--seed", "1"];
         Self::start(folder, "load", frontends, keys, &pacing)
@@ -48,7 +44,7 @@ impl Load {
         frontends: &[SocketAddr],
         keys: u64,
         pacing: &[&str],
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let urls: Vec<_> = frontends.iter().map(|at| format!("http://{at}")).collect();
         let keys = keys.to_string();
         let file = format!("{name}.jsonl");
@@ -58,10 +54,10 @@ impl Load {
         args.extend(["--duration", "1h"]);
         args.extend(urls.iter().flat_map(|url| ["--url", url.as_str()]));
         args.extend(pacing);
-        Ok(Self {
-            process: Process::gcache(folder, name, &args)?,
+        Self {
+            process: Start::new(name, folder).bond(BOND).gcache(&args),
             timeline: folder.join(&file),
-        })
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -70,7 +66,7 @@ impl Load {
 
     /// Fails if it has ended by itself.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        if !self.process.is_running() {
+        if self.process.status().is_some() {
             bail!("the load has ended by itself: see its log");
         }
         Ok(())
@@ -78,8 +74,8 @@ impl Load {
 
     /// Ends it; what each second came to.
     pub(crate) fn stop(mut self, watch: &Watch) -> anyhow::Result<Vec<Second>> {
-        self.process.signal(Signal::SIGINT)?;
-        self.process.ended(watch)?;
+        self.process.signal(Signal::SIGINT);
+        watch.ended(&mut self.process)?;
         let text = std::fs::read_to_string(&self.timeline).context("the load's timeline")?;
         let lines = text.lines().map(serde_json::from_str);
         lines

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::windows::Sums;
+use super::windows::Sums;
 
 /// A run of a scenario.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

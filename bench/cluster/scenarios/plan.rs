@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::scenario::{Demand, Scenario, Step};
+use super::scenario::{Demand, Scenario, Step};
 
 /// How long the load runs before anything is counted: connections are opened, and the pace is another than
 /// that of the warm-up.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::watch::sleep;
+use crate::testkit::wait::pause;
 
 /// Reads that may be on their way in one direction of one connection; a sender that is faster waits.
 const ON_THE_WAY: usize = 1024;
@@ -99,7 +99,7 @@ fn give(mut to: TcpStream, chunks: &Receiver<Chunk>) {
     for (due, bytes) in chunks {
         let left = due.saturating_duration_since(Instant::now());
         if !left.is_zero() {
-            sleep(left);
+            pause(left);
         }
         if to.write_all(&bytes).is_err() {
             break;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::outcome::Outcome;
-use crate::windows::Sums;
+use super::outcome::Outcome;
+use super::windows::Sums;
 
 /// Tells scenarios, each with its runs side by side.
 pub(crate) fn markdown(scenarios: &[Vec<Outcome>]) -> String {

@@ -9,18 +9,19 @@ use gcache::shutdown::Shutdown;
 use gcache::topology::model::partitions::moves;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Plan};
-use crate::disk::Disk;
-use crate::load::{DISTRIBUTION, Load};
-use crate::note;
-use crate::origin::{ADDED, Origin, VALUE_BYTES};
-use crate::outcome::{Event, Outcome, Setting, Settled};
-use crate::plan::{BEFORE, LEAD, after};
-use crate::sample::{Sampler, unix_ms};
-use crate::scenario::Scenario;
-use crate::stage::{SMALL, Stage};
-use crate::tell::{Told, must_move};
-use crate::variant::Variant;
+use super::cluster::{BOND, Cluster, SEEDS};
+use super::load::{DISTRIBUTION, Load};
+use super::note;
+use super::origin::{ADDED, Origin, VALUE_BYTES};
+use super::outcome::{Event, Outcome, Setting, Settled};
+use super::plan::{BEFORE, LEAD, after};
+use super::sample::{Sampler, unix_ms};
+use super::scenario::Scenario;
+use super::stage::{SMALL, Stage};
+use super::tell::{Told, must_move};
+use super::variant::Variant;
+use crate::testkit::disk::Disk;
+use crate::testkit::processes::{Processes, Seeds};
 use crate::watch::Watch;
 
 /// What an entry is charged in a node's cache, as measured: key, value, and what it costs beside.
@@ -61,28 +62,28 @@ pub(crate) fn carry_out(
         "{}, {}: PostgreSQL with {keys} rows",
         scenario.name, variant.name
     ));
-    let origin = Origin::start(folder, keys, stage.place.relay())?;
+    let origin = Origin::start(folder, keys, stage.place.outside())?;
     let mut settings = variant.settings.clone();
     if scenario.leaves {
         settings.push("node.leave_on_term=true".into());
     }
-    let own_data = stage.disk.as_ref().map(|_| (scenario.nodes - 1, SMALL));
-    let frontends = (0..scenario.frontends).map(|frontend| stage.place.http(frontend));
+    settings.push(format!("node.memory={}MiB", options.memory_mib));
+    let mut processes = Processes::in_folder(folder, stage.place, scenario.nodes);
+    processes.origin = origin.url();
+    processes.zones = Some(scenario.zones);
+    processes.set_nodes = settings;
+    processes.seeds = Seeds::First(SEEDS);
+    processes.bond = BOND;
+    if stage.disk.is_some() {
+        processes.data[scenario.nodes - 1] = folder.join(SMALL);
+    }
+    let frontends = (0..scenario.frontends).map(|frontend| processes.http(frontend));
     let frontends: Vec<_> = frontends.collect();
-    let plan = Plan {
-        folder,
-        origin: origin.url(),
-        memory: format!("{}MiB", options.memory_mib),
-        zones: scenario.zones,
-        settings,
-        place: stage.place,
-        own_data,
-    };
     let mut run = Run {
         scenario,
         watch: &watch,
         folder,
-        cluster: Cluster::new(plan, &watch, &runtime),
+        cluster: Cluster::new(processes, &watch, &runtime),
         disk: stage.disk,
         sampler: Sampler::start(),
         frontends,
@@ -94,7 +95,7 @@ pub(crate) fn carry_out(
         .watch(|watched| watched.database = Some(origin.server()));
     run.start()?;
     run.warm(keys)?;
-    let mut load = Load::steady(folder, &run.frontends, keys, rate)?;
+    let mut load = Load::steady(folder, &run.frontends, keys, rate);
     run.sampler
         .watch(|watched| watched.load_id = Some(load.id()));
     note("measuring before the change");
@@ -166,13 +167,13 @@ impl Run<'_> {
             group("1h", self.scenario.copies),
         )?;
         for node in 0..self.scenario.nodes {
-            self.cluster.start(node)?;
+            self.cluster.start(node);
         }
         self.cluster.converge()?;
         for _ in 0..self.scenario.frontends {
-            self.cluster.front()?;
+            self.cluster.front();
         }
-        self.cluster.operate(&["group", "apply", "groups.toml"])?;
+        self.cluster.must(&["group", "apply", "groups.toml"])?;
         self.cluster.serves()?;
         self.look();
         Ok(())
@@ -181,9 +182,9 @@ impl Run<'_> {
     /// Has the sampler look at the processes that run now.
     fn look(&self) {
         let (node_ids, frontend_ids) = self.cluster.ids();
-        let place = self.cluster.place();
         let nodes = self.cluster.answering().into_iter();
-        let nodes = nodes.map(|node| (node, place.admin(node))).collect();
+        let nodes = nodes.map(|node| (node, self.cluster.node_admin(node)));
+        let nodes = nodes.collect();
         self.sampler.watch(|watched| {
             watched.nodes = nodes;
             watched.node_ids = node_ids;
@@ -195,11 +196,11 @@ impl Run<'_> {
     /// load makes them hold.
     fn warm(&self, keys: u64) -> anyhow::Result<()> {
         note("warming up");
-        let mut load = Load::warm(self.folder, &self.frontends, keys)?;
+        let mut load = Load::warm(self.folder, &self.frontends, keys);
         self.watch.until("the caches are warm", WARM_MAX, || {
             load.check()?;
             let sample = self.sampler.last();
-            let sum = |of: fn(&crate::counters::Counters) -> f64| -> f64 {
+            let sum = |of: fn(&super::counters::Counters) -> f64| -> f64 {
                 sample.nodes.values().map(of).sum()
             };
             let (entries, evicted) = (sum(|node| node.entries), sum(|node| node.evicted));

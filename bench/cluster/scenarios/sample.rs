@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::cluster::get;
-use crate::counters::{Counters, Sample};
-use crate::origin::server_used;
-use crate::process::{machine_used, used};
-use crate::watch::sleep;
+use super::cluster::REQUEST_MAX;
+use super::counters::{Counters, Sample};
+use crate::testkit::http::ask_blocking;
+use crate::testkit::proc::{machine_used, used, used_with_children};
+use crate::testkit::wait::pause;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -52,7 +52,7 @@ impl Sampler {
                 }
                 let sample = take(&now);
                 kept.lock().push(sample);
-                sleep(INTERVAL);
+                pause(INTERVAL);
             }
         });
         Self {
@@ -91,7 +91,7 @@ impl Drop for Sampler {
 fn take(watched: &Watched) -> Sample {
     let nodes = watched.nodes.iter().filter_map(|&(node, admin)| {
         // One that is dead or frozen tells nothing.
-        let text = get(admin, "/metrics").ok()?;
+        let (_, text) = ask_blocking(admin, "GET", "/metrics", REQUEST_MAX).ok()?;
         Some((node, Counters::read(&text)))
     });
     let nodes = nodes.collect();
@@ -100,7 +100,7 @@ fn take(watched: &Watched) -> Sample {
         used.as_secs_f64()
     };
     let load: Vec<u32> = watched.load_id.into_iter().collect();
-    let database = watched.database.map(server_used).unwrap_or_default();
+    let database = watched.database.map(used_with_children).unwrap_or_default();
     Sample {
         unix_ms: unix_ms(),
         nodes,

@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::crowd::keep_off;
-use crate::disk::Disk;
-use crate::place::Place;
-use crate::scenario::Scenario;
+use super::crowd::keep_off;
+use super::scenario::Scenario;
+use crate::testkit::disk::Disk;
+use crate::testkit::place::Place;
 
 /// The directory of the node whose disk can be full, below the scenario's.
 pub(crate) const SMALL: &str = "small";

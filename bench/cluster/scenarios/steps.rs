@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use crate::cluster::Cluster;
-use crate::crowd::Crowd;
-use crate::network::Network;
-use crate::plan::BETWEEN;
-use crate::run::{Run, group};
-use crate::scenario::Step;
+use super::cluster::Cluster;
+use super::crowd::Crowd;
+use super::plan::BETWEEN;
+use super::run::{Run, group};
+use super::scenario::Step;
+use crate::testkit::network::Network;
+use crate::testkit::processes::name;
 
 /// How long a node may go on whose disk is full: until it is found out, and others own what it owned.
 const FULL_PATIENCE: Duration = Duration::from_secs(40);
@@ -60,7 +61,10 @@ impl Run<'_> {
             Step::Join => {
                 let next = running.last().map_or(0, |last| last + 1);
                 let what = format!("{} joins", name(next));
-                self.settle(&what, |run| run.cluster.start(next))
+                self.settle(&what, |run| {
+                    run.cluster.start(next);
+                    Ok(())
+                })
             }
             Step::Leave => self.leave(&running),
             Step::KillLeader => {
@@ -81,8 +85,14 @@ impl Run<'_> {
                     format!("{} frozen", name(node)),
                     format!("{} goes on", name(node)),
                 ];
-                let freeze = |cluster: &mut Cluster<'_>| cluster.freeze(node);
-                self.absent(names, seconds, freeze, |cluster| cluster.thaw(node))
+                let freeze = |cluster: &mut Cluster<'_>| {
+                    cluster.freeze(node);
+                    Ok(())
+                };
+                self.absent(names, seconds, freeze, |cluster| {
+                    cluster.thaw(node);
+                    Ok(())
+                })
             }
             Step::RestartAll => self.restart_all(&running),
             Step::CutZone(seconds) => {
@@ -118,7 +128,8 @@ impl Run<'_> {
             leaver = Some(run.cluster.ask_to_stop(last)?);
             Ok(())
         })?;
-        leaver.context("it was asked")?.ended(self.watch)?;
+        let mut leaver = leaver.context("it was asked")?;
+        self.watch.ended(&mut leaver)?;
         self.event(format!("{} has ended", name(last)));
         Ok(())
     }
@@ -129,9 +140,11 @@ impl Run<'_> {
                 self.watch.pause(BETWEEN)?;
             }
             self.settle(&format!("{} restarts", name(node)), |run| {
-                run.cluster.ask_to_stop(node)?.ended(run.watch)?;
+                let mut leaver = run.cluster.ask_to_stop(node)?;
+                run.watch.ended(&mut leaver)?;
                 run.event(format!("{} has ended", name(node)));
-                run.cluster.start(node)
+                run.cluster.start(node);
+                Ok(())
             })?;
         }
         Ok(())
@@ -139,7 +152,10 @@ impl Run<'_> {
 
     fn kill(&mut self, nodes: &[usize]) -> anyhow::Result<()> {
         let what = format!("{} killed", names(nodes));
-        self.settle(&what, |run| run.cluster.kill(nodes))
+        self.settle(&what, |run| {
+            run.cluster.kill(nodes);
+            Ok(())
+        })
     }
 
     /// Takes nodes away for so many seconds, and back.
@@ -162,7 +178,7 @@ impl Run<'_> {
         cut: Cut,
         seconds: u64,
     ) -> anyhow::Result<()> {
-        let place = self.cluster.place();
+        let place = &self.cluster.place;
         let all_nodes = self.cluster.running();
         let nodes_at = |index: &usize| place.node(*index);
         let frontends_at = |index: &usize| place.frontend(*index);
@@ -180,13 +196,13 @@ impl Run<'_> {
         let names = [format!("{} {how}", names(nodes)), "links whole".into()];
         let nodes = nodes.to_vec();
         let take = |cluster: &mut Cluster<'_>| {
-            let network = cluster.place().network().context("hosts of their own")?;
+            let network = cluster.place.network().context("hosts of their own")?;
             cut.apply(network, &own, &others);
             cluster.part(&nodes);
             Ok(())
         };
         self.absent(names, seconds, take, |cluster| {
-            let network = cluster.place().network().context("hosts of their own")?;
+            let network = cluster.place.network().context("hosts of their own")?;
             network.heal();
             cluster.part(&[]);
             Ok(())
@@ -207,7 +223,7 @@ impl Run<'_> {
                     let groups = group(ttl, run.scenario.copies) + &long_group();
                     std::fs::write(run.folder.join("groups.toml"), groups)?;
                     // While a leader is chosen, there may be nobody to commit it.
-                    let _committed = run.cluster.operate(&["group", "apply", "groups.toml"]);
+                    let _committed = run.cluster.must(&["group", "apply", "groups.toml"]);
                     run.watch.pause(COMMIT_EVERY)?;
                     let has_ended = run.cluster.has_ended(node);
                     has_ended.then_some(()).context("it runs")
@@ -217,14 +233,15 @@ impl Run<'_> {
         self.watch.pause(time.saturating_sub(began.elapsed()))?;
         self.settle(&format!("{} starts with room", name(node)), |run| {
             run.disk.as_ref().context("a small disk")?.empty();
-            run.cluster.start(node)
+            run.cluster.start(node);
+            Ok(())
         })
     }
 
     /// It may be taken from the ring meanwhile or not.
     fn crowd(&mut self, node: usize, how: (usize, i32), time: Duration) -> anyhow::Result<()> {
         self.event(format!("{} crowded", name(node)));
-        let crowd = Crowd::around(self.cluster.process_id(node)?, how, self.folder)?;
+        let crowd = Crowd::around(self.cluster.process(node).id(), how, self.folder)?;
         self.watch.pause(time)?;
         self.settle(&format!("{} alone again", name(node)), |_| {
             drop(crowd);
@@ -253,10 +270,6 @@ fn long_group() -> String {
         "[groups.long]\nquery = 'SELECT k, v FROM public.rows WHERE k = ANY($1) -- {}'\nkey_type = 'bigint'\nttl = '1h'\n",
         "-".repeat(LONG_BYTES)
     )
-}
-
-fn name(node: usize) -> String {
-    format!("n{}", node + 1)
 }
 
 fn names(nodes: &[usize]) -> String {

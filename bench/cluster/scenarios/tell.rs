@@ -7,14 +7,14 @@ use std::time::Duration;
 use gcache::ids::NodeId;
 use gcache::topology::model::partitions::PartitionTable;
 
-use crate::counters::{Sample, at, totals};
-use crate::outcome::{Event, Outcome, Series, Setting, Settled};
-use crate::plan::BEFORE;
-use crate::process::said;
-use crate::scenario::Scenario;
-use crate::variant::Variant;
-use crate::verdict::{Measured, judge};
-use crate::windows::{Point, Second, Sums, between, points};
+use super::counters::{Sample, at, totals};
+use super::machine::said;
+use super::outcome::{Event, Outcome, Series, Setting, Settled};
+use super::plan::BEFORE;
+use super::scenario::Scenario;
+use super::variant::Variant;
+use super::verdict::{Measured, judge};
+use super::windows::{Point, Second, Sums, between, points};
 
 /// The last seconds, to which things have settled.
 const SETTLED: Duration = Duration::from_secs(20);

@@ -7,6 +7,8 @@
 mod chart;
 mod counters;
 mod goals;
+#[path = "../../../testkit/metrics.rs"]
+mod metrics;
 mod outcome;
 mod plan;
 mod report;

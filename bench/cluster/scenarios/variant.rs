@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::process::GCACHE;
-use crate::scenario::Scenario;
+use super::scenario::Scenario;
+use crate::testkit::process::GCACHE;
 
 /// What makes moves warm: sections and settings, each `true` by default where it exists.
 const SWITCHES: [(&str, &str); 2] = [("transfer", "enabled"), ("transfer", "peek")];

@@ -1,8 +1,8 @@
 //! Demands against what was measured. Pure.
 
-use crate::outcome::{Goal, Settled};
-use crate::scenario::Demand;
-use crate::windows::{Point, Sums, WINDOW_REQUESTS, between, windows};
+use super::outcome::{Goal, Settled};
+use super::scenario::Demand;
+use super::windows::{Point, Sums, WINDOW_REQUESTS, between, windows};
 
 type Rate = fn(&Sums) -> f64;
 

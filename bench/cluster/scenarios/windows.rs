@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counters::{Total, at};
+use super::counters::{Total, at};
 
 /// No shorter window is judged: in a few requests a share says little.
 pub(crate) const WINDOW_REQUESTS: u64 = 20_000;

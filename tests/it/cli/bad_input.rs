@@ -21,14 +21,8 @@ pub(crate) fn files() -> TempDir {
 
 pub(crate) async fn run_in(dir: &Path, env: &[(&str, &str)], command: &str) -> Ended {
     let args: Vec<_> = command.split_whitespace().collect();
-    Start {
-        name: "it",
-        dir,
-        env,
-    }
-    .gcache(&args)
-    .ended()
-    .await
+    let start = Start::new("it", dir).env(env);
+    start.gcache(&args).ended().await
 }
 
 /// Exits 2, says each of these on stderr, and nothing on stdout.

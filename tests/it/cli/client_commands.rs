@@ -8,14 +8,8 @@ use crate::testkit::process::{Ended, Start};
 
 async fn run(args: &[&str]) -> Ended {
     let folder = tempfile::tempdir().expect("the machine has room for files");
-    Start {
-        name: "command",
-        dir: folder.path(),
-        env: &[],
-    }
-    .gcache(args)
-    .ended()
-    .await
+    let start = Start::new("command", folder.path());
+    start.gcache(args).ended().await
 }
 
 /// Exits 1 with one line that says this, and nothing on stdout.
@@ -90,7 +84,7 @@ async fn del_deletes_and_says_nothing_and_fails_without_the_owner() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
 
     let owner = cluster.layout.owner("scores", "Tom");
-    cluster.nodes[owner].kill();
+    cluster.kill(&[owner]);
     cluster.reached(2).await;
     let ended = run(&["del", "scores", "Tom", "--url", &url]).await;
     assert_failed(&ended, "can be reached (503 Service Unavailable)");
@@ -137,7 +131,7 @@ async fn healthcheck_tells_alive_from_ready() {
             (Some(0), "", "")
         );
     }
-    cluster.nodes[0].kill();
+    cluster.kill(&[0]);
     cluster.reached(0).await;
     assert_eq!(
         run(&["healthcheck", "--url", &url]).await.code,

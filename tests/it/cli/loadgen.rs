@@ -24,12 +24,7 @@ const STALL: Duration = Duration::from_secs(1);
 
 fn spawn(dir: &Path, args: &str) -> Process {
     let args: Vec<_> = ["loadgen"].into_iter().chain(args.split(' ')).collect();
-    Start {
-        name: "loadgen",
-        dir,
-        env: &[],
-    }
-    .gcache(&args)
+    Start::new("loadgen", dir).gcache(&args)
 }
 
 async fn run(dir: &Path, args: &str) -> Ended {

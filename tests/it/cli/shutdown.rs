@@ -63,7 +63,10 @@ async fn an_idle_process_ends_at_once() {
     })
     .await;
     get(cluster.http(0), TOM).await;
-    for process in [cluster.nodes.remove(0), cluster.frontends.remove(0)] {
+    for process in [
+        cluster.nodes[0].take().expect("it runs"),
+        cluster.frontends.remove(0),
+    ] {
         let told = Instant::now();
         process.signal(Signal::SIGTERM);
         let ended = process.ended().await;
@@ -102,7 +105,10 @@ async fn work_that_does_not_end_is_cut_off_after_the_grace() {
         if calls == 1.0 { Ok(()) } else { Err(calls) }
     })
     .await;
-    for process in [cluster.frontends.remove(0), cluster.nodes.remove(0)] {
+    for process in [
+        cluster.frontends.remove(0),
+        cluster.nodes[0].take().expect("it runs"),
+    ] {
         let told = Instant::now();
         process.signal(Signal::SIGTERM);
         let ended = process.ended().await;
@@ -121,7 +127,7 @@ async fn a_node_that_is_stopped_under_load_costs_no_request() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let load = Load::start(&cluster.all_http());
     load.go_on_for(2_000).await;
-    let node = cluster.nodes.remove(0);
+    let node = cluster.nodes[0].take().expect("it runs");
     node.signal(Signal::SIGTERM);
     let ended = node.ended().await;
     load.go_on_for(2_000).await;

@@ -88,7 +88,7 @@ async fn a_killed_node_costs_not_one_hit() {
     let before = loaded(&grown, &[0, 2]).await;
     let load = Load::start(&[grown.http(0)]);
     load.go_on_for(300).await;
-    grown.kill(1);
+    grown.kill(&[1]);
     // At once the standbys answer, and then own.
     ask_for_all(&grown).await;
     assert_eq!(loaded(&grown, &[0, 2]).await, before);
@@ -108,7 +108,7 @@ async fn what_was_deleted_is_not_there_when_the_standby_takes_over() {
         assert_eq!(delete(&grown, row).await, 0, "both are there");
     }
     let before = loaded(&grown, &[0, 2]).await;
-    grown.kill(1);
+    grown.kill(&[1]);
     for row in 0..100 {
         let answer = grown.get(0, &format!("/v1/scores/key-{row}")).await;
         assert_eq!((answer.status, answer.text()), (200, value(row)));
@@ -125,7 +125,7 @@ async fn a_standby_that_does_not_hear_keeps_nobody_from_deleting_for_long() {
     let grown = serving().await;
     ask_for_all(&grown).await;
     copied(&grown).await;
-    let frozen = grown.nodes[2].as_ref().expect("it runs");
+    let frozen = grown.process(2);
     frozen.signal(Signal::SIGSTOP);
     for row in 0..50 {
         delete(&grown, row).await;
@@ -158,7 +158,7 @@ async fn copies_are_kept_from_when_a_group_has_two_until_it_has_one() {
     }
     apply(&grown, 2).await;
     let before = loaded(&grown, &[0, 2]).await;
-    grown.kill(1);
+    grown.kill(&[1]);
     for row in 0..50 {
         let answer = grown.get(0, &format!("/v1/scores/key-{row}")).await;
         assert_eq!((answer.status, answer.text()), (200, value(row)));

@@ -65,7 +65,7 @@ async fn nodes_that_dns_shows_alone_do_not_found_two_clusters() {
     for node in 0..3 {
         grown.tells(node, "1 of 3 seeds are known to share").await;
     }
-    grown.kill(1);
+    grown.kill(&[1]);
     grown.run_in("two", 1, &["--bootstrap"]);
     grown.complete(3).await;
 }

@@ -57,12 +57,7 @@ impl Tasked {
     }
 
     fn gcache(&self, name: &str, env: &[(&str, &str)], args: &[&str]) -> Process {
-        let start = Start {
-            name,
-            dir: self.folder.path(),
-            env,
-        };
-        start.gcache(args)
+        Start::new(name, self.folder.path()).env(env).gcache(args)
     }
 
     /// Starts a frontend, and waits until it says that it is in `zone`.

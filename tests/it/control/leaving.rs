@@ -84,7 +84,9 @@ async fn a_node_leaves_however_often_the_topology_changes_meanwhile() {
         let (operator, is_over) = (grown.operator(), Arc::clone(&is_over));
         tokio::task::spawn_blocking(move || {
             while !is_over.load(Ordering::Relaxed) {
-                operator.run(&["group", "reset", "scores"]);
+                operator
+                    .run(&["group", "reset", "scores"])
+                    .expect("it was built");
             }
         })
     });

@@ -283,10 +283,10 @@ async fn what_was_deleted_stays_deleted_while_partitions_move_to_and_fro() {
     // A member that dies in the middle of it, and one that freezes.
     grown.run(fourth);
     versions.go_on_for(1).await;
-    grown.kill(fourth);
+    grown.kill(&[fourth]);
     versions.go_on_for(5).await;
     grown.run(fourth);
-    let frozen = grown.nodes[0].as_ref().expect("it runs");
+    let frozen = grown.process(0);
     frozen.signal(Signal::SIGSTOP);
     tokio::time::timeout(Duration::from_secs(30), versions.go_on_for(1))
         .await

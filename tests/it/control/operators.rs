@@ -116,7 +116,7 @@ async fn a_snapshot_is_written_once_and_says_what_it_holds() {
     let ended = grown.operate(&["cluster", "snapshot", "state"]).await;
     assert_refused(&ended, 1, &["state is there already"]);
     for node in [0, 1] {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     let ended = grown.operate(&["cluster", "snapshot", "other"]).await;
     assert_refused(&ended, 1, &["no quorum"]);
@@ -141,7 +141,7 @@ async fn a_lost_cluster_is_recovered_and_frontends_follow() {
     let ended = grown.operate(&dry).await;
     assert_refused(&ended, 1, &["runs, its log", "stop all nodes"]);
     for node in 0..3 {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     let ended = grown.operate(&dry).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -159,7 +159,7 @@ async fn a_lost_cluster_is_recovered_and_frontends_follow() {
     for node in 0..3 {
         grown.run(node);
     }
-    let after = grown.complete(3).await;
+    let after = grown.completed(3).await;
     assert_eq!(after["cluster_id"], told["cluster_id"]);
     let listed = grown.json(&["group", "list"]).await;
     assert_eq!(listed["groups"][0]["name"], "scores");
@@ -191,7 +191,7 @@ async fn a_cluster_is_recovered_from_a_file_on_an_empty_directory() {
     let mut grown = serving(0).await;
     grown.json(&["cluster", "snapshot", "state"]).await;
     for node in 0..3 {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     std::fs::remove_dir_all(grown.folder().join("data")).unwrap();
     let recover = ["cluster", "recover", "--data-dir", "data", "--json"];
@@ -230,7 +230,7 @@ async fn nodes_with_directories_of_their_own_follow_a_recovery() {
     grown.complete(3).await;
     apply(&grown).await;
     for node in 0..3 {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     let recover = ["cluster", "recover", "--data-dir", "two", "--json"];
     let told = offline(&grown, &recover).await;
@@ -247,7 +247,7 @@ async fn nodes_with_directories_of_their_own_follow_a_recovery() {
     // Each has a log and a latch of the old cluster, of which two would be a majority.
     grown.run_in("one", 0, &[]);
     grown.run_in("three", 2, &[]);
-    let after = grown.complete(3).await;
+    let after = grown.completed(3).await;
     assert_eq!(after["cluster_id"], told["cluster_id"]);
     let listed = grown.json(&["group", "list"]).await;
     assert_eq!(listed["groups"][0]["name"], "scores");
@@ -299,7 +299,7 @@ async fn a_member_that_joined_and_went_is_removed() {
     let name = learner.expect("three of four vote")["name"].as_str();
     let name = name.expect("members have names").to_owned();
     let node: usize = name[1..].parse().expect("nodes are numbered");
-    grown.kill(node - 1);
+    grown.kill(&[node - 1]);
     until("the member is down", async || {
         match status(&grown, &name).await {
             down if down == "down" => Ok(()),

@@ -147,7 +147,7 @@ async fn without_a_leader_it_is_told_by_the_newest_that_any_node_shows() {
         .to_owned();
     let own: usize = name[1..].parse::<usize>().expect("nodes are numbered") - 1;
     for node in (0..3).filter(|node| *node != own) {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     let alone = explained(&grown, "Tom").await;
     assert_eq!(alone["confirmed"], false);

@@ -78,7 +78,7 @@ async fn who_joins_owns_nothing_who_dies_is_stood_in_for_and_resume_gives_all_th
 
     let before = members(&grown).await;
     let load = Load::start(&[grown.http(0)]);
-    grown.kill(1);
+    grown.kill(&[1]);
     is_without(&grown, "n2", "down").await;
     load.go_on_for(1_000).await;
     load.stop().await.assert_none_failed();
@@ -133,7 +133,7 @@ async fn a_node_that_is_stopped_goes_without_handing_over_and_a_pause_outlives_a
     load.go_on_for(1_000).await;
     load.stop().await.assert_none_failed();
     for node in [0, 2] {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     for node in 0..3 {
         grown.run(node);

@@ -68,7 +68,7 @@ async fn what_is_planned_for_a_join_and_a_leave_is_what_they_move() {
     assert_eq!(plan["silent"], serde_json::json!([]));
     let fourth = grown.another();
     grown.run(fourth);
-    let status = grown.complete(4).await;
+    let status = grown.completed(4).await;
     assert_eq!(
         of_members(&status, "partitions"),
         of_members(&plan, "after")

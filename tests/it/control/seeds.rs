@@ -173,13 +173,13 @@ async fn without_a_shared_directory_one_node_is_told_to_found() {
     for node in 0..3 {
         grown.tells(node, "--bootstrap").await;
     }
-    grown.kill(1);
+    grown.kill(&[1]);
     grown.run_in("two", 1, &["--bootstrap"]);
     grown.complete(3).await;
     // Said again it founds nothing: there is a log, and a cluster.
-    grown.kill(1);
+    grown.kill(&[1]);
     grown.run_in("two", 1, &["--bootstrap"]);
-    let status = grown.complete(3).await;
+    let status = grown.completed(3).await;
     assert_eq!(status["members"].as_array().map(Vec::len), Some(3));
 }
 
@@ -210,7 +210,7 @@ async fn a_lost_leader_stops_no_read_and_writes_go_on_under_another() {
     grown.json(&["group", "apply", "groups.toml"]).await;
     served(&grown, 0, "/v1/scores/Tom", 200).await;
     let leader = grown.leader().await;
-    grown.kill(leader);
+    grown.kill(&[leader]);
     let mut keys = 0..;
     let mut read = async || {
         let key = keys.next().unwrap_or_default();
@@ -259,7 +259,7 @@ async fn without_a_quorum_nothing_is_written_and_everything_is_read() {
     grown.json(&["group", "apply", "groups.toml"]).await;
     served(&grown, 0, "/v1/scores/Tom", 200).await;
     for node in [0, 1] {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     grown.write("other.toml", &group("teams", "ttl = '60s'"));
     let ended = grown.operate(&["group", "apply", "other.toml"]).await;

@@ -61,7 +61,7 @@ async fn the_log_stays_short_and_snapshots_take_its_place() {
 async fn snapshots(controlled: &Controlled, nodes: &[usize]) -> f64 {
     let mut sent = 0.0;
     for &node in nodes {
-        let admin = controlled.admin(node);
+        let admin = controlled.node_admin(node);
         let lane = [r#"lane="snapshot""#];
         sent += metrics::sum(admin, "gcache_raft_sent_messages_total", &lane).await;
     }

@@ -65,7 +65,7 @@ async fn a_member_whose_directory_is_wiped_comes_back_as_another_and_costs_no_re
     let load = Load::start(&[grown.http(0)]);
     load.go_on_for(500).await;
     let old = members(&grown, "n2").await.remove(0);
-    grown.kill(VICTIM);
+    grown.kill(&[VICTIM]);
     std::fs::remove_dir_all(grown.folder().join(OWN[VICTIM])).unwrap();
     grown.run_in(OWN[VICTIM], VICTIM, &[]);
     // Its name is free as soon as the member that it was is down.
@@ -114,14 +114,14 @@ async fn goes_on(grown: &mut Grown, incarnation: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_a_directory_is_refused_elsewhere_and_harms_nobody() {
     let mut grown = serving(OWN).await;
-    grown.kill(VICTIM);
+    grown.kill(&[VICTIM]);
     copy(
         &grown.folder().join(OWN[VICTIM]),
         &grown.folder().join("copy"),
     );
     // The member goes on twice, so that the next start of the copy is an older one.
     goes_on(&mut grown, 2).await;
-    grown.kill(VICTIM);
+    grown.kill(&[VICTIM]);
     goes_on(&mut grown, 3).await;
     let before = members(&grown, "n2").await;
     let load = Load::start(&[grown.http(0)]);
@@ -163,7 +163,7 @@ async fn a_full_disk_costs_no_read_and_nothing_that_was_acknowledged() {
     until("its raft ends", async || {
         grown.json(&["group", "reset", "scores"]).await;
         resets += 1;
-        let log = grown.nodes[VICTIM].as_ref().expect("it runs").stderr();
+        let log = grown.process(VICTIM).stderr();
         if log.contains("control plane ended") {
             Ok(())
         } else {
@@ -185,13 +185,13 @@ async fn a_full_disk_costs_no_read_and_nothing_that_was_acknowledged() {
     let _may_have_ended = process.status();
     load.go_on_for(500).await;
     disk.empty();
-    grown.kill(VICTIM);
+    grown.kill(&[VICTIM]);
     grown.run_in(&small, VICTIM, &[]);
     grown.complete(3).await;
     load.stop().await.assert_none_failed();
     let generation = u32::try_from(resets + 1).expect("few resets");
     grown.applies(VICTIM, "scores", generation).await;
-    grown.kill(VICTIM);
+    grown.kill(&[VICTIM]);
     drop(disk);
 }
 
@@ -246,7 +246,7 @@ async fn swapped_directories_are_refused_with_the_reason_and_harm_nobody() {
         std::fs::rename(nodes.join("n0"), nodes.join("n3")).unwrap();
     };
     for node in [1, 2] {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     swap();
     for node in [1, 2] {

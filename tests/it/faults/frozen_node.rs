@@ -17,11 +17,11 @@ async fn a_frozen_node_costs_no_request_and_is_used_again_when_it_thaws() {
     let cluster = Cluster::start(Setup::default()).await;
     let load = Load::start(&cluster.all_http());
     load.go_on_for(2_000).await;
-    cluster.nodes[VICTIM].signal(Signal::SIGSTOP);
+    cluster.process(VICTIM).signal(Signal::SIGSTOP);
     cluster.reached(2).await;
     load.go_on_for(4_000).await;
     assert!(load.detailed("standby") > 0, "standbys take its place");
-    cluster.nodes[VICTIM].signal(Signal::SIGCONT);
+    cluster.process(VICTIM).signal(Signal::SIGCONT);
     cluster.reached(3).await;
     let before = cluster.calls(VICTIM).await;
     until("the thawed node is asked again", async || {
@@ -75,7 +75,7 @@ async fn a_node_that_stays_frozen_until_its_stream_is_given_up_is_used_again() {
     .await;
     let path = "/v1/scores/key-1";
     let owner = cluster.layout.owner("scores", "key-1");
-    cluster.nodes[owner].signal(Signal::SIGSTOP);
+    cluster.process(owner).signal(Signal::SIGSTOP);
     until("the frontend gives the stream up", async || {
         let log = cluster.frontends[0].stderr();
         let said = get(cluster.http(0), path).await;
@@ -83,7 +83,7 @@ async fn a_node_that_stays_frozen_until_its_stream_is_given_up_is_used_again() {
         // The kernel of a frozen node still accepts connections; a stream needs the node itself.
         let answer = get(cluster.frontend_admin(0), "/metrics").await.text();
         let unreachable = format!(
-            "gcache_pipeline_reachable_peers{{peer=\"node-{}\"}} 0",
+            "gcache_pipeline_reachable_peers{{peer=\"n{}\"}} 0",
             owner + 1
         );
         if answer.contains(&unreachable) {
@@ -93,7 +93,7 @@ async fn a_node_that_stays_frozen_until_its_stream_is_given_up_is_used_again() {
         }
     })
     .await;
-    cluster.nodes[owner].signal(Signal::SIGCONT);
+    cluster.process(owner).signal(Signal::SIGCONT);
     until("the owner answers again", async || {
         let answer = get(cluster.http(0), path).await;
         assert_eq!(answer.status, 200, "{answer:?}");

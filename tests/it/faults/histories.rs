@@ -151,7 +151,7 @@ impl Stage {
             KilledNewcomer => {
                 self.grown.run(NODES);
                 self.is(NODES, "up").await;
-                self.grown.kill(NODES);
+                self.grown.kill(&[NODES]);
                 self.is(NODES, "down").await;
             }
             Freeze(node) => {
@@ -164,7 +164,7 @@ impl Stage {
             }
             Killed(node) => {
                 self.owns(node).await;
-                self.grown.kill(node);
+                self.grown.kill(&[node]);
                 self.is(node, "down").await;
                 self.versions.go_on_for(CHANGES).await;
                 self.grown.run(node);
@@ -179,7 +179,7 @@ impl Stage {
     /// reaches that node alone, and goes on believing in it.
     async fn is_cut(&self, how: Happening, node: usize) {
         self.owns(node).await;
-        let network = self.grown.network.as_ref().expect("it was made apart");
+        let network = self.grown.network();
         let own = [self.grown.hosts[node]];
         let others: Vec<Ipv4Addr> = self
             .grown
@@ -203,7 +203,7 @@ impl Stage {
     }
 
     fn signal(&self, node: usize, signal: Signal) {
-        let process = self.grown.nodes[node].as_ref().expect("it runs");
+        let process = self.grown.process(node);
         process.signal(signal);
     }
 }

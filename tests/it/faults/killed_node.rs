@@ -27,7 +27,7 @@ async fn a_killed_node_costs_no_request_and_is_used_again_when_it_is_back() {
     let load = Load::start(&cluster.all_http());
     load.go_on_for(2_000).await;
     assert!(cluster.calls(VICTIM).await > 0.0, "the victim is in use");
-    cluster.nodes[VICTIM].kill();
+    cluster.kill(&[VICTIM]);
     // Also while it stays dead.
     load.go_on_for(4_000).await;
     cluster.restart_node(VICTIM).await;
@@ -74,7 +74,7 @@ async fn none_of_the_many_requests_that_wait_for_a_killed_owner_fails() {
         }
     })
     .await;
-    cluster.nodes[0].kill();
+    cluster.kill(&[0]);
     let answers = in_time("all of them are answered", asking.join_all()).await;
     let failed: Vec<_> = answers
         .iter()
@@ -101,7 +101,7 @@ async fn an_owner_known_to_be_dead_costs_no_second_attempt() {
     ];
     let mut cluster = Cluster::start(Setup::with(&set)).await;
     let row = row_of(&cluster, 0);
-    cluster.nodes[0].kill();
+    cluster.kill(&[0]);
     cluster.reached(2).await;
     for _ in 0..100 {
         let answer = ask_for(&cluster, row).await;
@@ -117,7 +117,7 @@ async fn an_owner_known_to_be_dead_costs_no_second_attempt() {
 async fn the_standby_of_a_dead_owner_coalesces_and_keeps_what_it_loads_for_a_moment() {
     let mut cluster = Cluster::start(Setup::with(&["origin.memory_latency=300ms"])).await;
     let row = row_of(&cluster, 0);
-    cluster.nodes[0].kill();
+    cluster.kill(&[0]);
     cluster.reached(2).await;
     let (one, other) = tokio::join!(ask_for(&cluster, row), ask_for(&cluster, row));
     for answer in [&one, &other] {

@@ -95,7 +95,7 @@ async fn a_founder_acts_at_once_and_its_answers_are_plain() {
 async fn what_a_dead_member_owned_is_others_and_its_own_again_when_it_is_back() {
     let mut grown = serving().await;
     let victim = (grown.leader().await + 1) % 3;
-    grown.kill(victim);
+    grown.kill(&[victim]);
     for key in 0..64 {
         let answer = grown.get(0, &path(key)).await;
         assert_eq!(answer.status, 404, "{answer:?}");
@@ -122,7 +122,7 @@ async fn what_a_dead_member_owned_is_others_and_its_own_again_when_it_is_back() 
 async fn a_dead_leader_is_replaced_and_failed_over() {
     let mut grown = serving().await;
     let victim = grown.leader().await;
-    grown.kill(victim);
+    grown.kill(&[victim]);
     for key in 0..64 {
         let answer = grown.get(0, &path(key)).await;
         assert_eq!(answer.status, 404, "{answer:?}");
@@ -137,7 +137,7 @@ async fn a_dead_leader_is_replaced_and_failed_over() {
 async fn a_frozen_member_is_replaced_and_comes_back_as_it_thaws() {
     let grown = serving().await;
     let victim = (grown.leader().await + 1) % 3;
-    let process = grown.nodes[victim].as_ref().expect("it runs");
+    let process = grown.process(victim);
     process.signal(SIGSTOP);
     is(&grown, victim, "down", false).await;
     deletes_go_on(&grown).await;
@@ -155,7 +155,7 @@ async fn without_a_quorum_the_rest_is_isolated_and_says_so() {
     }
     let frozen = [0, 1];
     for node in frozen {
-        grown.nodes[node].as_ref().expect("it runs").signal(SIGSTOP);
+        grown.process(node).signal(SIGSTOP);
     }
     until("the node that is left is isolated", async || {
         let mut details = Vec::new();
@@ -188,7 +188,7 @@ async fn without_a_quorum_the_rest_is_isolated_and_says_so() {
         ended.stderr
     );
     for node in frozen {
-        grown.nodes[node].as_ref().expect("it runs").signal(SIGCONT);
+        grown.process(node).signal(SIGCONT);
     }
     grown.complete(3).await;
     deletes_go_on(&grown).await;

@@ -18,8 +18,7 @@ async fn without_owner_and_standby_the_last_node_answers_and_does_not_store() {
         cluster.layout.owner("scores", "Tom"),
         cluster.layout.standby("scores", "Tom"),
     ];
-    cluster.nodes[owner].kill();
-    cluster.nodes[standby].kill();
+    cluster.kill(&[owner, standby]);
     cluster.reached(1).await;
     for (load, http) in [1.0, 2.0].into_iter().zip(cluster.all_http()) {
         let answer = get(http, TOM).await;
@@ -41,7 +40,7 @@ async fn nobody_stands_in_for_a_dead_owner_when_a_key_is_to_be_deleted() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let owner = cluster.layout.owner("scores", "Tom");
     get(cluster.http(0), TOM).await;
-    cluster.nodes[owner].kill();
+    cluster.kill(&[owner]);
     cluster.reached(2).await;
     for path in [TOM.to_owned(), format!("{TOM}?expire")] {
         let refused = ask(cluster.http(0), "DELETE", &path).await;
@@ -70,9 +69,7 @@ async fn without_any_node_the_answer_is_503_at_once_until_one_is_back() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let http = cluster.http(0);
     get(http, TOM).await;
-    for node in &mut cluster.nodes {
-        node.kill();
-    }
+    cluster.kill(&[0, 1, 2]);
     until("the frontend is no longer ready", async || {
         let said = get(http, "/readyz").await;
         if said.status == 503 {

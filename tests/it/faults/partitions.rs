@@ -86,7 +86,7 @@ async fn a_cut_breaks_no_promise(cut: Cut, is_leader: bool) {
     let victim = (grown.leader().await + usize::from(!is_leader)) % 3;
     let versions = parted.versions();
     versions.go_on_for(5).await;
-    let network = grown.network.as_ref().expect("it was made apart");
+    let network = grown.network();
     let (own, others) = ([grown.hosts[victim]], parted.others(victim));
     match cut {
         Cut::Both => network.cut(&own, &others),
@@ -151,7 +151,7 @@ async fn a_minority_with_a_frontend_is_read_and_not_written_and_joins_the_others
     let victim = (grown.leader().await + 1) % 3;
     let versions = parted.versions();
     versions.go_on_for(5).await;
-    let network = grown.network.as_ref().expect("it was made apart");
+    let network = grown.network();
     let (own, others) = ([grown.hosts[victim]], parted.others(victim));
     network.cut(
         &[&own[..], &[network.frontend(APART)]].concat(),
@@ -221,7 +221,7 @@ async fn a_frontend_that_is_cut_off_with_two_of_six_nodes_fails_no_read() {
     grown.ready(0).await;
     let load = Load::start(&[grown.http(0)]);
     load.go_on_for(1_000).await;
-    let network = grown.network.as_ref().expect("it was made apart");
+    let network = grown.network();
     let own = [grown.hosts[4], grown.hosts[5], network.frontend(0)];
     network.cut(&own, &grown.hosts[..4]);
     // Owner, standby and whoever ranks first after them may all be lost, and not be known to be.

@@ -114,7 +114,7 @@ async fn a_leader_that_is_frozen_for_long_costs_no_read_and_leads_no_more() {
     let load = load(&grown);
     load.go_on_for(500).await;
     let leader = grown.leader().await;
-    let process = grown.nodes[leader].as_ref().expect("it runs");
+    let process = grown.process(leader);
     process.signal(SIGSTOP);
     let began = Instant::now();
     is_down(&grown, &format!("n{}", leader + 1)).await;
@@ -124,7 +124,7 @@ async fn a_leader_that_is_frozen_for_long_costs_no_read_and_leads_no_more() {
         load.go_on_for(100).await;
     }
     process.signal(SIGCONT);
-    let status = grown.complete(3).await;
+    let status = grown.completed(3).await;
     assert_ne!(status["leader"], json!(format!("n{}", leader + 1)));
     load.go_on_for(500).await;
     load.stop().await.assert_none_failed();
@@ -143,7 +143,7 @@ async fn nodes_that_are_all_killed_and_start_elsewhere_are_the_same_cluster() {
     grown.ready(0).await;
     serves(&grown, 0).await;
     for node in 0..3 {
-        grown.kill(node);
+        grown.kill(&[node]);
     }
     grown.more_seeds = Vec::new();
     grown.hosts = elsewhere;
@@ -161,7 +161,7 @@ async fn nodes_that_are_all_killed_and_start_elsewhere_are_the_same_cluster() {
         })
         .await;
     }
-    let after = grown.complete(3).await;
+    let after = grown.completed(3).await;
     assert_eq!(after["cluster_id"], before["cluster_id"]);
     assert_eq!(groups(&grown).await, kept);
     // The frontend was never started again.
@@ -201,7 +201,7 @@ async fn members_that_join_and_die_under_load_cost_no_read() {
         grown.complete(members).await;
         load.go_on_for(500).await;
     }
-    grown.kill(3);
+    grown.kill(&[3]);
     load.go_on_for(500).await;
     is_down(&grown, "n4").await;
     load.go_on_for(500).await;

@@ -49,7 +49,7 @@ async fn a_unary_look_up_that_waits_for_its_load_is_answered() {
     };
     let asked = tokio::spawn(async move { client.get(request).await });
     calls_have_begun(&cluster, 1).await;
-    let node = cluster.nodes.remove(owner);
+    let node = cluster.nodes[owner].take().expect("it runs");
     node.signal(Signal::SIGTERM);
     let reply = in_time("the look-up ends", asked).await.unwrap();
     assert_eq!(reply.expect("it is answered").into_inner().value, "630");
@@ -70,7 +70,7 @@ async fn whoever_watches_its_health_learns_of_the_stop_and_does_not_hold_it_up()
         told.unwrap().map(|told| told.status())
     };
     assert_eq!(next().await, Some(ServingStatus::Serving));
-    let node = cluster.nodes.remove(0);
+    let node = cluster.nodes[0].take().expect("it runs");
     node.signal(Signal::SIGTERM);
     assert_eq!(next().await, Some(ServingStatus::NotServing));
     let ended = node.ended().await;
@@ -90,7 +90,7 @@ async fn one_that_freezes_while_it_stops_is_replaced_by_the_standbys() {
         asking.spawn(async move { try_ask(http, "GET", &format!("/v1/scores/key-{row}")).await });
     }
     calls_have_begun(&cluster, CALLERS).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.process(0);
     node.signal(Signal::SIGTERM);
     until("the frontend knows of the stop", async || {
         let log = cluster.frontends[0].stderr();

@@ -3,24 +3,24 @@
 //! All share one data directory unless told otherwise. Nothing here starts a frontend: the control plane
 //! is looked at through its own service, `/readyz`, `/metrics` and the log.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gcache::ids::Incarnation;
 use gcache::rpc::control;
 use gcache::rpc::control_proto::enter_reply::Outcome;
 use gcache::rpc::control_proto::{EnterRequest, Member, StatusReply};
-use gcache::rpc::pipeline::Target;
 use gcache::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, Resume};
 use gcache::topology::model::member::Zone;
-use tempfile::TempDir;
 
-use super::metrics;
-use super::setup::Setup;
-use crate::testkit::address::{ADMIN, Block, GRPC, RAFT};
+use crate::harness::metrics;
+use crate::harness::setup::Setup;
+use crate::testkit::address::{ADMIN, GRPC, RAFT};
 use crate::testkit::http::{get, try_ask};
-use crate::testkit::process::{Process, Start};
+use crate::testkit::place::Place;
+use crate::testkit::process::Process;
+use crate::testkit::processes::{Processes, name};
 use crate::testkit::wait::until;
 
 /// How long a node may take to answer one question.
@@ -32,15 +32,21 @@ const ABSENT: &str = "absent";
 /// Voters that a cluster has once it is large enough.
 const VOTERS: usize = 3;
 
-/// Node processes and what they share. They are killed when it is dropped.
-pub(crate) struct Controlled {
-    pub(crate) nodes: Vec<Option<Process>>,
-    /// Where each node's data directory is.
-    pub(crate) data: Vec<PathBuf>,
-    set: Vec<String>,
-    is_moved: bool,
-    folder: TempDir,
-    block: Block,
+/// The processes.
+pub(crate) struct Controlled(Processes);
+
+impl Deref for Controlled {
+    type Target = Processes;
+
+    fn deref(&self) -> &Processes {
+        &self.0
+    }
+}
+
+impl DerefMut for Controlled {
+    fn deref_mut(&mut self) -> &mut Processes {
+        &mut self.0
+    }
 }
 
 /// A member of which there is no process: whatever the log says of it is what somebody committed.
@@ -56,15 +62,8 @@ pub(crate) struct Absent {
 impl Controlled {
     /// The files for this many nodes, none of which is started.
     pub(crate) fn new(nodes: usize, set: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("the machine has room for files");
-        let controlled = Self {
-            nodes: (0..nodes).map(|_| None).collect(),
-            data: vec![folder.path().join("data"); nodes],
-            set: set.iter().map(|&set| set.to_owned()).collect(),
-            is_moved: false,
-            folder,
-            block: Block::claim(),
-        };
+        let mut controlled = Self(Processes::new(Place::loopback(), nodes));
+        controlled.set = set.iter().map(|&set| set.to_owned()).collect();
         controlled.write("rows.jsonl", &Setup::default().all_rows());
         controlled
     }
@@ -76,8 +75,7 @@ impl Controlled {
         controlled.settled().await;
         // The last thing that a leader does for a new cluster: from here on nothing changes by itself.
         until("the partitions are shared out", async || {
-            let shown = control::shown(&controlled.target(0), PATIENCE).await;
-            let state = shown.map_err(|error| error.to_string())?;
+            let state = controlled.applied(0, PATIENCE).await?;
             match state.plan_assign() {
                 None => Ok(()),
                 Some(_) => Err(state.epoch().to_string()),
@@ -87,70 +85,16 @@ impl Controlled {
         controlled
     }
 
-    /// Where all nodes are, as `--seeds` has it, if they are where `host` says.
-    fn seeds(&self, host: impl Fn(usize) -> Ipv4Addr) -> String {
-        let all = (0..self.nodes.len()).map(|node| host(node).to_string());
-        all.collect::<Vec<_>>().join(",")
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("the test's folder is writable");
-    }
-
-    /// The folder with the files and outputs of the processes.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// The directory of a node's own within its data directory.
     pub(crate) fn own(&self, node: usize) -> PathBuf {
-        self.data[node].join(format!("nodes/n{}", node + 1))
-    }
-
-    fn host(&self, node: usize) -> Ipv4Addr {
-        if self.is_moved {
-            self.block.moved(node)
-        } else {
-            self.block.node(node)
-        }
+        self.data[node].join(format!("nodes/{}", name(node)))
     }
 
     /// From the next start on, all nodes are elsewhere.
     pub(crate) fn move_all(&mut self) {
-        self.is_moved = true;
-    }
-
-    /// Starts a node.
-    pub(crate) fn run(&mut self, node: usize) {
-        let seeds = self.seeds(|node| self.host(node));
-        self.nodes[node] = Some(self.spawn(node, self.host(node), &seeds));
-    }
-
-    /// A second process of a node, with the same directory and at another address.
-    pub(crate) fn beside(&self, node: usize) -> Process {
-        let there = self.block.moved(node);
-        let seeds = self.seeds(|other| {
-            if other == node {
-                there
-            } else {
-                self.host(other)
-            }
-        });
-        self.spawn(node, there, &seeds)
-    }
-
-    fn spawn(&self, node: usize, host: Ipv4Addr, seeds: &str) -> Process {
-        let (name, host) = (format!("n{}", node + 1), host.to_string());
-        let data = self.data[node].display().to_string();
-        let mut args = vec!["node", "--id", &name, "--host", &host, "--data-dir", &data];
-        args.extend(["--seeds", seeds, "--origin", "memory:rows.jsonl"]);
-        args.extend(self.set.iter().flat_map(|set| ["--set", set]));
-        Start {
-            name: &name,
-            dir: self.folder(),
-            env: &[],
+        for node in 0..self.nodes.len() {
+            self.hosts[node] = self.place.moved(node);
         }
-        .gcache(&args)
     }
 
     pub(crate) fn run_all(&mut self) {
@@ -159,59 +103,9 @@ impl Controlled {
         }
     }
 
-    /// Kills these nodes, all of them before any is waited for.
-    pub(crate) fn kill(&mut self, nodes: &[usize]) {
-        for &node in nodes {
-            self.process(node).signal(nix::sys::signal::Signal::SIGKILL);
-        }
-        for &node in nodes {
-            if let Some(mut process) = self.nodes[node].take() {
-                process.kill();
-            }
-        }
-    }
-
-    /// The process of a node that runs.
-    pub(crate) fn process(&self, node: usize) -> &Process {
-        self.nodes[node].as_ref().expect("the test started it")
-    }
-
-    /// Where the nodes are, as the log should have it.
-    pub(crate) fn hosts(&self) -> Vec<String> {
-        let all = 0..self.nodes.len();
-        all.map(|node| self.host(node).to_string()).collect()
-    }
-
-    /// Indexes of the nodes that run.
-    pub(crate) fn running(&self) -> Vec<usize> {
-        let all = 0..self.nodes.len();
-        all.filter(|&node| self.nodes[node].is_some()).collect()
-    }
-
-    pub(crate) fn admin(&self, node: usize) -> SocketAddr {
-        (self.host(node), ADMIN).into()
-    }
-
-    pub(crate) fn grpc(&self, node: usize) -> SocketAddr {
-        (self.host(node), GRPC).into()
-    }
-
-    pub(crate) fn raft(&self, node: usize) -> SocketAddr {
-        (self.host(node), RAFT).into()
-    }
-
-    fn target(&self, node: usize) -> Target {
-        Target {
-            host: self.host(node).to_string(),
-            port: GRPC,
-            from: Ipv4Addr::UNSPECIFIED.into(),
-        }
-    }
-
     /// What a node says of itself.
     pub(crate) async fn status(&self, node: usize) -> Result<StatusReply, String> {
-        let answer = control::status(&self.target(node), PATIENCE).await;
-        answer.map_err(|error| error.to_string())
+        self.0.status(node, PATIENCE).await
     }
 
     /// Asks a node for what its service can commit.
@@ -316,7 +210,7 @@ impl Controlled {
 
     /// The line on Raft of `/readyz?verbose`.
     pub(crate) async fn told(&self, node: usize) -> String {
-        let text = match try_ask(self.admin(node), "GET", "/readyz?verbose").await {
+        let text = match try_ask(self.node_admin(node), "GET", "/readyz?verbose").await {
             Ok(answer) => answer.text(),
             Err(error) => error.to_string(),
         };
@@ -340,7 +234,7 @@ impl Controlled {
 
     /// Asserts that a node is ready: its data plane answers.
     pub(crate) async fn assert_serving(&self, node: usize) {
-        let answer = get(self.admin(node), "/readyz").await;
+        let answer = get(self.node_admin(node), "/readyz").await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let channel = tonic::transport::Channel::from_shared(format!("http://{}", self.grpc(node)));
         let channel = channel.expect("an address is a URL").connect().await;
@@ -349,7 +243,7 @@ impl Controlled {
 
     /// A metric of one node.
     pub(crate) async fn metric(&self, node: usize, name: &str) -> f64 {
-        metrics::sum(self.admin(node), name, &[]).await
+        metrics::sum(self.node_admin(node), name, &[]).await
     }
 }
 

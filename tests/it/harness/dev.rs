@@ -22,12 +22,8 @@ pub(crate) struct Dev {
 /// Starts one that may fail, with its output in `folder`.
 pub(crate) fn spawn(folder: &TempDir, env: &[(&str, &str)], args: &[&str]) -> Process {
     let args = [&["dev", "--port", "0", "--admin-port", "0"], args].concat();
-    Start {
-        name: "dev",
-        dir: folder.path(),
-        env,
-    }
-    .gcache(&args)
+    let start = Start::new("dev", folder.path()).env(env);
+    start.gcache(&args)
 }
 
 impl Dev {
@@ -67,11 +63,8 @@ impl Dev {
 
     /// Runs an operator's command that must succeed; what it prints as JSON.
     pub(crate) async fn json(&self, args: &[&str]) -> Value {
-        let start = Start {
-            name: "command",
-            dir: self.folder.path(),
-            env: &[("GCACHE_SEEDS", &self.seeds)],
-        };
+        let env = [("GCACHE_SEEDS", self.seeds.as_str())];
+        let start = Start::new("command", self.folder.path()).env(&env);
         let ended = start.gcache(&[args, &["--json"]].concat()).ended().await;
         assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
         serde_json::from_str(&ended.stdout).expect("it is JSON")

@@ -16,7 +16,7 @@ impl Layout {
         Self::of(&State::unknown(ClusterId::default()))
     }
 
-    /// As the nodes have it in `state`, which go by the names `node-1` and up.
+    /// As the nodes have it in `state`, which go by the names `n1` and up.
     pub(crate) fn of(state: &State) -> Self {
         let view = state.view().expect("what nodes agree on is a view");
         Self { view }
@@ -43,7 +43,7 @@ impl Layout {
     fn index(&self, member: MemberIndex) -> usize {
         let name = &self.view.members()[member.get()].name;
         let number = name
-            .strip_prefix("node-")
+            .strip_prefix('n')
             .and_then(|number| number.parse().ok());
         let number: usize = number.expect("the tests name their nodes by number");
         number - 1

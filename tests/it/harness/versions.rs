@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::grown::Operator;
 use crate::testkit::http::{Answer, Connection};
+use crate::testkit::processes::Operator;
 use crate::testkit::wait::{in_time, until};
 
 /// Enough for each of a few nodes to own some.
@@ -285,7 +285,10 @@ async fn reset(seen: Arc<Seen>, session: Arc<Mutex<Session>>, operator: Operator
         }
         loop {
             let operator = operator.clone();
-            let is_reset = move || operator.run(&["group", "reset", RESET_GROUP]);
+            let is_reset = move || {
+                let reset = operator.run(&["group", "reset", RESET_GROUP]);
+                reset.expect("it was built").status.success()
+            };
             if tokio::task::spawn_blocking(is_reset)
                 .await
                 .expect("it does not panic")

@@ -112,7 +112,7 @@ async fn a_value_larger_than_a_message_is_413_and_the_pipeline_goes_on() {
     );
     assert_others_are_served(&cluster).await;
     for node in 1..=3 {
-        let peer = format!("peer=\"node-{node}\"");
+        let peer = format!("peer=\"n{node}\"");
         let name = "gcache_pipeline_connects_total";
         let connects = metrics::sum(cluster.frontend_admin(0), name, &[&peer]).await;
         assert_eq!(connects, 1.0, "{peer}");

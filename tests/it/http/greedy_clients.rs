@@ -8,6 +8,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::metrics;
 use crate::harness::setup::{ROWS, Setup, value};
 use crate::testkit::http::{Connection, ask_raw, get, request};
+use crate::testkit::proc;
 use crate::testkit::wait::{in_time, until};
 
 const BIG: &str = "/v1/scores/big";
@@ -43,7 +44,7 @@ async fn a_client_that_asks_on_and_on_and_reads_nothing_is_closed_and_takes_no_m
     // The frontend may close before it has read all of it.
     let _whole_or_not = tokio::time::timeout(Duration::from_secs(1), greedy.send(&asked)).await;
     no_client_is_left(&cluster).await;
-    let peak = cluster.frontends[0].peak_memory_bytes();
+    let peak = proc::peak_bytes(cluster.frontends[0].id()).expect("it runs");
     assert!(peak < 200 * MEBIBYTE, "it took {} MiB", peak / MEBIBYTE);
     assert_eq!(get(cluster.http(0), "/v1/scores/Tom").await.text(), "630");
 }

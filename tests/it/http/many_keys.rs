@@ -90,7 +90,7 @@ async fn none_of_a_thousand_keys_fails_when_a_node_is_killed_while_they_load() {
         }
     })
     .await;
-    cluster.nodes[0].kill();
+    cluster.kill(&[0]);
     let answer = in_time("the request is answered", asking)
         .await
         .unwrap()

@@ -41,7 +41,7 @@ async fn every_process_tells_that_it_lives_and_is_ready() {
     assert!(
         metrics
             .text()
-            .contains("gcache_pipeline_reachable_peers{peer=\"node-1\"} 1"),
+            .contains("gcache_pipeline_reachable_peers{peer=\"n1\"} 1"),
         "{}",
         metrics.text()
     );

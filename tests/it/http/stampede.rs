@@ -94,12 +94,7 @@ async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_files() {
     shell
         .args(["-c", &format!("ulimit -Sn 128; exec \"$0\" {args}")])
         .arg(env!("CARGO_BIN_EXE_gcache"));
-    let frontend = Start {
-        name: "limited",
-        dir: cluster.folder(),
-        env: &[],
-    }
-    .spawn(shell);
+    let frontend = Start::new("limited", cluster.folder()).spawn(shell);
     let http = until("the frontend says where it listens", async || {
         let log = frontend.stderr();
         let address = log

@@ -121,11 +121,7 @@ async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can
         "--origin",
         postgres.url(),
     ];
-    let start = Start {
-        name: "node",
-        dir: folder.path(),
-        env: &[],
-    };
+    let start = Start::new("node", folder.path());
     let node = start.gcache(&[&["node"], &cluster[..], &own].concat());
     let apply = [
         "group",
@@ -135,11 +131,8 @@ async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can
         "--seeds",
         &host,
     ];
-    let applied = Start {
-        name: "command",
-        ..start
-    };
-    let applied = applied.gcache(&apply).ended().await;
+    let command = Start::new("command", folder.path());
+    let applied = command.gcache(&apply).ended().await;
     assert_eq!(applied.code, Some(0), "{}", applied.stderr);
     let says = async |line: &str| {
         until(&format!("the node says {line:?}"), async || {

@@ -236,14 +236,14 @@ async fn a_role_that_may_write_is_warned_of_unless_that_is_known() {
     );
     assert_one(&told, "view", "warning", &["public.good", "public.seen"]);
 
-    grown.kill(0);
+    grown.kill(&[0]);
     postgres.url().clone_into(&mut grown.origin);
     grown.run(0);
     grown.complete(1).await;
     let told = grown.json(&["group", "plan", "groups.toml"]).await;
     assert_one(&told, "good", "warning", &["superuser"]);
 
-    grown.kill(0);
+    grown.kill(&[0]);
     grown.run_in("data", 0, &["--set", "origin.read_only=true"]);
     grown.complete(1).await;
     let told = grown.json(&["group", "plan", "groups.toml"]).await;

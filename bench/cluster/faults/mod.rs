@@ -1,22 +1,22 @@
 //! How fast a cluster forms, heals and tells: real processes that are started together and killed.
 //!
 //! `just bench-faults [--kills N] [--folder DIR]` prints Markdown. Everything is done as an operator and a
-//! client would: the commands of `gcache`, HTTP on the frontends. Processes listen on 127.0.8.0/24
-//! (nodes) and 127.0.7.0/24 (frontends).
+//! client would: the commands of `gcache`, HTTP on the frontends.
 
+mod cluster;
 mod crowd;
 mod form;
 mod kills;
-mod processes;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
 
-#[derive(Parser)]
-struct Args {
+use crate::print;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// How many leaders are killed
     #[arg(long, default_value_t = 30)]
     kills: usize,
@@ -36,8 +36,11 @@ struct Args {
     bench: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+/// Measures all of it, and prints it as it comes.
+///
+/// # Errors
+/// Something of a cluster does not come about.
+pub(crate) fn measure(args: Args) -> anyhow::Result<()> {
     let folder = args.folder.unwrap_or_else(std::env::temp_dir);
     let folder = || tempfile::tempdir_in(&folder).context("a folder for the data");
     print("# Forming, healing, telling\n\n");
@@ -56,11 +59,6 @@ fn main() -> anyhow::Result<()> {
         print(&crowd::measure(args.nodes, args.frontends, &folder()?)?);
     }
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the result, as it comes")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 /// A row of the table: seconds, sorted.

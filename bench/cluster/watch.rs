@@ -6,8 +6,14 @@ use anyhow::bail;
 use gcache::shutdown::Shutdown;
 use tokio::time::Instant;
 
+use crate::testkit::process::Process;
+use crate::testkit::wait::pause;
+
 /// Between two looks at what is waited for, and at the interrupt.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a process may take to end once it was asked to: longer than a node takes to leave.
+const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a scenario may go on.
 pub(crate) struct Watch {
@@ -41,7 +47,7 @@ impl Watch {
             if left.is_zero() {
                 return Ok(());
             }
-            sleep(left.min(PAUSE));
+            pause(left.min(PAUSE));
         }
     }
 
@@ -81,6 +87,18 @@ impl Watch {
         }
     }
 
+    /// Waits until a process has ended.
+    ///
+    /// # Errors
+    /// As [`Watch::until`].
+    pub(crate) fn ended(&self, process: &mut Process) -> anyhow::Result<()> {
+        let claim = format!("{} ends", process.name());
+        self.until(&claim, END_PATIENCE, || match process.status() {
+            Some(_) => Ok(()),
+            None => bail!("it runs"),
+        })
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         if self.shutdown.has_begun() {
             bail!("interrupted");
@@ -90,13 +108,4 @@ impl Watch {
         }
         Ok(())
     }
-}
-
-/// Waits: there are threads here and no runtime.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "every thread here is its own, and nothing else runs on it"
-)]
-pub(crate) fn sleep(time: Duration) {
-    std::thread::sleep(time);
 }

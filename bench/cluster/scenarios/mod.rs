@@ -2,25 +2,18 @@
 //!
 //! `just bench-moves [NAME…]` carries them out one after the other and writes JSON, charts and Markdown into
 //! bench/results/moves. What a scenario is stands in `scenario`, how it is carried out in `run`; bench/README.md
-//! says what is measured. Processes listen on 127.0.10.0/24 (nodes), 127.0.11.0/24 (frontends) and 127.0.12.1
-//! (PostgreSQL and the relay to it).
+//! says what is measured.
 
 mod chart;
 mod cluster;
 mod counters;
 mod crowd;
-#[expect(dead_code, reason = "the tests have more to do with disks")]
-#[path = "../../../testkit/disk.rs"]
-mod disk;
 mod goals;
 mod load;
-#[path = "../../../testkit/network.rs"]
-mod network;
+mod machine;
 mod origin;
 mod outcome;
-mod place;
 mod plan;
-mod process;
 mod relay;
 mod report;
 mod run;
@@ -31,19 +24,18 @@ mod steps;
 mod tell;
 mod variant;
 mod verdict;
-mod watch;
 mod windows;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use gcache::shutdown::{Shutdown, Signals};
 
-use crate::outcome::Outcome;
-use crate::run::Options;
-use crate::scenario::{ALL, Scenario};
-use crate::variant::Variant;
+use self::outcome::Outcome;
+use self::run::Options;
+use self::scenario::{ALL, Scenario};
+use self::variant::Variant;
+use crate::testkit::metrics;
 
 /// Where results usually go.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/results/moves");
@@ -54,11 +46,9 @@ const VARIANTS: [&str; 2] = ["warm", "cold"];
 /// The page that has the table of their goals.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
 
-/// Carry out scenarios: what joins, departures and losses of nodes do to a cluster under load.
-///
-/// Example: just bench-moves 3to4 4to3
-#[derive(Parser)]
-struct Args {
+/// Which scenarios, and how they are carried out. Example: just bench-moves 3to4 4to3
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// Which; all if none is named
     #[arg(value_name = "NAME", value_parser = ALL.iter().map(|it| it.name).collect::<Vec<_>>())]
     names: Vec<String>,
@@ -85,15 +75,18 @@ struct Args {
     bench: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+/// Carries the scenarios out, keeps their outcomes and prints what all that are kept came to.
+///
+/// # Errors
+/// Something does not come about within its bound, or somebody interrupts it.
+pub(crate) fn measure(args: &Args) -> anyhow::Result<()> {
     gcache::net::raise_open_files();
     std::fs::create_dir_all(&args.out).context("the folder of the results")?;
     if !args.tell {
-        measure(&args)?;
+        carry_out(args)?;
     }
     let (text, scenarios) = tell(&args.out)?;
-    print(&text);
+    crate::print(&text);
     if args.out == Path::new(RESULTS) {
         tell_page(&scenarios)?;
     }
@@ -101,7 +94,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args) -> anyhow::Result<()> {
+fn carry_out(args: &Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -228,11 +221,6 @@ fn tell_page(scenarios: &[Vec<Outcome>]) -> anyhow::Result<()> {
     let page = goals::insert(&page, &table)
         .context("docs/performance.md has no place for the table of goals")?;
     std::fs::write(PAGE, page).context("docs/performance.md")
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 #[expect(clippy::print_stderr, reason = "progress is for whoever watches")]

@@ -2,7 +2,7 @@
 //!
 //! `just bench-control [--commits N] [--folder DIR]` prints Markdown: how long a commit takes, as its
 //! client sees it and as the leader does; what the disk takes for a sync alone; what idle nodes use of a
-//! core; and how large the replicated state is. Nodes listen on 127.0.9.1 to 127.0.9.3.
+//! core; and how large the replicated state is.
 
 mod cluster;
 
@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use gcache::ids::{ClusterId, Incarnation, NodeId};
 use gcache::rpc::control_proto::EnterRequest;
 use gcache::rpc::control_proto::control_client::ControlClient;
@@ -23,7 +22,9 @@ use gcache::topology::state::{Founding, State};
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 
-use crate::cluster::{Cluster, NODES, leader, metrics, target};
+use self::cluster::{NODES, cpu, leader, metrics, start};
+use crate::testkit::metrics::sum;
+use crate::testkit::processes::Processes;
 
 /// How long idle processes are watched.
 const IDLE: Duration = Duration::from_secs(20);
@@ -37,8 +38,8 @@ const SYNC_BYTES: usize = 400;
 /// Members of the state whose size is told.
 const MEMBERS: u64 = 12;
 
-#[derive(Parser)]
-struct Args {
+#[derive(clap::Args)]
+pub(crate) struct Args {
     /// How many commands are committed, one after another
     #[arg(long, default_value_t = 2000)]
     commits: u64,
@@ -50,11 +51,15 @@ struct Args {
     bench: bool,
 }
 
+/// Measures all of it, and prints it.
+///
+/// # Errors
+/// A process or the disk does not do what it should.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn measure(args: Args) -> anyhow::Result<()> {
     let Args {
         commits, folder, ..
-    } = Args::parse();
+    } = args;
     let folder = folder.unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(folder).context("a folder on the disk")?;
     let mut report = String::from("# The control plane\n\n");
@@ -68,15 +73,15 @@ async fn main() -> anyhow::Result<()> {
         &syncs(folder.path())?,
     );
 
-    let cluster = Cluster::start(folder.path()).await?;
-    let idle = idle(&cluster).await?;
-    let leader = leader().await?;
-    let before = syncs_of(leader).await?;
-    let took = commit(leader, commits).await?;
-    let synced = syncs_of(leader).await? - before;
+    let nodes = start(folder.path()).await?;
+    let idle = idle(&nodes).await?;
+    let leader = leader(&nodes).await?;
+    let before = syncs_of(&nodes, leader)?;
+    let took = commit(&nodes, leader, commits).await?;
+    let synced = syncs_of(&nodes, leader)? - before;
     report += &row("commit, as its client sees it", &took);
-    report += &leaders_view(&metrics(leader).await?);
-    let after = self::idle(&cluster).await?;
+    report += &leaders_view(&metrics(&nodes, leader)?);
+    let after = self::idle(&nodes).await?;
     report += &format!(
         "\n| CPU of one core over {} s, % | n1 | n2 | n3 |\n|---|---|---|---|\n",
         IDLE.as_secs()
@@ -91,13 +96,8 @@ async fn main() -> anyhow::Result<()> {
         "The state of {MEMBERS} members has {} bytes.\n",
         state_bytes()?
     );
-    print(&report);
+    crate::print(&report);
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the result")]
-fn print(report: &str) {
-    print!("{report}");
 }
 
 /// How long this disk takes for an append that is synced.
@@ -114,16 +114,14 @@ fn syncs(folder: &Path) -> anyhow::Result<Vec<Duration>> {
 }
 
 /// Batches that a node has written to its log and synced so far.
-async fn syncs_of(node: usize) -> anyhow::Result<u64> {
-    let text = metrics(node).await?;
-    let samples = text.lines();
-    let mut found = samples.filter_map(|s| s.strip_prefix("gcache_raft_synced_batches_total "));
-    Ok(found.next().context("its count of syncs")?.parse()?)
+fn syncs_of(nodes: &Processes, node: usize) -> anyhow::Result<u64> {
+    let text = metrics(nodes, node)?;
+    Ok(sum(&text, "gcache_raft_synced_batches_total", &[]) as u64)
 }
 
 /// Commits so many commands through the leader, one after another, on one connection.
-async fn commit(leader: usize, commits: u64) -> anyhow::Result<Vec<Duration>> {
-    let channel = Channel::from_shared(format!("http://{}", target(leader)))?;
+async fn commit(nodes: &Processes, leader: usize, commits: u64) -> anyhow::Result<Vec<Duration>> {
+    let channel = Channel::from_shared(format!("http://{}", nodes.target(leader)))?;
     let mut client = ControlClient::new(channel.connect().await?);
     let mut absent = NodeId(0);
     let mut took = Vec::new();
@@ -167,10 +165,10 @@ fn joiner(name: &str, incarnation: u64) -> Joiner {
 }
 
 /// What each process uses of a core while nothing happens, in percent.
-async fn idle(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
-    let (began, before) = (Instant::now(), cluster.cpu()?);
+async fn idle(nodes: &Processes) -> anyhow::Result<Vec<String>> {
+    let (began, before) = (Instant::now(), cpu(nodes)?);
     sleep(IDLE).await;
-    let after = cluster.cpu()?;
+    let after = cpu(nodes)?;
     let elapsed = began.elapsed().as_secs_f64();
     let percent = |node: usize| {
         let used = after[node].saturating_sub(before[node]);
