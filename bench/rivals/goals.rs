@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::Report;
+use crate::results::Results;
 use crate::{http, lookups, memory, misses, stampede};
 
 /// A goal, and what was measured.
@@ -14,12 +14,12 @@ pub(crate) struct Goal {
 }
 
 /// Judges every part that was measured.
-pub(crate) fn all(report: &Report) -> Vec<Goal> {
-    let http = report.http.iter().flatten().filter_map(hits);
-    let lookups = report.lookups.iter().flatten().map(per_core);
-    let misses = report.misses.iter().filter_map(|all| batched(all));
-    let memory = report.memory.iter().filter_map(|all| per_entry(all));
-    let stampede = report.stampede.iter().flatten().take(1).map(one_load);
+pub(crate) fn all(results: &Results) -> Vec<Goal> {
+    let http = results.http.iter().flatten().filter_map(hits);
+    let lookups = results.lookups.iter().flatten().map(per_core);
+    let misses = results.misses.iter().filter_map(|all| batched(all));
+    let memory = results.memory.iter().filter_map(|all| per_entry(all));
+    let stampede = results.stampede.iter().flatten().take(1).map(one_load);
     http.chain(lookups)
         .chain(misses)
         .chain(memory)

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::client::fill_and_check;
 use crate::place::Place;
-use crate::process::machine_cpu;
-use crate::report::{Scale, median, note};
+use crate::rounds::{Scale, median, note};
 use crate::servers::{self, Server, cores};
+use crate::testkit::proc::machine_used;
 use crate::wrk::{Load, Seen, tools_cpu};
 use crate::{client, workload};
 
@@ -171,9 +171,9 @@ fn slot(rivals: &[Rival], at: usize, load: Load<'_>, seconds: u64) -> anyhow::Re
         processes.map(|process| process.cpu()).collect()
     };
     let before: Vec<_> = rivals.iter().map(used).collect();
-    let (tools, machine) = (tools_cpu(), machine_cpu());
+    let (tools, machine) = (tools_cpu(), machine_used());
     let seen = load.run(address, seconds)?;
-    let (tools, machine) = (tools_cpu() - tools, machine_cpu() - machine);
+    let (tools, machine) = (tools_cpu() - tools, machine_used() - machine);
     let after: Vec<_> = rivals.iter().map(used).collect();
     let spent = |rival: usize| -> Vec<Duration> {
         let pairs = after[rival].iter().zip(&before[rival]);

@@ -19,7 +19,7 @@ use crate::fill;
 use crate::node;
 use crate::place::Place;
 use crate::process::{Process, find};
-use crate::report::{Scale, median, note};
+use crate::rounds::{Scale, median, note};
 use crate::servers::{self, Server};
 use crate::workload::{KEYS, VALUE_BYTES, key, rows_file, value};
 

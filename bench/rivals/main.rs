@@ -15,8 +15,13 @@ mod node;
 mod place;
 mod process;
 mod report;
+mod results;
+mod rounds;
 mod servers;
 mod stampede;
+#[expect(dead_code, reason = "tests have more to do with it")]
+#[path = "../../testkit/mod.rs"]
+mod testkit;
 mod workload;
 mod wrk;
 
@@ -27,7 +32,8 @@ use clap::{Parser, ValueEnum};
 
 use crate::place::Place;
 use crate::process::find;
-use crate::report::{Report, Scale, note};
+use crate::report::Report;
+use crate::rounds::{Scale, note};
 
 /// The allocator of the `gcache` executable.
 #[global_allocator]
@@ -151,19 +157,19 @@ async fn compare(args: &Args) -> anyhow::Result<Report> {
     let place = Place::claim()?;
     let mut report = Report::new(scale.clone());
     if args.wants(Part::Http) {
-        report.http = Some(http::measure(&place, &scale).await?);
+        report.results.http = Some(http::measure(&place, &scale).await?);
     }
     if args.wants(Part::Lookups) {
-        report.lookups = Some(lookups::measure(&place, &scale).await?);
+        report.results.lookups = Some(lookups::measure(&place, &scale).await?);
     }
     if args.wants(Part::Misses) {
-        report.misses = Some(misses::measure(&place, &scale).await?);
+        report.results.misses = Some(misses::measure(&place, &scale).await?);
     }
     if args.wants(Part::Memory) {
-        report.memory = Some(memory::measure(&place).await?);
+        report.results.memory = Some(memory::measure(&place).await?);
     }
     if args.wants(Part::Stampede) {
-        report.stampede = Some(stampede::measure(&place, &scale).await?);
+        report.results.stampede = Some(stampede::measure(&place, &scale).await?);
     }
     report.judge();
     Ok(report)

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::fill;
 use crate::node;
 use crate::place::Place;
-use crate::report::note;
+use crate::rounds::note;
 use crate::servers::{self, Server};
 use crate::workload::{KEY_BYTES, VALUE_BYTES, key, value};
 

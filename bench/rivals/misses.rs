@@ -20,7 +20,9 @@ use tokio::time::{Instant, sleep};
 use crate::node;
 use crate::place::Place;
 use crate::process::{Process, find};
-use crate::report::{Scale, median, note};
+use crate::rounds::{Scale, median, note};
+use crate::testkit::postgres::Postgres;
+use crate::testkit::process::GCACHE;
 
 /// pgbench's scale: a million accounts.
 const PGBENCH_SCALE: &str = "10";
@@ -36,8 +38,6 @@ const SCATTER: u64 = 617_273;
 const GROUPS: &str = "[groups.accounts]\n\
     query = \"SELECT aid, row_to_json(a)::text FROM pgbench_accounts a WHERE aid = ANY($1)\"\n\
     key_type = 'bigint'\nttl = '1h'\n";
-
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
 
 /// One way of loading.
 #[derive(Serialize)]
@@ -68,11 +68,11 @@ const WAYS: [(&str, &[&str]); 2] = [
 
 /// Measures both ways in turns, each time with a fresh node.
 pub(crate) async fn measure(place: &Place, scale: &Scale) -> anyhow::Result<Vec<Measured>> {
-    let (_server, url) = postgres(place).await?;
+    let server = postgres(place)?;
     let mut samples: [Vec<Sample>; WAYS.len()] = Default::default();
     for round in 1..=scale.repeats {
         for ((name, set), samples) in WAYS.iter().zip(&mut samples) {
-            let sample = ask(place, &url, set, scale.seconds).await?;
+            let sample = ask(place, server.url(), set, scale.seconds).await?;
             note(&format!(
                 "misses, round {round}: {name}: {:.0} loads/s, {:.1} keys per statement",
                 sample.loads_per_second, sample.keys_per_statement
@@ -96,24 +96,16 @@ pub(crate) async fn measure(place: &Place, scale: &Scale) -> anyhow::Result<Vec<
     Ok(measured.collect())
 }
 
-/// A throw-away server with pgbench's tables, and its URL.
-async fn postgres(place: &Place) -> anyhow::Result<(Process, String)> {
-    let address = place.address(10, 1, 5432);
-    let (host, folder) = (address.ip().to_string(), place.folder());
-    // PostgreSQL may run as another user than this process, who must get through to its folder.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-    std::fs::set_permissions(folder, mode).context("the folder is ours")?;
-    let args = ["--host", &host, "--port", "5432"];
-    let mut server = Process::start(place, "postgres", SCRIPT, &args)?;
-    server.listens(address).await?;
-    let url = format!("postgres://postgres:gcache@{address}/postgres");
+/// A throw-away server with pgbench's tables.
+fn postgres(place: &Place) -> anyhow::Result<Postgres> {
+    let server = Postgres::start(place.folder(), &[], None);
     let output = Command::new(find("pgbench")?)
-        .args(["-i", "-q", "-s", PGBENCH_SCALE, &url])
+        .args(["-i", "-q", "-s", PGBENCH_SCALE, server.url()])
         .output()
         .context("pgbench runs")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "pgbench: {said}");
-    Ok((server, url))
+    Ok(server)
 }
 
 async fn ask(place: &Place, url: &str, set: &[&str], seconds: u64) -> anyhow::Result<Sample> {
@@ -138,7 +130,7 @@ async fn ask(place: &Place, url: &str, set: &[&str], seconds: u64) -> anyhow::Re
         "4GiB",
     ];
     args.extend(set.iter().flat_map(|set| ["--set", set]));
-    let mut process = Process::start(place, "gcache node", env!("CARGO_BIN_EXE_gcache"), &args)?;
+    let mut process = Process::start(place, "gcache node", GCACHE, &args)?;
     process.listens(address).await?;
     process.listens(admin).await?;
     crate::servers::apply(&host, &groups)?;

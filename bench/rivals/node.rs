@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::servers::GROUPS;
+use crate::testkit::metrics;
 use crate::workload::{VALUE_BYTES, value};
 
 /// How long connecting may take.
@@ -104,12 +105,7 @@ pub(crate) fn above(address: SocketAddr) -> SocketAddr {
 /// The sum of all samples of a metric.
 pub(crate) async fn metric(server: SocketAddr, name: &str) -> anyhow::Result<u64> {
     let text = crate::client::get(server, "/metrics").await?;
-    let samples = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        rest.starts_with([' ', '{']).then_some(())?;
-        rest.rsplit_once(' ')?.1.parse::<f64>().ok()
-    });
-    Ok(samples.sum::<f64>() as u64)
+    Ok(metrics::sum(&text, name, &[]) as u64)
 }
 
 /// Opens a pipeline to the node at `address`, and returns once it is reached.

@@ -1,45 +1,35 @@
 //! Where a run happens: loopback addresses that nobody else on this machine uses, and a folder.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tempfile::TempDir;
 
-/// The port by which the tests claim a block too, so that both can run beside each other.
-const CLAIM_PORT: u16 = 8001;
+use crate::testkit::address::Block;
 
-/// The addresses 127.N.0.0 to 127.N.255.255, and a folder that goes away with it.
+/// A block of addresses, 127.N.0.0 to 127.N.255.255, and a folder that goes away with it.
 pub(crate) struct Place {
-    number: u8,
+    block: Block,
     folder: TempDir,
-    _claim: TcpListener,
 }
 
 impl Place {
-    /// Claims a block that is free. The claim is a bound socket: it ends with the process.
+    /// Claims a block that is free: the tests can run beside this.
     pub(crate) fn claim() -> anyhow::Result<Self> {
-        let claim = |number| {
-            let listener = TcpListener::bind((Ipv4Addr::new(127, number, 0, 1), CLAIM_PORT));
-            Some((number, listener.ok()?))
-        };
-        let (number, claim) = (1..=255)
-            .find_map(claim)
-            .context("no free loopback block")?;
         Ok(Self {
-            number,
+            block: Block::claim(),
             folder: tempfile::tempdir().context("no temporary folder")?,
-            _claim: claim,
         })
     }
 
-    /// The address 127.N.`kind`.`index`: one per listening process.
-    pub(crate) fn host(&self, kind: u8, index: u8) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.number, kind, index)
+    /// The address 127.N.`kind`.`index`: one per listening process, from 1.
+    pub(crate) fn host(&self, kind: u8, index: usize) -> Ipv4Addr {
+        self.block.host(kind, index - 1)
     }
 
     /// The same with a port.
-    pub(crate) fn address(&self, kind: u8, index: u8, port: u16) -> SocketAddr {
+    pub(crate) fn address(&self, kind: u8, index: usize, port: u16) -> SocketAddr {
         (self.host(kind, index), port).into()
     }
 

@@ -8,33 +8,20 @@ use serde::Serialize;
 
 use crate::goals::{self, Goal};
 use crate::process::find;
+use crate::results::Results;
+use crate::rounds::{Scale, median};
 use crate::servers::cores;
 use crate::{http, lookups, memory, misses, stampede};
 
-/// How much is measured.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Scale {
-    /// Rounds over all rivals.
-    pub(crate) repeats: usize,
-    /// Of one slot.
-    pub(crate) seconds: u64,
-    /// Of wrk.
-    pub(crate) connections: Vec<usize>,
-    pub(crate) wrk_threads: usize,
-}
-
-/// All results of one run; a part that was not asked for is none.
+/// All results of one run.
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) date: String,
     pub(crate) machine: String,
     pub(crate) versions: Vec<(&'static str, String)>,
     pub(crate) scale: Scale,
-    pub(crate) http: Option<Vec<http::Comparison>>,
-    pub(crate) lookups: Option<Vec<lookups::Comparison>>,
-    pub(crate) misses: Option<Vec<misses::Measured>>,
-    pub(crate) memory: Option<Vec<memory::Measured>>,
-    pub(crate) stampede: Option<Vec<stampede::Measured>>,
+    #[serde(flatten)]
+    pub(crate) results: Results,
     pub(crate) goals: Vec<Goal>,
 }
 
@@ -56,18 +43,14 @@ impl Report {
                 ),
             ],
             scale,
-            http: None,
-            lookups: None,
-            misses: None,
-            memory: None,
-            stampede: None,
+            results: Results::default(),
             goals: Vec::new(),
         }
     }
 
     /// Holds what was measured against the goals.
     pub(crate) fn judge(&mut self) {
-        self.goals = goals::all(self);
+        self.goals = goals::all(&self.results);
     }
 
     /// Writes `rivals.json` and `rivals.md`.
@@ -94,27 +77,32 @@ impl Report {
             .collect();
         text += &(versions.join("\n") + "\n\n");
         text += &self
+            .results
             .http
             .iter()
             .flatten()
             .map(http_table)
             .collect::<String>();
         text += &self
+            .results
             .lookups
             .iter()
             .map(|all| lookups_table(all))
             .collect::<String>();
         text += &self
+            .results
             .misses
             .iter()
             .map(|all| misses_table(all))
             .collect::<String>();
         text += &self
+            .results
             .memory
             .iter()
             .map(|all| memory_table(all))
             .collect::<String>();
         text += &self
+            .results
             .stampede
             .iter()
             .map(|all| stampede_table(all))
@@ -270,14 +258,6 @@ pub(crate) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -
     text
 }
 
-/// The middle one; the lower of the two in the middle.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len().saturating_sub(1) / 2;
-    values.get(middle).copied().unwrap_or(f64::NAN)
-}
-
 /// What a program says about itself, on one line.
 fn said(program: &str, args: &[&str]) -> String {
     let output = find(program)
@@ -291,10 +271,4 @@ fn said(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&text)
         .trim()
         .replace(['\n', '\t'], " ")
-}
-
-/// Tells people what is going on.
-#[expect(clippy::print_stderr, reason = "progress, beside the result on stdout")]
-pub(crate) fn note(text: &str) {
-    eprintln!("rivals: {text}");
 }

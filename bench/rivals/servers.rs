@@ -14,6 +14,8 @@ use crate::client;
 use crate::fill;
 use crate::place::Place;
 use crate::process::{Process, find};
+use crate::testkit::address::{ADMIN, GRPC, HTTP};
+use crate::testkit::process::GCACHE;
 use crate::workload::{KEYS, key, path, value};
 
 /// The kinds of address in a block.
@@ -27,9 +29,6 @@ mod kind {
     pub(super) const REDIS: u8 = 7;
     pub(super) const MADE_UP: u8 = 8;
 }
-
-const GRPC: u16 = 8001;
-const ADMIN: u16 = 2112;
 
 /// The one group.
 pub(crate) const GROUPS: &str = "[groups.rows]\ntable = 'rows'\nkey_column = 'k'\nvalue_column = 'v'\n\
@@ -53,7 +52,6 @@ fn is_root() -> bool {
 
 /// One frontend and one node, with the defaults but for `set`.
 pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::Result<Server> {
-    let gcache = env!("CARGO_BIN_EXE_gcache");
     let (node_host, frontend_host) = (place.host(kind::NODE, 1), place.host(kind::FRONTEND, 1));
     let groups = place.write("groups.toml", GROUPS)?;
     let host = node_host.to_string();
@@ -74,7 +72,7 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
         "--data-dir",
         &data,
     ];
-    let mut node = Process::start(place, "gcache node", gcache, &[&own[..], &common].concat())?;
+    let mut node = Process::start(place, "gcache node", GCACHE, &[&own[..], &common].concat())?;
     node.listens(place.address(kind::NODE, 1, GRPC)).await?;
     apply(&host, &groups)?;
     let host = frontend_host.to_string();
@@ -82,10 +80,10 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
     let mut frontend = Process::start(
         place,
         "gcache frontend",
-        gcache,
+        GCACHE,
         &[&own[..], &common].concat(),
     )?;
-    let address = place.address(kind::FRONTEND, 1, 9999);
+    let address = place.address(kind::FRONTEND, 1, HTTP);
     frontend.listens(address).await?;
     Ok(Server {
         address,
@@ -95,7 +93,7 @@ pub(crate) async fn gcache(place: &Place, rows: &Path, set: &[&str]) -> anyhow::
 
 /// Makes the groups of a cluster with a node at `host` what `file` says, once it has a leader.
 pub(crate) fn apply(host: &str, file: &Path) -> anyhow::Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_gcache"))
+    let output = Command::new(GCACHE)
         .args(["group", "apply", "--seeds", host])
         .arg(file)
         .output()

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::client::{self, Connection};
 use crate::node;
 use crate::place::Place;
-use crate::report::{Scale, median, note};
+use crate::rounds::{Scale, median, note};
 use crate::servers;
 use crate::workload::{key, path, rows_file, value};
 
