@@ -16,6 +16,7 @@
 //! A test that fails shows the log of every process it started.
 
 mod harness;
+#[expect(dead_code, reason = "benches have more to do with it")]
 #[path = "../../testkit/mod.rs"]
 mod testkit;
 

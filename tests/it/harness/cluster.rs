@@ -196,6 +196,19 @@ impl Cluster {
         self.node_sum("gcache_origin_loaded_keys_total", &[]).await
     }
 
+    /// How many of them were of this group.
+    pub(crate) async fn loaded_in(&self, group: &str) -> f64 {
+        let label = format!("group=\"{group}\"");
+        self.node_sum("gcache_origin_loaded_keys_total", &[&label])
+            .await
+    }
+
+    /// How many calls of this group all living nodes have had.
+    pub(crate) async fn calls_in(&self, group: &str) -> f64 {
+        let label = format!("group=\"{group}\"");
+        self.node_sum("gcache_node_calls_total", &[&label]).await
+    }
+
     /// How many calls one node has had, whatever became of them; 0 if it is dead.
     pub(crate) async fn calls(&self, node: usize) -> f64 {
         metrics::sum(self.node_admin(node), "gcache_node_calls_total", &[]).await

@@ -1,5 +1,6 @@
-//! What the tests drive `gcache` with: addresses, processes, clusters, HTTP, metrics and load.
+//! What only tests drive `gcache` with: clusters that are waited for, claims, load. What benches need too is in `testkit`.
 
+pub(crate) mod claims;
 pub(crate) mod cluster;
 pub(crate) mod control;
 pub(crate) mod dev;

@@ -5,11 +5,20 @@ use crate::harness::setup::{Setup, group};
 use crate::testkit::http::get;
 use crate::testkit::wait::until;
 
+/// A group that the origin lacks.
+pub(super) fn groups() -> String {
+    group("lacking", "ttl = '60s'").replace("'rows'", "'nowhere'")
+}
+
 const TOM: &str = "/v1/scores/Tom";
 
 #[tokio::test]
 async fn an_origin_that_fails_is_503_and_is_remembered_for_a_moment() {
-    let cluster = Cluster::start(Setup::with(&["origin.memory_failure_ratio=1.0"])).await;
+    let cluster = Cluster::start(Setup {
+        nodes: 1,
+        ..Setup::with(&["origin.memory_failure_ratio=1.0"])
+    })
+    .await;
     let answer = get(cluster.http(0), TOM).await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
@@ -28,7 +37,12 @@ async fn an_origin_that_fails_is_503_and_is_remembered_for_a_moment() {
 #[tokio::test]
 async fn an_origin_that_hangs_is_504_after_its_timeout() {
     let set = ["origin.memory_hang_ratio=1", "origin.timeout=200ms"];
-    let cluster = Cluster::start(Setup::with(&set)).await;
+    let cluster = Cluster::start(Setup {
+        nodes: 1,
+        frontends: 1,
+        ..Setup::with(&set)
+    })
+    .await;
     let answer = get(cluster.http(0), TOM).await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
@@ -43,28 +57,20 @@ async fn an_origin_that_hangs_is_504_after_its_timeout() {
     );
 }
 
-#[tokio::test]
-async fn a_slow_origin_is_not_an_unreachable_owner() {
-    let cluster = Cluster::start(Setup::with(&["origin.memory_latency=1s"])).await;
-    let answer = get(cluster.http(0), TOM).await;
+pub(super) async fn a_slow_origin_is_not_an_unreachable_owner(cluster: &Cluster) {
+    let answer = get(cluster.http(0), "/v1/slow/Tom").await;
     assert_eq!(
         (answer.status, answer.text().as_str()),
         (200, "630"),
         "{answer:?}"
     );
     assert!(!answer.cache_status().contains("detail="), "{answer:?}");
-    assert_eq!(cluster.loaded_keys().await, 1.0);
+    assert_eq!(cluster.loaded_in("slow").await, 1.0);
 }
 
-#[tokio::test]
-async fn a_group_that_the_origin_lacks_is_502_and_the_others_are_served() {
-    let lacking = group("lacking", "ttl = '60s'").replace("'rows'", "'nowhere'");
-    let groups = group("scores", "ttl = '60s'") + &lacking;
-    let cluster = Cluster::start(Setup {
-        groups,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn a_group_that_the_origin_lacks_is_502_and_the_others_are_served(
+    cluster: &Cluster,
+) {
     let answer = get(cluster.http(0), "/v1/lacking/Tom").await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
@@ -89,6 +95,8 @@ async fn a_value_outlives_failures_of_its_origin() {
     );
     let set = ["origin.memory_failure_ratio=0.5"];
     let cluster = Cluster::start(Setup {
+        nodes: 1,
+        frontends: 1,
         groups,
         ..Setup::with(&set)
     })

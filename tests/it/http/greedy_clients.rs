@@ -33,6 +33,7 @@ async fn no_client_is_left(cluster: &Cluster) {
 async fn a_client_that_asks_on_and_on_and_reads_nothing_is_closed_and_takes_no_memory() {
     let cluster = Cluster::start(Setup {
         rows: format!("{{\"k\":\"big\",\"v\":\"{}\"}}\n", "x".repeat(BIG_BYTES)),
+        nodes: 1,
         frontends: 1,
         ..Setup::with(&["frontend.write_timeout=1s"])
     })
@@ -49,10 +50,8 @@ async fn a_client_that_asks_on_and_on_and_reads_nothing_is_closed_and_takes_no_m
     assert_eq!(get(cluster.http(0), "/v1/scores/Tom").await.text(), "630");
 }
 
-#[tokio::test]
-async fn the_values_of_one_answer_to_many_keys_are_bounded_together() {
+pub(super) async fn the_values_of_one_answer_to_many_keys_are_bounded_together(cluster: &Cluster) {
     const BOUND: usize = 1024;
-    let cluster = Cluster::start(Setup::with(&["frontend.multi_get_max_bytes=1KiB"])).await;
     let keys: Vec<_> = (0..ROWS).map(|row| format!("key-{row}")).collect();
     let body = json!({ "keys": keys }).to_string();
     let answer = ask_raw(
@@ -78,9 +77,7 @@ async fn the_values_of_one_answer_to_many_keys_are_bounded_together() {
     assert!(too_large > ROWS / 2, "{too_large} did not fit");
 }
 
-#[tokio::test]
-async fn a_grpc_connection_that_does_not_begin_loses_its_place() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_grpc_connection_that_does_not_begin_loses_its_place(cluster: &Cluster) {
     let mut silent = Connection::open(cluster.grpc(0)).await.unwrap();
     let mut begun = Connection::open(cluster.grpc(0)).await.unwrap();
     begun.send(b"PRI * HTTP/2.0").await.unwrap();

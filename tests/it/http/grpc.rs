@@ -32,16 +32,12 @@ async fn look_up(
     client.get(request).await.map(tonic::Response::into_inner)
 }
 
-#[tokio::test]
-async fn only_its_owner_answers_a_look_up_and_the_others_say_by_which_epoch() {
-    let cluster = Cluster::start(Setup {
-        frontends: 0,
-        ..Setup::default()
-    })
-    .await;
-    let owner = cluster.layout.owner("scores", "Tom");
+pub(super) async fn only_its_owner_answers_a_look_up_and_the_others_say_by_which_epoch(
+    cluster: &Cluster,
+) {
+    let owner = cluster.layout.owner("unary", "Tom");
     for node in 0..3 {
-        let answer = look_up(&cluster, node, "scores", b"Tom").await;
+        let answer = look_up(cluster, node, "unary", b"Tom").await;
         if node == owner {
             let reply = answer.unwrap();
             assert_eq!(
@@ -60,18 +56,11 @@ async fn only_its_owner_answers_a_look_up_and_the_others_say_by_which_epoch() {
             );
         }
     }
-    let hit = look_up(&cluster, owner, "scores", b"Tom").await.unwrap();
+    let hit = look_up(cluster, owner, "unary", b"Tom").await.unwrap();
     assert_eq!(hit.via(), Via::Hit, "{hit:?}");
 }
 
-#[tokio::test]
-async fn a_look_up_that_cannot_have_a_value_says_why() {
-    let cluster = Cluster::start(Setup {
-        nodes: 1,
-        frontends: 0,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn a_look_up_that_cannot_have_a_value_says_why(cluster: &Cluster) {
     let long = [b'k'; 513];
     for (group, key, code) in [
         ("scores", &b"nobody"[..], Code::NotFound),
@@ -79,7 +68,7 @@ async fn a_look_up_that_cannot_have_a_value_says_why() {
         ("scores", &long, Code::InvalidArgument),
         ("scores", b"", Code::InvalidArgument),
     ] {
-        let refusal = look_up(&cluster, 0, group, key).await.unwrap_err();
+        let refusal = look_up(cluster, 0, group, key).await.unwrap_err();
         assert_eq!(
             refusal.code(),
             code,
@@ -89,15 +78,8 @@ async fn a_look_up_that_cannot_have_a_value_says_why() {
     }
 }
 
-#[tokio::test]
-async fn a_node_tells_its_health_and_its_services() {
-    let cluster = Cluster::start(Setup {
-        nodes: 1,
-        frontends: 0,
-        ..Setup::default()
-    })
-    .await;
-    let channel = connect(&cluster, 0).await;
+pub(super) async fn a_node_tells_its_health_and_its_services(cluster: &Cluster) {
+    let channel = connect(cluster, 0).await;
     for service in ["", "gcache.v1.Cache"] {
         let request = HealthCheckRequest {
             service: service.into(),
@@ -135,14 +117,7 @@ async fn a_node_tells_its_health_and_its_services() {
     }
 }
 
-#[tokio::test]
-async fn a_malformed_message_ends_its_own_pipeline_and_no_other() {
-    let cluster = Cluster::start(Setup {
-        nodes: 1,
-        frontends: 1,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn a_malformed_message_ends_its_own_pipeline_and_no_other(cluster: &Cluster) {
     let call = Call {
         id: 1,
         group: 1,
@@ -154,7 +129,7 @@ async fn a_malformed_message_ends_its_own_pipeline_and_no_other() {
         calls: vec![call],
         keys: (&b"short"[..]).into(),
     };
-    let mut client = CacheClient::new(connect(&cluster, 0).await);
+    let mut client = CacheClient::new(connect(cluster, 0).await);
     // The caller's end stays open: only the node can end the stream.
     let requests = tokio_stream::once(malformed).chain(tokio_stream::pending());
     let mut replies = client.pipeline(requests).await.unwrap().into_inner();
@@ -190,27 +165,19 @@ async fn a_node_shows_that_it_digests_misses_before_they_are_loaded() {
     assert_eq!((first.pong, first.answers.len()), (0, 0), "{first:?}");
 }
 
-#[tokio::test]
-async fn a_ping_is_answered_ahead_of_the_calls_it_came_with() {
-    let set = ["origin.memory_latency=500ms"];
-    let cluster = Cluster::start(Setup {
-        nodes: 1,
-        frontends: 0,
-        ..Setup::with(&set)
-    })
-    .await;
+pub(super) async fn a_ping_is_answered_ahead_of_the_calls_it_came_with(cluster: &Cluster) {
     let call = Call {
         id: 7,
         group: 1,
-        key_bytes: 3,
+        key_bytes: 5,
         ..Call::default()
     };
     let request = PipelineRequest {
         ping: 42,
         calls: vec![call],
-        keys: (&b"Tom"[..]).into(),
+        keys: (&b"key-1"[..]).into(),
     };
-    let mut client = CacheClient::new(connect(&cluster, 0).await);
+    let mut client = CacheClient::new(connect(cluster, 0).await);
     let requests = tokio_stream::once(request).chain(tokio_stream::pending());
     let mut replies = client.pipeline(requests).await.unwrap().into_inner();
     let first = in_time("the ping is answered", replies.message())
@@ -226,7 +193,7 @@ async fn a_ping_is_answered_ahead_of_the_calls_it_came_with() {
     }
     assert_eq!(
         (second.answers[0].id, &second.values[..]),
-        (7, &b"630"[..]),
+        (7, &b"value-1"[..]),
         "{second:?}"
     );
 }

@@ -3,7 +3,7 @@
 use gcache::client::key_url;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::setup::{Setup, group};
+use crate::harness::setup::group;
 use crate::testkit::http::{Answer, ask, ask_raw, get, request};
 
 /// A key in the longest form that a path can give it: every byte percent-encoded.
@@ -15,25 +15,42 @@ fn row(key: &str, value: &str) -> String {
     format!("{}\n", serde_json::json!({"k": key, "v": value}))
 }
 
+/// The rows that the claims ask for.
+pub(super) fn rows() -> String {
+    [
+        row(&text(), "text"),
+        row("a/b//c", "slashes"),
+        row("/", "slash"),
+        row("a b+c", "plus"),
+        row("a/b", "1"),
+        row("a%2Fb", "2"),
+        row("A/b", "3"),
+        row(&"k".repeat(512), "long"),
+    ]
+    .concat()
+}
+
+/// The groups that they ask.
+pub(super) fn groups() -> String {
+    let all = NAMES.iter().chain(&["malformed"]);
+    all.map(|name| group(name, "ttl = '60s'")).collect()
+}
+
+/// What a group may be called.
+const NAMES: [&str; 4] = ["a", "team-a", "team_b", "x-1_2"];
+
+/// The embedded origin's rows are text; of the bytes that text cannot hold none is refused.
+fn text() -> String {
+    let ascii = (0..=127u8).map(char::from);
+    ascii.chain(['é', '東', '🦀']).collect()
+}
+
 async fn ask_for(cluster: &Cluster, key: &str) -> Answer {
     get(cluster.http(0), &format!("/v1/scores/{key}")).await
 }
 
-#[tokio::test]
-async fn a_key_may_hold_every_byte() {
-    // The embedded origin's rows are text; of the bytes that text cannot hold none is refused.
-    let text: String = (0..=127u8)
-        .map(char::from)
-        .chain(['é', '東', '🦀'])
-        .collect();
-    let rows =
-        row(&text, "text") + &row("a/b//c", "slashes") + &row("/", "slash") + &row("a b+c", "plus");
-    let cluster = Cluster::start(Setup {
-        rows,
-        ..Setup::default()
-    })
-    .await;
-    let text = encoded(text.as_bytes());
+pub(super) async fn a_key_may_hold_every_byte(cluster: &Cluster) {
+    let text = encoded(text().as_bytes());
     for (key, value) in [
         (text.as_str(), "text"),
         ("a/b//c", "slashes"),
@@ -41,7 +58,7 @@ async fn a_key_may_hold_every_byte() {
         ("/", "slash"),
         ("a%20b+c", "plus"),
     ] {
-        let answer = ask_for(&cluster, key).await;
+        let answer = ask_for(cluster, key).await;
         assert_eq!(
             (answer.status, answer.text().as_str()),
             (200, value),
@@ -50,7 +67,7 @@ async fn a_key_may_hold_every_byte() {
     }
     let all: Vec<u8> = (0..=255).collect();
     for _ in 0..2 {
-        let answer = ask_for(&cluster, &encoded(&all)).await;
+        let answer = ask_for(cluster, &encoded(&all)).await;
         assert_eq!(
             (answer.status, answer.problem().as_str()),
             (404, "no-such-key"),
@@ -59,31 +76,18 @@ async fn a_key_may_hold_every_byte() {
     }
 }
 
-#[tokio::test]
-async fn keys_that_differ_in_one_byte_are_different_keys() {
-    let rows = row("a/b", "1") + &row("a%2Fb", "2") + &row("A/b", "3");
-    let cluster = Cluster::start(Setup {
-        rows,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn keys_that_differ_in_one_byte_are_different_keys(cluster: &Cluster) {
     for (key, value) in [("a/b", "1"), ("a%252Fb", "2"), ("A/b", "3"), ("a%2Fb", "1")] {
-        assert_eq!(ask_for(&cluster, key).await.text(), value, "{key}");
+        assert_eq!(ask_for(cluster, key).await.text(), value, "{key}");
     }
-    assert_eq!(ask_for(&cluster, "a/b/").await.status, 404);
-    assert_eq!(ask_for(&cluster, "a/b%00").await.status, 404);
+    assert_eq!(ask_for(cluster, "a/b/").await.status, 404);
+    assert_eq!(ask_for(cluster, "a/b%00").await.status, 404);
 }
 
-#[tokio::test]
-async fn a_key_may_have_512_bytes_and_no_more() {
+pub(super) async fn a_key_may_have_512_bytes_and_no_more(cluster: &Cluster) {
     let longest = "k".repeat(512);
-    let cluster = Cluster::start(Setup {
-        rows: row(&longest, "long"),
-        ..Setup::default()
-    })
-    .await;
     for key in [longest.clone(), encoded(longest.as_bytes())] {
-        assert_eq!(ask_for(&cluster, &key).await.text(), "long");
+        assert_eq!(ask_for(cluster, &key).await.text(), "long");
     }
     let longer = "k".repeat(513);
     for (key, method) in [
@@ -105,9 +109,7 @@ async fn a_key_may_have_512_bytes_and_no_more() {
     }
 }
 
-#[tokio::test]
-async fn a_malformed_key_is_refused_with_what_is_wrong() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_malformed_key_is_refused_with_what_is_wrong(cluster: &Cluster) {
     for (key, wrong) in [
         ("", "empty"),
         ("%", "percent-encoding at byte 0"),
@@ -115,7 +117,7 @@ async fn a_malformed_key_is_refused_with_what_is_wrong() {
         ("a%zzb", "percent-encoding at byte 1"),
     ] {
         for method in ["GET", "DELETE"] {
-            let request = request(method, &format!("/v1/scores/{key}"), &[], b"");
+            let request = request(method, &format!("/v1/malformed/{key}"), &[], b"");
             let answer = ask_raw(cluster.http(0), &request).await;
             assert_eq!(
                 (answer.status, answer.problem().as_str()),
@@ -125,20 +127,12 @@ async fn a_malformed_key_is_refused_with_what_is_wrong() {
             assert!(answer.text().contains(wrong), "{key}: {}", answer.text());
         }
     }
-    assert_eq!(cluster.loaded_keys().await, 0.0);
+    assert_eq!(cluster.loaded_in("malformed").await, 0.0);
 }
 
-#[tokio::test]
-async fn every_name_of_a_group_can_be_asked_for_also_by_the_commands() {
-    let names = ["a", "team-a", "team_b", "x-1_2"];
-    let groups = names.map(|name| group(name, "ttl = '60s'")).concat();
-    let cluster = Cluster::start(Setup {
-        groups,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn every_name_of_a_group_can_be_asked_for_also_by_the_commands(cluster: &Cluster) {
     let base = format!("http://{}", cluster.http(0));
-    for name in names {
+    for name in NAMES {
         assert_eq!(
             get(cluster.http(0), &format!("/v1/{name}/Tom"))
                 .await

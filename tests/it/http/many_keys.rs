@@ -8,12 +8,13 @@ use crate::testkit::http::{Answer, ask_raw, request};
 use crate::testkit::wait::{in_time, until};
 
 async fn ask_for(cluster: &Cluster, body: &[u8]) -> Answer {
+    ask_in(cluster, "/v1/scores", body).await
+}
+
+async fn ask_in(cluster: &Cluster, path: &str, body: &[u8]) -> Answer {
     let headers = [("content-type", "application/json")];
-    ask_raw(
-        cluster.http(0),
-        &request("POST", "/v1/scores", &headers, body),
-    )
-    .await
+    let request = request("POST", path, &headers, body);
+    ask_raw(cluster.http(0), &request).await
 }
 
 fn keys(rows: std::ops::Range<usize>) -> Vec<u8> {
@@ -21,12 +22,10 @@ fn keys(rows: std::ops::Range<usize>) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
-#[tokio::test]
-async fn many_keys_are_answered_in_the_order_asked() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn many_keys_are_answered_in_the_order_asked(cluster: &Cluster) {
     let long = "k".repeat(513);
     let body = json!({"keys": ["key-9", "nobody", "Tom", "key-9", "", long, "key-1"]});
-    let answer = ask_for(&cluster, body.to_string().as_bytes()).await;
+    let answer = ask_for(cluster, body.to_string().as_bytes()).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (200, Some("application/json"))
@@ -52,21 +51,23 @@ async fn many_keys_are_answered_in_the_order_asked() {
     assert_eq!(problem(5), "urn:gcache:problem:bad-key");
 }
 
-#[tokio::test]
-async fn a_thousand_keys_are_loaded_once_each_in_few_calls() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_thousand_keys_are_loaded_once_each_in_few_calls(cluster: &Cluster) {
+    let calls = async || {
+        cluster
+            .node_sum("gcache_origin_load_seconds_count", &[])
+            .await
+    };
+    let before = calls().await;
     for _ in 0..2 {
-        let answer = ask_for(&cluster, &keys(0..ROWS)).await.json();
+        let answer = ask_in(cluster, "/v1/thousand", &keys(0..ROWS)).await.json();
         let results = answer["results"].as_array().unwrap();
         assert_eq!(results.len(), ROWS);
         for (row, result) in results.iter().enumerate() {
             assert_eq!(result["value"], format!("value-{row}"), "{result}");
         }
     }
-    assert_eq!(cluster.loaded_keys().await, ROWS as f64);
-    let calls = cluster
-        .node_sum("gcache_origin_load_seconds_count", &[])
-        .await;
+    assert_eq!(cluster.loaded_in("thousand").await, ROWS as f64);
+    let calls = calls().await - before;
     assert!(calls < ROWS as f64 / 2.0, "{calls} calls for {ROWS} keys");
 }
 
@@ -108,15 +109,13 @@ async fn none_of_a_thousand_keys_fails_when_a_node_is_killed_while_they_load() {
     );
 }
 
-#[tokio::test]
-async fn no_keys_are_no_results_and_too_many_are_refused() {
-    let cluster = Cluster::start(Setup::with(&["frontend.multi_get_max_keys=5"])).await;
+pub(super) async fn no_keys_are_no_results_and_too_many_are_refused(cluster: &Cluster) {
     assert_eq!(
-        ask_for(&cluster, &keys(0..0)).await.json(),
+        ask_for(cluster, &keys(0..0)).await.json(),
         json!({"results": []})
     );
-    assert_eq!(ask_for(&cluster, &keys(0..5)).await.status, 200);
-    let answer = ask_for(&cluster, &keys(0..6)).await;
+    assert_eq!(ask_for(cluster, &keys(0..5)).await.status, 200);
+    let answer = ask_for(cluster, &keys(0..6)).await;
     assert_eq!(
         (answer.status, answer.problem().as_str()),
         (400, "bad-body")
@@ -128,9 +127,9 @@ async fn no_keys_are_no_results_and_too_many_are_refused() {
     );
 }
 
-#[tokio::test]
-async fn a_body_that_does_not_list_keys_is_refused_with_what_is_wrong() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_body_that_does_not_list_keys_is_refused_with_what_is_wrong(
+    cluster: &Cluster,
+) {
     for body in [
         "",
         "[]",
@@ -139,7 +138,7 @@ async fn a_body_that_does_not_list_keys_is_refused_with_what_is_wrong() {
         r#"{"keys": [], "key": 1}"#,
         r#"{"keys": ["a""#,
     ] {
-        let answer = ask_for(&cluster, body.as_bytes()).await;
+        let answer = ask_for(cluster, body.as_bytes()).await;
         assert_eq!(
             (answer.status, answer.problem().as_str()),
             (400, "bad-body"),
@@ -152,7 +151,7 @@ async fn a_body_that_does_not_list_keys_is_refused_with_what_is_wrong() {
         );
     }
     assert_eq!(
-        ask_for(&cluster, b"{\"keys\": [\"\xff\"]}").await.status,
+        ask_for(cluster, b"{\"keys\": [\"\xff\"]}").await.status,
         400
     );
 }

@@ -8,6 +8,7 @@ mod grpc;
 mod keys;
 mod many_keys;
 mod protocol;
+mod shared;
 mod slow_clients;
 mod stampede;
 mod values;

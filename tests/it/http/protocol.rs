@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::setup::Setup;
 use crate::testkit::http::{Connection, ask, ask_raw, get, request};
 
 const TOM: &str = "/v1/scores/Tom";
 
-#[tokio::test]
-async fn a_method_that_is_not_there_is_told_which_are() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_method_that_is_not_there_is_told_which_are(cluster: &Cluster) {
     for (method, path, allow) in [
         ("PUT", TOM, "GET, HEAD, DELETE"),
         ("POST", TOM, "GET, HEAD, DELETE"),
@@ -24,9 +21,7 @@ async fn a_method_that_is_not_there_is_told_which_are() {
     }
 }
 
-#[tokio::test]
-async fn every_process_tells_that_it_lives_and_is_ready() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn every_process_tells_that_it_lives_and_is_ready(cluster: &Cluster) {
     let (http, frontend) = (cluster.http(0), cluster.frontend_admin(0));
     for server in [http, frontend, cluster.node_admin(0)] {
         for (path, text) in [
@@ -51,9 +46,7 @@ async fn every_process_tells_that_it_lives_and_is_ready() {
     }
 }
 
-#[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn pipelined_requests_are_answered_in_order(cluster: &Cluster) {
     let mut connection = Connection::open(cluster.http(0)).await.unwrap();
     let asked: Vec<u8> = (0..20)
         .flat_map(|row| request("GET", &format!("/v1/scores/key-{row}"), &[], b""))
@@ -65,9 +58,7 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn an_answer_does_not_wait_for_the_rest_of_the_next_request(cluster: &Cluster) {
     let mut connection = Connection::open(cluster.http(0)).await.unwrap();
     let whole = request("GET", TOM, &[], b"");
     let (begun, rest) = whole.split_at(10);
@@ -81,9 +72,7 @@ async fn an_answer_does_not_wait_for_the_rest_of_the_next_request() {
     connection.answer().await.unwrap().assert_value("630");
 }
 
-#[tokio::test]
-async fn a_head_that_is_no_http_is_refused_and_others_are_served() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_head_that_is_no_http_is_refused_and_others_are_served(cluster: &Cluster) {
     let http = cluster.http(0);
     let many: String = (0..100)
         .map(|number| format!("x-{number}: 1\r\n"))

@@ -31,11 +31,11 @@ async fn trickle(cluster: &Cluster) -> io::Result<()> {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_trickles_its_head_is_closed_while_others_are_served() {
-    let cluster = Cluster::start(Setup::with(&["frontend.header_timeout=500ms"])).await;
+pub(super) async fn a_client_that_trickles_its_head_is_closed_while_others_are_served(
+    cluster: &Cluster,
+) {
     let mut other = Connection::open(cluster.http(0)).await.unwrap();
-    let mut slow = std::pin::pin!(trickle(&cluster));
+    let mut slow = std::pin::pin!(trickle(cluster));
     let mut served = 0;
     let closed = in_time("the slow client is closed", async {
         loop {
@@ -54,9 +54,9 @@ async fn a_client_that_trickles_its_head_is_closed_while_others_are_served() {
     assert_eq!(other.ask("GET", TOM).await.unwrap().text(), "630");
 }
 
-#[tokio::test]
-async fn a_silent_connection_is_closed_after_the_idle_time_and_hurts_nobody() {
-    let cluster = Cluster::start(Setup::with(&["frontend.idle_timeout=500ms"])).await;
+pub(super) async fn a_silent_connection_is_closed_after_the_idle_time_and_hurts_nobody(
+    cluster: &Cluster,
+) {
     let http = cluster.http(0);
     let mut silent = Vec::new();
     for _ in 0..50 {
@@ -75,7 +75,12 @@ async fn a_silent_connection_is_closed_after_the_idle_time_and_hurts_nobody() {
 async fn a_kept_connection_serves_again_after_a_pause_shorter_than_the_idle_time() {
     // A head has far less time than an idle connection: the time for a head must not begin before it.
     let set = ["frontend.header_timeout=100ms", "frontend.idle_timeout=1h"];
-    let cluster = Cluster::start(Setup::with(&set)).await;
+    let cluster = Cluster::start(Setup {
+        nodes: 1,
+        frontends: 1,
+        ..Setup::with(&set)
+    })
+    .await;
     let mut connection = Connection::open(cluster.http(0)).await.unwrap();
     assert_eq!(connection.ask("GET", TOM).await.unwrap().text(), "630");
     let pause = Duration::from_millis(300);
@@ -84,9 +89,7 @@ async fn a_kept_connection_serves_again_after_a_pause_shorter_than_the_idle_time
     assert_eq!(connection.ask("GET", TOM).await.unwrap().text(), "630");
 }
 
-#[tokio::test]
-async fn clients_that_leave_without_reading_give_their_places_back() {
-    let cluster = Cluster::start(Setup::with(&["frontend.max_connections=10"])).await;
+pub(super) async fn clients_that_leave_without_reading_give_their_places_back(cluster: &Cluster) {
     let http = cluster.http(0);
     for _ in 0..100 {
         let mut leaving = Connection::open(http).await.unwrap();

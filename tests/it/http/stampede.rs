@@ -78,14 +78,10 @@ async fn ten_thousand_clients_of_one_cold_key_are_one_load_and_no_error() {
     );
 }
 
-#[tokio::test]
-async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_files() {
+pub(super) async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_files(
+    cluster: &Cluster,
+) {
     raise_open_files();
-    let cluster = Cluster::start(Setup {
-        frontends: 0,
-        ..Setup::default()
-    })
-    .await;
     let args = format!(
         "frontend --host 127.0.0.1 --port 0 --admin-port 0 --seeds {}",
         cluster.seeds()
@@ -116,9 +112,7 @@ async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_files() {
     }
 }
 
-#[tokio::test]
-async fn more_clients_than_a_frontend_takes_wait_for_a_place() {
-    let cluster = Cluster::start(Setup::with(&["frontend.max_connections=10"])).await;
+pub(super) async fn more_clients_than_a_frontend_takes_wait_for_a_place(cluster: &Cluster) {
     let http = cluster.http(0);
     let mut held = Vec::new();
     for _ in 0..10 {
@@ -139,15 +133,12 @@ async fn more_clients_than_a_frontend_takes_wait_for_a_place() {
     assert_eq!(answer.unwrap().text(), "630");
 }
 
-#[tokio::test]
-async fn callers_beyond_the_bound_of_one_load_are_refused_at_once() {
+pub(super) async fn callers_beyond_the_bound_of_one_load_are_refused_at_once(cluster: &Cluster) {
     const CALLERS: usize = 50;
-    let set = ["node.max_waiters_per_key=10", "origin.memory_latency=1s"];
-    let cluster = Cluster::start(Setup::with(&set)).await;
     let mut asking = JoinSet::new();
     for caller in 0..CALLERS {
         let http = cluster.http(caller % 2);
-        asking.spawn(async move { get(http, "/v1/scores/Tom").await });
+        asking.spawn(async move { get(http, "/v1/crowded/Tom").await });
     }
     let answers = in_time("all callers are answered", asking.join_all()).await;
     let (served, refused): (Vec<_>, Vec<_>) =
@@ -160,5 +151,5 @@ async fn callers_beyond_the_bound_of_one_load_are_refused_at_once() {
         );
         assert_eq!(answer.header("retry-after"), Some("1"), "{answer:?}");
     }
-    assert_eq!(cluster.loaded_keys().await, 1.0);
+    assert_eq!(cluster.loaded_in("crowded").await, 1.0);
 }

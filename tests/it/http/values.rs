@@ -1,15 +1,11 @@
-//! Values: loaded once, cached, validated, deleted, and missing.
+//! Values: loaded once, cached, validated, deleted, and missing. Each claim has a group of its own, which is cold.
 
 use crate::harness::cluster::Cluster;
-use crate::harness::setup::{Setup, group};
 use crate::testkit::http::{Connection, ask, get, request};
 use crate::testkit::wait::until;
 
-const TOM: &str = "/v1/scores/Tom";
-
-#[tokio::test]
-async fn a_value_is_loaded_once_and_then_served_by_both_frontends() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_value_is_loaded_once_and_then_served_by_both_frontends(cluster: &Cluster) {
+    const TOM: &str = "/v1/once/Tom";
     let first = get(cluster.http(0), TOM).await;
     first.assert_value("630");
     assert!(
@@ -28,12 +24,11 @@ async fn a_value_is_loaded_once_and_then_served_by_both_frontends() {
         );
         assert_eq!(again.header("etag"), first.header("etag"));
     }
-    assert_eq!(cluster.loaded_keys().await, 1.0);
+    assert_eq!(cluster.loaded_in("once").await, 1.0);
 }
 
-#[tokio::test]
-async fn a_cold_key_asked_of_both_frontends_at_once_is_one_load() {
-    let cluster = Cluster::start(Setup::with(&["origin.memory_latency=300ms"])).await;
+pub(super) async fn a_cold_key_asked_of_both_frontends_at_once_is_one_load(cluster: &Cluster) {
+    const TOM: &str = "/v1/cold/Tom";
     let [one, other] = [cluster.http(0), cluster.http(1)];
     let (one, other) = tokio::join!(get(one, TOM), get(other, TOM));
     one.assert_value("630");
@@ -43,12 +38,11 @@ async fn a_cold_key_asked_of_both_frontends_at_once_is_one_load() {
         joined[0] != joined[1],
         "one leads and one joins: {one:?} {other:?}"
     );
-    assert_eq!(cluster.loaded_keys().await, 1.0);
+    assert_eq!(cluster.loaded_in("cold").await, 1.0);
 }
 
-#[tokio::test]
-async fn a_deleted_key_is_loaded_again() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_deleted_key_is_loaded_again(cluster: &Cluster) {
+    const TOM: &str = "/v1/deleted/Tom";
     get(cluster.http(0), TOM).await;
     let deleted = ask(cluster.http(1), "DELETE", TOM).await;
     assert_eq!(
@@ -59,21 +53,22 @@ async fn a_deleted_key_is_loaded_again() {
     let next = get(cluster.http(0), TOM).await;
     next.assert_value("630");
     assert!(next.cache_status().contains("fwd=miss"), "{next:?}");
-    assert_eq!(cluster.loaded_keys().await, 2.0);
-    let absent = ask(cluster.http(0), "DELETE", "/v1/scores/never-asked").await;
+    assert_eq!(cluster.loaded_in("deleted").await, 2.0);
+    let absent = ask(cluster.http(0), "DELETE", "/v1/deleted/never-asked").await;
     assert_eq!(
         absent.status, 204,
         "deleting what is not there is no failure: {absent:?}"
     );
 }
 
-#[tokio::test]
-async fn a_delete_while_a_load_runs_keeps_its_result_out_of_the_cache() {
-    let cluster = Cluster::start(Setup::with(&["origin.memory_latency=500ms"])).await;
+pub(super) async fn a_delete_while_a_load_runs_keeps_its_result_out_of_the_cache(
+    cluster: &Cluster,
+) {
+    const TOM: &str = "/v1/overtaken/Tom";
     let http = cluster.http(0);
     let early = tokio::spawn(async move { get(http, TOM).await });
     until("the load has begun", async || {
-        let calls = cluster.node_sum("gcache_node_calls_total", &[]).await;
+        let calls = cluster.calls_in("overtaken").await;
         if calls > 0.0 { Ok(()) } else { Err(calls) }
     })
     .await;
@@ -88,17 +83,11 @@ async fn a_delete_while_a_load_runs_keeps_its_result_out_of_the_cache() {
         "it joined the load from before: {late:?}"
     );
     assert!(late.cache_status().ends_with("stored"), "{late:?}");
-    assert_eq!(cluster.loaded_keys().await, 2.0);
+    assert_eq!(cluster.loaded_in("overtaken").await, 2.0);
 }
 
-#[tokio::test]
-async fn an_expired_key_is_served_stale_while_it_is_refreshed() {
-    let groups = group("scores", "ttl = '60s'\nstale = '60s'");
-    let cluster = Cluster::start(Setup {
-        groups,
-        ..Setup::default()
-    })
-    .await;
+pub(super) async fn an_expired_key_is_served_stale_while_it_is_refreshed(cluster: &Cluster) {
+    const TOM: &str = "/v1/stale/Tom";
     let http = cluster.http(0);
     get(http, TOM).await;
     assert_eq!(
@@ -115,9 +104,8 @@ async fn an_expired_key_is_served_stale_while_it_is_refreshed() {
     assert_eq!((wrong.status, wrong.problem().as_str()), (400, "bad-query"));
 }
 
-#[tokio::test]
-async fn head_tells_of_the_value_without_it() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn head_tells_of_the_value_without_it(cluster: &Cluster) {
+    const TOM: &str = "/v1/head/Tom";
     let mut connection = Connection::open(cluster.http(0)).await.unwrap();
     let head = connection.ask("HEAD", TOM).await.unwrap();
     assert_eq!(
@@ -129,15 +117,14 @@ async fn head_tells_of_the_value_without_it() {
     let value = connection.ask("GET", TOM).await.unwrap();
     value.assert_value("630");
     assert_eq!(value.header("etag"), head.header("etag"));
-    let missing = connection.ask("HEAD", "/v1/scores/nobody").await.unwrap();
+    let missing = connection.ask("HEAD", "/v1/head/nobody").await.unwrap();
     assert_eq!(missing.status, 404, "{missing:?}");
     let answer = connection.ask("GET", TOM).await.unwrap();
     answer.assert_value("630");
 }
 
-#[tokio::test]
-async fn a_known_etag_is_answered_304_without_a_body() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn a_known_etag_is_answered_304_without_a_body(cluster: &Cluster) {
+    const TOM: &str = "/v1/etag/Tom";
     let http = cluster.http(0);
     let etag = get(http, TOM)
         .await
@@ -165,12 +152,10 @@ async fn a_known_etag_is_answered_304_without_a_body() {
     connection.answer().await.unwrap().assert_value("630");
 }
 
-#[tokio::test]
-async fn what_is_missing_says_what_it_is() {
-    let cluster = Cluster::start(Setup::default()).await;
+pub(super) async fn what_is_missing_says_what_it_is(cluster: &Cluster) {
     let http = cluster.http(0);
     for (path, problem) in [
-        ("/v1/scores/nobody", "no-such-key"),
+        ("/v1/missing/nobody", "no-such-key"),
         ("/v1/unknown/Tom", "no-such-group"),
         ("/v1/unknown", "no-such-group"),
         ("/v1", "no-such-path"),
@@ -183,11 +168,11 @@ async fn what_is_missing_says_what_it_is() {
             "{path}"
         );
     }
-    let again = get(http, "/v1/scores/nobody").await;
+    let again = get(http, "/v1/missing/nobody").await;
     assert_eq!(again.status, 404);
     assert!(
         again.cache_status().contains("hit"),
         "\"no such key\" is cached: {again:?}"
     );
-    assert_eq!(cluster.loaded_keys().await, 1.0);
+    assert_eq!(cluster.loaded_in("missing").await, 1.0);
 }
