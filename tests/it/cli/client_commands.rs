@@ -30,6 +30,8 @@ async fn get_prints_the_value_and_nothing_else() {
     let rows = format!("{}\n", serde_json::json!({"k": "a/b ü%", "v": "odd"}));
     let groups = group("scores", "ttl = '60s'") + &group("team-a", "ttl = '60s'");
     let cluster = Cluster::start(Setup {
+        nodes: 1,
+        frontends: 1,
         rows,
         groups,
         ..Setup::default()

@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::harness::claims::claims;
 use crate::harness::dev::{Dev, spawn};
 use crate::testkit::address::is_free;
 use crate::testkit::http::{Connection, ask, get};
@@ -23,8 +24,14 @@ async fn reachable(dev: &Dev) -> f64 {
 }
 
 #[tokio::test]
-async fn the_sample_is_a_miss_and_then_a_hit() {
-    let dev = Dev::start(&[]).await;
+async fn the_sample_and_what_operators_see_of_one_dev() {
+    claims!(Dev::start(&[]).await;
+        the_sample_is_a_miss_and_then_a_hit,
+        its_nodes_are_three_voters_that_operators_commands_reach,
+    );
+}
+
+async fn the_sample_is_a_miss_and_then_a_hit(dev: &Dev) {
     let first = get(dev.http, "/v1/scores/Tom").await;
     assert_eq!(
         (first.status, first.text().as_str()),
@@ -38,7 +45,7 @@ async fn the_sample_is_a_miss_and_then_a_hit() {
     assert_eq!(ask(dev.http, "DELETE", "/v1/scores/Tom").await.status, 204);
     let third = get(dev.http, "/v1/scores/Tom").await;
     assert!(third.cache_status().contains("fwd=miss"), "{third:?}");
-    assert_eq!(reachable(&dev).await, 3.0);
+    assert_eq!(reachable(dev).await, 3.0);
 }
 
 #[tokio::test]
@@ -66,9 +73,7 @@ async fn what_the_banner_says_can_be_typed_and_stdout_holds_nothing_else() {
     assert_eq!(ended.stdout, banner, "nothing was added to stdout");
 }
 
-#[tokio::test]
-async fn its_nodes_are_three_voters_that_operators_commands_reach() {
-    let dev = Dev::start(&[]).await;
+async fn its_nodes_are_three_voters_that_operators_commands_reach(dev: &Dev) {
     let status = dev.json(&["cluster", "status"]).await;
     let members = status["members"].as_array().unwrap();
     let zones: BTreeSet<_> = members
