@@ -2,11 +2,6 @@
 
 set positional-arguments
 
-# RocksDB's C++ takes eleven minutes on two cores: the compiler cache spares the second time. The
-# values must be the same for every call of cargo, or it builds RocksDB again.
-export CC := `command -v ccache >/dev/null 2>&1 && echo "ccache cc" || echo cc`
-export CXX := `command -v ccache >/dev/null 2>&1 && echo "ccache c++" || echo c++`
-
 # List the recipes
 [private]
 default:
@@ -26,7 +21,6 @@ pg *ARGS:
 
 # Run all tests, or those that ARGS of nextest select
 test *ARGS:
-    @[ $# -gt 0 ] || cargo test --quiet --doc
     @# The feature lets the simulation make a driver's mistakes, to see that it finds them.
     cargo nextest run --features simulation "$@"
 
@@ -39,7 +33,7 @@ histories N:
     GCACHE_HISTORIES="$1" cargo test --locked --features simulation --test it -- thousands_of_histories --nocapture
 
 # Run everything that must pass before a push
-ci: fmt-check lint doc config-check deny test
+ci: fmt-check lint doc deny test
 
 # Run the benchmarks, or those that ARGS select
 bench *ARGS:
@@ -71,14 +65,13 @@ fmt-check:
 
 # Check the code and the scripts for what a reviewer should not have to say
 lint:
-    cargo clippy --locked --all-targets --features simulation -- -D warnings
-    @# Not among all targets: they are only run when named.
-    cargo clippy --locked --bench rivals --bench cluster -- -D warnings
-    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
+    @# By pattern: those that are only run when named are not among all benches.
+    cargo clippy --locked --lib --bins --tests --bench '*' --features simulation -- -D warnings
+    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run .cargo/c++ tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --features simulation --no-deps --document-private-items
 
 # Build for development
 build:
@@ -87,11 +80,6 @@ build:
 # Build for production
 release:
     cargo build --locked --release
-
-# Check the compiled-in configuration by what each role makes of it
-config-check:
-    cargo run --quiet -- node --print-config >/dev/null
-    cargo run --quiet -- frontend --print-config >/dev/null
 
 # Check the dependencies: bans, licenses and sources
 deny:
