@@ -18,7 +18,7 @@ use crate::testkit::postgres::Postgres;
 use crate::testkit::wait::until;
 
 /// Histories to verify, where nobody says how many.
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 1_000;
 
 /// Histories that are verified at least while one kind of thing happens.
 const EACH_MIN: u64 = 50;
