@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Longer than anything here takes on a starved machine; reached only if it never happens.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything here takes on a starved machine; reached only if it never happens. A test that waits
+/// this long fails before the runner ends it, and says what it has seen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);

@@ -14,6 +14,9 @@ use crate::testkit::address::is_free;
 use crate::testkit::http::{Connection, ask, get};
 use crate::testkit::process::Ended;
 
+/// Below the grace of 10 s, also on a starved machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
+
 async fn interrupt(dev: Dev) -> Ended {
     dev.process.signal(Signal::SIGINT);
     dev.process.ended().await
@@ -170,7 +173,7 @@ async fn ctrl_c_ends_it_with_0_soon_and_frees_its_ports() {
     let ended = interrupt(dev).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(
-        told.elapsed() < Duration::from_secs(3),
+        told.elapsed() < ENDS_WITHIN,
         "{:?}: {}",
         told.elapsed(),
         ended.stderr

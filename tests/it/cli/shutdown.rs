@@ -12,6 +12,9 @@ use crate::testkit::address::is_free;
 use crate::testkit::http::{Connection, get, try_ask};
 use crate::testkit::wait::{in_time, until};
 
+/// Below the grace of 10 s, also on a starved machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
+
 const TOM: &str = "/v1/scores/Tom";
 
 #[tokio::test]
@@ -71,9 +74,8 @@ async fn an_idle_process_ends_at_once() {
         process.signal(Signal::SIGTERM);
         let ended = process.ended().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        // Far below the grace of 10 s, also on a busy machine.
         assert!(
-            told.elapsed() < Duration::from_secs(3),
+            told.elapsed() < ENDS_WITHIN,
             "{:?}: {}",
             told.elapsed(),
             ended.stderr
@@ -114,7 +116,7 @@ async fn work_that_does_not_end_is_cut_off_after_the_grace() {
         let ended = process.ended().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(
-            told.elapsed() < Duration::from_secs(3),
+            told.elapsed() < ENDS_WITHIN,
             "{:?}: {}",
             told.elapsed(),
             ended.stderr

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::harness::control::{Absent, Controlled, present};
 
 /// An election takes one to four seconds; the rest is for a starved machine.
-const ELECTED: Duration = Duration::from_secs(10);
+const ELECTED: Duration = Duration::from_secs(20);
 
 /// Longer than any election timeout.
 const FROZEN: Duration = Duration::from_secs(3);

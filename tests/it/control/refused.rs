@@ -1,7 +1,6 @@
 //! Nodes that cannot be members are told why not, and so is who operates the cluster.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use gcache::ids::{Incarnation, NodeId};
 use gcache::rpc::control;
@@ -12,9 +11,7 @@ use gcache::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, Resum
 use gcache::topology::model::member::Zone;
 
 use crate::harness::grown::Grown;
-use crate::testkit::wait::until;
-
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::testkit::wait::{PATIENCE, until};
 
 fn joiner(name: &str) -> Joiner {
     Joiner {

@@ -92,6 +92,7 @@ async fn without_any_node_the_answer_is_503_at_once_until_one_is_back() {
         200,
         "it is alive all the same"
     );
+    // Long before the deadline of 10 s.
     let asked = Instant::now();
     let answer = get(http, TOM).await;
     assert_eq!(
@@ -100,7 +101,7 @@ async fn without_any_node_the_answer_is_503_at_once_until_one_is_back() {
     );
     assert_eq!(answer.header("retry-after"), Some("1"), "{answer:?}");
     assert!(
-        asked.elapsed() < Duration::from_secs(1),
+        asked.elapsed() < Duration::from_secs(5),
         "{:?}",
         asked.elapsed()
     );

@@ -1,9 +1,8 @@
 //! HTTP as such: methods, health, pipelined requests, and heads that are none.
 
-use std::time::Duration;
-
 use crate::harness::cluster::Cluster;
 use crate::testkit::http::{Connection, ask, ask_raw, get, request};
+use crate::testkit::wait::PATIENCE;
 
 const TOM: &str = "/v1/scores/Tom";
 
@@ -63,7 +62,7 @@ pub(super) async fn an_answer_does_not_wait_for_the_rest_of_the_next_request(clu
     let whole = request("GET", TOM, &[], b"");
     let (begun, rest) = whole.split_at(10);
     connection.send(&[&whole, begun].concat()).await.unwrap();
-    let first = tokio::time::timeout(Duration::from_secs(5), connection.answer()).await;
+    let first = tokio::time::timeout(PATIENCE, connection.answer()).await;
     first
         .expect("the first is answered")
         .unwrap()

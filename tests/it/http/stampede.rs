@@ -2,7 +2,6 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
@@ -13,7 +12,7 @@ use crate::harness::metrics;
 use crate::harness::setup::Setup;
 use crate::testkit::http::{Connection, get};
 use crate::testkit::process::Start;
-use crate::testkit::wait::{in_time, until};
+use crate::testkit::wait::{PATIENCE, in_time, until};
 
 const CLIENTS: usize = 10_000;
 
@@ -103,7 +102,7 @@ pub(super) async fn a_frontend_takes_more_clients_than_its_soft_limit_of_open_fi
     let mut held = Vec::new();
     for client in 0..300 {
         let mut connection = Connection::open(http).await.unwrap();
-        let asked = tokio::time::timeout(Duration::from_secs(5), connection.ask("GET", "/livez"));
+        let asked = tokio::time::timeout(PATIENCE, connection.ask("GET", "/livez"));
         let answer = asked
             .await
             .unwrap_or_else(|_| panic!("client {client} is not served"));

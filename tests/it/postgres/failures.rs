@@ -99,7 +99,8 @@ async fn a_frozen_server_is_504_after_the_timeout_and_used_again_when_it_thaws()
         answer.assert_problem(504, "origin-timeout", &[]);
     }
     let waited = asked.elapsed();
-    assert!(waited < Duration::from_millis(2500), "{waited:?}");
+    // Far below the default, also on a starved machine.
+    assert!(waited < Duration::from_millis(4500), "{waited:?}");
     fronted.postgres.resume();
     served_again(&fronted, 100).await;
 }
@@ -131,7 +132,8 @@ async fn a_slow_group_is_504_while_another_is_answered_quickly() {
         let answer = call.await.expect("it was answered");
         assert_eq!(answer.status, 504, "{answer:?}");
     }
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    // Nobody waited for a slow one to be given up.
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     // On a slow machine, where each question of `connections` is a process, a few.
     assert!(row > 2, "only {row} others were asked for meanwhile");
     // What nobody waits for any more does not go on for ten minutes.

@@ -96,7 +96,8 @@ async fn a_statement_whose_connection_dies_is_sent_once_more_and_then_its_caller
         let answer = call.await.unwrap();
         answer.assert_problem(503, "origin-unavailable", &["PostgreSQL"]);
         let told = lost.elapsed();
-        assert!(told < Duration::from_secs(3), "{told:?}");
+        // Before any timeout.
+        assert!(told < Duration::from_secs(9), "{told:?}");
         if is_crash {
             fronted.postgres.resume();
         }
