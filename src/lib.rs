@@ -13,7 +13,7 @@
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
 //!   `Cache-Status` made in `frontend/respond`.
-//! - **a delete**: the same way to `node/read/delete`: dropped from `cache`, acknowledged once everybody who may
+//! - **a delete**: the same way to `node/read/delete`: dropped from `cache`, acknowledged once every member that may
 //!   hold the entry has dropped it too (`cache/feed`, [`topology::lease`]).
 //! - **an agreed change**: `node/leader` (what a leader decides, by [`topology::autopilot`]), another node's `Enter`
 //!   or an operator's `Commit` (`node/control/service`) → `raft/thread` → `raft/driver` → `raft/log` and

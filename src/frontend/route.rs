@@ -169,7 +169,7 @@ impl Router {
                     disagreed = true;
                     let theirs = Epoch(reply.answer.epoch);
                     if theirs < routing.view.epoch() {
-                        // It answers nobody who knows more than it does.
+                        // It answers no caller that knows more than it does.
                         lost.push(member);
                     }
                     let is_newer = theirs > routing.view.epoch();

@@ -46,7 +46,7 @@ const GROUP_LEAVES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     pub(crate) item: T,
-    /// When the caller who began it gives up. Past it the miss is loaded only if others wait for it.
+    /// When the caller that began it gives up. Past it the miss is loaded only if others wait for it.
     pub(crate) until: Millis,
     since: Millis,
 }

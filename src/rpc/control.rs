@@ -178,7 +178,7 @@ pub async fn follow(
     .await
 }
 
-/// Waits a moment until all who follow the node at `target` go by `epoch`; asks for as long as `patience`.
+/// Waits a moment until all followers of the node at `target` go by `epoch`; asks for as long as `patience`.
 ///
 /// # Errors
 /// It does not answer.

@@ -28,7 +28,7 @@ pub struct Settings {
     pub seed: u64,
     /// Entries after which a snapshot is taken and older entries are dropped.
     pub snapshot_every: u64,
-    /// Entries before the snapshot that are kept for peers who lag, unless they are too large.
+    /// Entries before the snapshot that are kept for peers that lag, unless they are too large.
     pub keep: u64,
     /// Bytes of entries after which a snapshot is taken as well, and that the kept ones have at most.
     pub log_bytes: u64,

@@ -60,7 +60,7 @@ impl<C, K: Copy + Eq + Hash> Lanes<C, K> {
     /// connection left; else the group's lane with the fewest statements in flight; else it waits,
     /// after those of its group who came earlier. A group that waits and holds nothing, or clearly
     /// less than another, gets a lane of the group that holds the most, as soon as the statements on
-    /// that lane are done; it is the caller who bounds the time of a statement, and of this wait.
+    /// that lane are done; it is the caller that bounds the time of a statement, and of this wait.
     ///
     /// Cancel-safe: a dropped call leaves nothing behind and passes on what it was given.
     ///
