@@ -184,28 +184,11 @@ mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
     use crate::topology::autopilot::facts::Noted;
-    use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner, SetStatus};
-    use crate::topology::model::member::Zone;
+    use crate::topology::commands::{Agreed, SetStatus};
+    use crate::topology::fixtures::named;
     use crate::topology::model::quorum::Progress;
     use crate::topology::model::quorum::Quorum;
     use crate::topology::state::Founding;
-
-    fn joiner(name: &str) -> Joiner {
-        Joiner {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
-            zone: Zone::new("a"),
-            weight: 1,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-            leaves_on_term: false,
-        }
-    }
 
     fn status(id: u64, status: MemberStatus) -> Command {
         Command::SetStatus(SetStatus {
@@ -221,11 +204,11 @@ mod tests {
             cluster: ClusterId(1),
             supersedes: Vec::new(),
             settings: Agreed::ours(),
-            first: joiner("n1"),
+            first: named("n1"),
         });
         for n in 2..=members {
             state
-                .apply(&Command::Join(joiner(&format!("n{n}"))))
+                .apply(&Command::Join(named(&format!("n{n}"))))
                 .unwrap();
             state.apply(&status(n, MemberStatus::Up)).unwrap();
         }
@@ -334,7 +317,7 @@ mod tests {
         // One that is about to catch up is waited for.
         let mut joining = state(3, 3);
         down(&mut joining, 2);
-        joining.apply(&Command::Join(joiner("n4"))).unwrap();
+        joining.apply(&Command::Join(named("n4"))).unwrap();
         assert!(matches!(step(&joining, &[2], 2), Step::Wait(_)));
         // Of four voters one may go, of five too.
         let mut more = state(4, 4);
@@ -362,14 +345,14 @@ mod tests {
         refused(step(&four, &[], 4), "is alive: stop it first");
         refused(step(&four, &[], 9), "there is no member 9");
         // One that lost its name while it was down is shut out, alive or not.
-        four.apply(&Command::Join(joiner("n4"))).unwrap();
+        four.apply(&Command::Join(named("n4"))).unwrap();
         assert!(matches!(step(&four, &[], 4), Step::ChangeQuorum(..)));
     }
 
     #[test]
     fn who_joins_and_is_silent_goes_once_that_is_certain() {
         let mut four = state(3, 3);
-        four.apply(&Command::Join(joiner("n4"))).unwrap();
+        four.apply(&Command::Join(named("n4"))).unwrap();
         let unheard = |led_ticks| {
             let facts = Facts {
                 me: NodeId(1),

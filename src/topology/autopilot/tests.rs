@@ -16,7 +16,8 @@ use std::path::Path;
 use super::facts::{Heard, Noted, Since};
 use super::*;
 use crate::ids::{ClusterId, Epoch, Incarnation, Millis, NodeId};
-use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::topology::commands::{Agreed, Joiner};
+use crate::topology::fixtures::named;
 use crate::topology::lease::Renewal;
 use crate::topology::model::member::Zone;
 use crate::topology::model::quorum::{Progress, Quorum};
@@ -65,18 +66,9 @@ impl Words {
 
 fn joiner(id: u64, words: &Words) -> Joiner {
     Joiner {
-        name: format!("n{id}").into(),
-        host: "127.0.0.1".into(),
-        raft_port: 7000,
-        grpc_port: 8001,
-        admin_port: 2112,
         zone: Zone::new(words.text("zone", "a")),
-        weight: 1,
-        incarnation: Incarnation(1),
-        version: COMMAND_VERSION,
-        settings: Agreed::ours(),
-        nonce: 0,
         leaves_on_term: words.has("leaves-on-term"),
+        ..named(&format!("n{id}"))
     }
 }
 

@@ -193,24 +193,16 @@ fn lightest_zone(members: &[Member]) -> Zone {
 mod tests {
     use super::*;
     use crate::hash::PARTITIONS;
-    use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::commands::{Agreed, COMMAND_VERSION, Command, Joiner, SetStatus};
+    use crate::ids::ClusterId;
+    use crate::topology::commands::{Agreed, Command, Joiner, SetStatus};
+    use crate::topology::fixtures;
     use crate::topology::state::Founding;
 
     fn joiner(name: &str, zone: &str) -> Joiner {
         Joiner {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            raft_port: 7000,
-            grpc_port: 8001,
-            admin_port: 2112,
             zone: Zone::new(zone),
             weight: 256,
-            incarnation: Incarnation(1),
-            version: COMMAND_VERSION,
-            settings: Agreed::ours(),
-            nonce: 0,
-            leaves_on_term: false,
+            ..fixtures::named(name)
         }
     }
 
