@@ -8,14 +8,16 @@
 )]
 
 mod contenders;
+mod requests;
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use contenders::{CAPACITY, Contender, Gcache, Key, Lru, Moka, QuickCache, VALUE_BYTES};
+use contenders::{CAPACITY, Contender, Gcache, Lru, Moka, QuickCache};
 use criterion::{Criterion, criterion_group, criterion_main};
 use gcache::cache::{Found, Loaded};
+use requests::{Key, VALUE_BYTES};
 
 /// As in the `gcache` binary: where nodes lie decides how many pages a look-up touches.
 #[global_allocator]
@@ -88,9 +90,9 @@ fn rivals(criterion: &mut Criterion) {
 }
 
 fn flights(criterion: &mut Criterion) {
-    let cache = contenders::cache(64 << 20);
-    let key = contenders::key(1);
-    let request = contenders::request(&key);
+    let cache = requests::cache(64 << 20);
+    let key = requests::key(1);
+    let request = requests::request(&key);
     let lead = cache.get_or_join(&request);
     criterion.bench_function("flight/join and leave", |bencher| {
         bencher.iter(|| black_box(cache.get_or_join(black_box(&request))));
@@ -101,7 +103,7 @@ fn flights(criterion: &mut Criterion) {
             let Found::Lead { lead, wait, .. } = cache.get_or_join(black_box(&request)) else {
                 unreachable!("the key was deleted");
             };
-            lead.finish(Loaded::Value(&[7; VALUE_BYTES]), &contenders::fill());
+            lead.finish(Loaded::Value(&[7; VALUE_BYTES]), &requests::fill());
             drop(wait);
             cache.delete(request.group, request.key, request.hash);
         });
@@ -122,7 +124,7 @@ fn flights(criterion: &mut Criterion) {
 
 /// Ten thousand callers of one cold key: one load, one task per caller.
 async fn stampede(cache: &gcache::cache::Cache, key: &Key) {
-    let request = contenders::request(key);
+    let request = requests::request(key);
     let mut tasks = tokio::task::JoinSet::new();
     let mut lead = None;
     for _ in 0..10_000 {
@@ -141,7 +143,7 @@ async fn stampede(cache: &gcache::cache::Cache, key: &Key) {
     }
     tokio::task::yield_now().await;
     let lead = lead.expect("the first caller leads");
-    lead.finish(Loaded::Value(&[7; VALUE_BYTES]), &contenders::fill());
+    lead.finish(Loaded::Value(&[7; VALUE_BYTES]), &requests::fill());
     black_box(tasks.join_all().await);
     cache.delete(request.group, request.key, request.hash);
 }

@@ -6,9 +6,11 @@
 #![expect(clippy::print_stdout, reason = "the table is the result")]
 
 mod contenders;
+mod requests;
 
 use cap::Cap;
-use contenders::{Contender, Gcache, KEY_BYTES, Key, Lru, Moka, QuickCache, VALUE_BYTES};
+use contenders::{Contender, Gcache, Lru, Moka, QuickCache};
+use requests::{KEY_BYTES, Key, VALUE_BYTES};
 
 #[global_allocator]
 static ALLOCATOR: Cap<std::alloc::System> = Cap::new(std::alloc::System, usize::MAX);

@@ -1,110 +1,45 @@
 //! A whole look-up from a frontend's pipeline to a node's cache and back over loopback gRPC, with 1, 16
 //! and 256 calls in flight, and the same through unary `Get`: what batching on one stream is worth.
 
-use std::sync::Arc;
+mod loopback;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
-use gcache::clock::Clock;
-use gcache::config::{Config, Layers, SourceFile, load, read_groups};
-use gcache::ids::NodeId;
-use gcache::metrics::Registry;
 use gcache::net::{BACKLOG, listen};
-use gcache::origin::{self, memory::Faults};
-use gcache::rpc::pipeline::{Metrics, Pipeline, Target};
+use gcache::rpc;
+use gcache::rpc::pipeline::Pipeline;
+use gcache::rpc::proto::GetRequest;
 use gcache::rpc::proto::cache_client::CacheClient;
-use gcache::rpc::proto::{Call, GetRequest};
 use gcache::shutdown::Shutdown;
-use gcache::topology::view::fixed::fixed_view;
-use gcache::topology::{Member, MemberStatus, Zone};
-use gcache::{node, rpc};
+use loopback::{KEYS, VALUE_BYTES};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
-const GROUPS: &str =
-    "[groups.rows]\ntable = \"rows\"\nkey_column = \"k\"\nvalue_column = \"v\"\nttl = \"1h\"\n";
-const KEYS: usize = 1024;
-
-/// A node on a free port of loopback, and a pipeline to it.
+/// A node on a free port of loopback that has all keys cached, and a pipeline to it.
 struct Bench {
     pipeline: Pipeline,
-    target: Target,
+    port: u16,
     keys: Vec<Bytes>,
 }
 
 async fn start(shutdown: &Shutdown) -> Bench {
-    let config: Config = load(&Layers::default())
-        .expect("the defaults are valid")
-        .config;
+    let config = loopback::config(&[]);
     let listener = listen(([127, 0, 0, 1], 0).into(), "bench", BACKLOG).expect("a free port");
     let port = listener.local_addr().expect("bound").port();
-    let groups = read_groups(SourceFile {
-        name: "groups",
-        text: GROUPS,
-    })
-    .expect("valid");
-    let member = Member {
-        id: NodeId(1),
-        name: "bench".into(),
-        host: "127.0.0.1".into(),
-        grpc_port: port,
-        zone: Zone::new("default"),
-        weight: 1,
-        status: MemberStatus::Up,
-    };
-    let view = fixed_view(vec![member], groups).expect("valid");
-    let value = "v".repeat(100);
-    let rows: String = (0..KEYS)
-        .map(|i| format!("key:{i:012},{value}\n"))
-        .collect();
-    let parts = node::Parts {
-        place: node::Place::Fixed {
-            me: NodeId(1),
-            view: watch::channel(Arc::new(view)).1,
-        },
-        listener,
-        origin: origin::embedded("rows", &format!("k,v\n{rows}"), Faults::default())
-            .expect("valid"),
-        registry: Registry::new(),
-        clock: Clock::start(),
-        shutdown: shutdown.clone(),
-    };
-    let _ready = node::start(&config, parts);
-    let target = Target {
-        host: "127.0.0.1".into(),
-        port,
-        from: [127, 0, 0, 1].into(),
-    };
-    let metrics = Metrics::register(&Registry::new(), "bench");
-    let pipeline = Pipeline::open(target.clone(), (&config.pipeline).into(), metrics, shutdown);
-    while !pipeline.is_reachable() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let keys: Vec<Bytes> = (0..KEYS).map(|i| format!("key:{i:012}").into()).collect();
+    loopback::node(&config, listener, shutdown);
     let bench = Bench {
-        pipeline,
-        target,
-        keys,
+        pipeline: loopback::pipeline(&config, port, shutdown).await,
+        port,
+        keys: (0..KEYS).map(|i| loopback::key(i).into()).collect(),
     };
     join_all((0..KEYS).map(|i| look_up(&bench, i))).await;
     bench
 }
 
 async fn look_up(bench: &Bench, i: usize) {
-    let call = Call {
-        group: 1,
-        epoch: 1,
-        ..Call::default()
-    };
-    let key = bench.keys[i % KEYS].clone();
-    let reply = bench
-        .pipeline
-        .call(call, key)
-        .await
-        .expect("the node is there");
-    assert_eq!(reply.value.len(), 100, "{:?}", reply.answer);
+    loopback::look_up(&bench.pipeline, bench.keys[i % KEYS].clone()).await;
 }
 
 fn pipeline(c: &mut Criterion) {
@@ -120,7 +55,7 @@ fn pipeline(c: &mut Criterion) {
             });
         });
     }
-    let url = format!("http://{}", bench.target);
+    let url = format!("http://127.0.0.1:{}", bench.port);
     let client = runtime
         .block_on(CacheClient::connect(url))
         .expect("the node is there");
@@ -138,7 +73,7 @@ fn pipeline(c: &mut Criterion) {
                         let reply = client.get(request).await.expect("a hit").into_inner();
                         assert_eq!(
                             reply.value.len(),
-                            100,
+                            VALUE_BYTES,
                             "via {}",
                             rpc::proto::Via::Hit as i32
                         );
