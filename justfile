@@ -39,6 +39,10 @@ ci: fmt-check lint doc deny test
 bench *ARGS:
     cargo bench "$@"
 
+# Compare the processor time per request of two gcache executables that take turns: A B [ROUNDS]
+turns *ARGS:
+    @exec bench/turns "$@"
+
 # Compare with nginx and memcached, groupcache and Redis on this machine
 bench-rivals *ARGS:
     cargo bench --bench rivals -- "$@"
@@ -67,7 +71,7 @@ fmt-check:
 lint:
     @# By pattern: those that are only run when named are not among all benches.
     cargo clippy --locked --lib --bins --tests --bench '*' --features simulation -- -D warnings
-    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run .cargo/c++ tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
+    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run .cargo/c++ bench/turns tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error
 doc:
