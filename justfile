@@ -33,11 +33,15 @@ histories N:
     GCACHE_HISTORIES="$1" cargo test --locked --features simulation --test it -- thousands_of_histories --nocapture
 
 # Run everything that must pass before a push
-ci: fmt-check lint doc deny test
+ci: fmt-check lint doc deny test counts
 
 # Run the benchmarks, or those that ARGS select
 bench *ARGS:
     cargo bench "$@"
+
+# Count what the hot paths cost and compare it with what is kept; --bless keeps it
+counts *ARGS:
+    cargo bench --locked --quiet --bench counts -- "$@"
 
 # Compare the processor time per request of two gcache executables that take turns: A B [ROUNDS]
 turns *ARGS:
