@@ -1,4 +1,5 @@
-//! How the rest of the node reaches its leader: renewals go in, answers and what is settled come out.
+//! The handle by which the rest of the node reaches its leader: renewals go in; answers, and what is settled,
+//! come out.
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -6,21 +7,21 @@ use crate::ids::{Epoch, NodeId};
 use crate::topology::lease::{Grant, LeaseRefusal, Renewal};
 use crate::topology::model::member::MAX_MEMBERS;
 
-/// Renewals that may wait to be taken from the inbox.
+/// The most renewals that wait in the inbox.
 const INBOX_MAX: usize = 4 * MAX_MEMBERS;
 
-/// What became of a renewal.
+/// The outcome of a renewal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node) enum Answer {
     Granted(Grant),
     Refused(LeaseRefusal),
     /// The member was removed, and its id is never used again.
     Removed,
-    /// This node leads no more, or not yet.
+    /// This node does not lead: no more, or not yet.
     NotLeader,
 }
 
-/// A renewal, and where its answer goes.
+/// A renewal, and the channel for its answer.
 pub(super) struct Asked {
     pub(super) renewal: Renewal,
     answer: oneshot::Sender<Answer>,
@@ -29,15 +30,15 @@ pub(super) struct Asked {
 /// What is settled, while this node leads; none while it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::node) struct Settled {
-    /// No member that holds a lease has applied less.
+    /// Every member that holds a lease has applied this epoch.
     pub(in crate::node) epoch: Option<Epoch>,
-    /// Members that hold a lease and have not applied the latest epoch.
+    /// The members that hold a lease and have not applied the latest epoch.
     pub(in crate::node) behind: Vec<NodeId>,
-    /// Whether all who hold a lease know that they may act for what they own.
+    /// Whether every member that holds a lease knows that it may act for what it owns.
     pub(in crate::node) all_act: bool,
 }
 
-/// How others reach the leader of this node.
+/// Reaches the leader of this node. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::node) struct LeaderHandle {
     asks: mpsc::Sender<Asked>,
@@ -45,7 +46,7 @@ pub(in crate::node) struct LeaderHandle {
 }
 
 impl LeaderHandle {
-    /// A handle, and what its leader takes renewals from and shows in it.
+    /// A handle, and the leader's ends of it: the inbox of renewals, and the sender of what is settled.
     pub(super) fn new() -> (Self, mpsc::Receiver<Asked>, watch::Sender<Settled>) {
         let (sender, asks) = mpsc::channel(INBOX_MAX);
         let (settled, seen) = watch::channel(Settled::default());
@@ -56,7 +57,7 @@ impl LeaderHandle {
         (handle, asks, settled)
     }
 
-    /// Asks for a lease to go on. Cancel-safe: nothing waits then.
+    /// Asks the leader to renew a lease. Cancel-safe: if it is dropped, the answer is dropped too.
     pub(in crate::node) async fn ask(&self, renewal: Renewal) -> Answer {
         let (answer, answered) = oneshot::channel();
         if self.asks.try_send(Asked { renewal, answer }).is_err() {

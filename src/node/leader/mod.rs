@@ -1,8 +1,8 @@
-//! What a leader does, for as long as it leads: it grants leases, fails over members that are silent, and looks
+//! A leader at work, for as long as it leads: it grants leases, fails over members that are silent, and looks
 //! after the others, one step at a time.
 //!
-//! The rules are in [`crate::topology::lease`] and [`crate::topology::autopilot`]; here is how they meet the clock, the
-//! network and Raft. All that is known is of one term and gone with it.
+//! The rules are in [`crate::topology::lease`] and [`crate::topology::autopilot`]; this module connects them
+//! to the clock, the network and Raft. All that a leader knows belongs to one term, and is dropped with it.
 
 pub(super) mod handle;
 pub(super) mod step_down;
@@ -32,7 +32,7 @@ use crate::topology::lease::Round;
 use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
-/// How often a leader looks.
+/// How often a leader looks for a step to take.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a quorum may take to confirm a round.
@@ -41,17 +41,17 @@ const ROUND_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one step may take before the leader looks again.
 const STEP_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Renewals of one member whose answer is awaited.
+/// The most renewals of one member that wait for an answer.
 const AWAITED_MAX: usize = 4;
 
-/// The leader of one node, which is at work while the node leads.
+/// The leader of one node. It works while the node leads.
 pub(in crate::node) struct Leader {
     me: NodeId,
     raft: Handle,
     clock: Clock,
     asks: mpsc::Receiver<Asked>,
     settled: watch::Sender<Settled>,
-    /// How many voters there are to be.
+    /// How many voters the cluster should have.
     voters: usize,
     /// Whether partitions are handed over warm.
     is_warm: bool,
@@ -59,7 +59,7 @@ pub(in crate::node) struct Leader {
     term: Option<Term>,
 }
 
-/// Something that is under way, with what it is for.
+/// An operation under way, with what it is for.
 type UnderWay<T> = Option<Pin<Box<dyn Future<Output = (T, Outcome)> + Send>>>;
 
 impl Leader {
@@ -85,7 +85,7 @@ impl Leader {
         (leader, handle)
     }
 
-    /// Is at work whenever this node leads, until shutdown or the end of its Raft.
+    /// Works whenever this node leads, until shutdown or the end of its Raft.
     pub(in crate::node) async fn run(mut self, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,7 +99,7 @@ impl Leader {
                 (round, outcome) = ended(&mut reading) => self.round_ended(round, &outcome),
                 (step, outcome) = ended(&mut stepping) => {
                     self.step_ended(&step, &outcome);
-                    // What was refused once would be refused again: the next look is soon enough.
+                    // A refused step would be refused again at once: the next look is soon enough.
                     is_time = matches!(outcome, Outcome::Applied { result: Ok(_), .. });
                 }
                 changed = standings.changed() => if changed.is_err() { return },
@@ -107,7 +107,7 @@ impl Leader {
             }
             let standing = standings.borrow_and_update().clone();
             if self.attend(&standing) {
-                // What is under way is of another term, and what comes of it is nobody's.
+                // What is under way belongs to another term: its outcome is of no use.
                 (reading, stepping) = (None, None);
             }
             if let Some(asked) = arrived {
@@ -125,7 +125,7 @@ impl Leader {
         }
     }
 
-    /// Begins or ends a term. True if the term is another.
+    /// Begins or ends a term. True if the term has changed.
     fn attend(&mut self, standing: &Standing) -> bool {
         let leads = standing.role.is_leader.then_some(standing.role.term);
         if leads == self.term.as_ref().map(|term| term.number) {
@@ -177,7 +177,7 @@ impl Leader {
             }
             return;
         }
-        // Nothing is read before an entry of the leader's own term is committed.
+        // Raft confirms no read before an entry of the leader's own term is committed.
         term.book.first_committed(now, &state);
         for (renewal, answer) in term.book.confirmed(round, now, &state) {
             term.heard.insert(renewal.member, (renewal, now));
@@ -190,7 +190,7 @@ impl Leader {
         self.publish();
     }
 
-    /// Shows what is settled.
+    /// Publishes what is settled.
     fn publish(&mut self) {
         let now = self.clock.now();
         let settled = match &mut self.term {
@@ -212,10 +212,10 @@ impl Leader {
         });
     }
 
-    /// The next step, begun, if there is one to take.
+    /// Begins the next step, if there is one to take.
     fn begin_step(&mut self, standing: &Standing) -> UnderWay<Step> {
         let term = self.term.as_mut()?;
-        // Until its own term has begun to be applied, a leader does not know what is committed.
+        // A leader does not know what is committed before it has applied an entry of its own term.
         if standing.role.term != term.number || standing.applied < standing.commit {
             return None;
         }
@@ -271,7 +271,7 @@ impl Leader {
         }))
     }
 
-    /// Members that discovery says are nowhere any more.
+    /// The members that are down and that discovery lists no more.
     fn unlisted(&self, state: &State) -> BTreeSet<NodeId> {
         let is_unlisted = |member: &&MemberRecord| {
             self.discovery.lists(&member.host, member.grpc_port) == Listed::No
@@ -291,18 +291,18 @@ impl Leader {
         else {
             return;
         };
-        // While it is unknown, no grant may slip in between; the state tells in the end.
+        // While the outcome is unknown, no grant may slip in between; the state shows it in the end.
         if !matches!(outcome, Outcome::Unknown) {
             term.book.resolved(fail_over.id);
         }
         if matches!(outcome, Outcome::Applied { result: Ok(_), .. }) {
             term.failed_over = Some(self.clock.now());
-            tracing::warn!(member = %fail_over.id, "member is down, its partitions are others' now");
+            tracing::warn!(member = %fail_over.id, "member is down, its partitions went to others");
         }
     }
 }
 
-/// The end of what is under way; never, if nothing is.
+/// Waits for the end of what is under way; for ever, if nothing is.
 async fn ended<T>(under_way: &mut UnderWay<T>) -> (T, Outcome) {
     match under_way {
         Some(future) => {

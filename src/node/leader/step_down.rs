@@ -1,18 +1,18 @@
-//! A leader that is about to stop hands the leadership over.
+//! Hands the leadership over, for a leader that is about to stop.
 
 use std::time::Duration;
 
 use crate::ids::NodeId;
 use crate::raft::thread::Handle;
 
-/// How long handing over may take: less than an election would.
+/// How long the hand-over may take: less than an election takes.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Ticks since a voter was last heard of, for it to be a good heir.
+/// A voter is a good heir if it was heard within this many ticks.
 const HEARD_TICKS: u64 = 5;
 
-/// Hands the leadership to the voter that is furthest, if this node leads. Nothing is lost if that does
-/// not work: then the others elect somebody.
+/// Hands the leadership to the voter whose log is furthest, if this node leads. If that fails, nothing is
+/// lost: the other voters elect a leader. Dropping the future does not stop a hand-over that has begun.
 pub(in crate::node) async fn step_down(me: NodeId, raft: &Handle) {
     let standing = raft.standing().borrow().clone();
     if !standing.role.is_leader {

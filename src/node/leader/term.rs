@@ -1,4 +1,5 @@
-//! What a leader knows in one term, and decides from that alone. All of it is gone with the term.
+//! What a leader knows in one term, and the decisions it takes from that alone. All of it is dropped with the
+//! term.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use crate::topology::lease::{LeaseBook, Renewal};
 use crate::topology::moves::MoveBook;
 use crate::topology::state::State;
 
-/// What a leader knows in one term.
+/// The knowledge of a leader in one term.
 pub(super) struct Term {
     pub(super) number: u64,
     pub(super) since: Millis,
@@ -18,18 +19,18 @@ pub(super) struct Term {
     pub(super) moves: MoveBook,
     pub(super) awaited: BTreeMap<NodeId, Vec<Asked>>,
     pub(super) heard: Heard,
-    /// When a member was last failed over, or moves were given up.
+    /// When the leader last failed a member over, or gave moves up.
     pub(super) failed_over: Option<Millis>,
-    /// The epoch for which the partitions were found to be shared out well.
+    /// The epoch in which partitions were last found to be shared out well.
     pub(super) shared_out: Option<Epoch>,
-    /// Since when members are caught up without a break.
+    /// Since when each caught-up member has been caught up without a break.
     pub(super) caught_up: Since,
-    /// Of which epoch, and since when each owner owns what it got last then.
+    /// An epoch, and for each owner in it the `since` of the partition that it got last.
     pub(super) sinces: (Epoch, BTreeMap<NodeId, Epoch>),
 }
 
 impl Term {
-    /// Term `number`, which this node has led since `since`: nothing is known yet.
+    /// Term `number`, which this node has led since `since`. It begins with no knowledge.
     pub(super) fn new(number: u64, since: Millis) -> Self {
         Self {
             number,
@@ -58,7 +59,7 @@ impl Term {
         }
     }
 
-    /// The command that takes its partitions from a member that is silent for too long.
+    /// The command that takes the partitions of a member which is silent for too long.
     pub(super) fn fail_over(&mut self, now: Millis, state: &State) -> Option<Command> {
         let down = self.book.down(now, state)?;
         let command = state.plan_fail_over(down)?;
@@ -66,7 +67,7 @@ impl Term {
         Some(command)
     }
 
-    /// The command that ends moves which are over, or do not get on.
+    /// The command that ends moves which are complete, or make no progress.
     pub(super) fn end_moves(&mut self, now: Millis, state: &State) -> Option<Command> {
         let settled = self.book.settled(now, state);
         let command = self.moves.next(now, state, settled)?;
@@ -74,18 +75,18 @@ impl Term {
             let to = |run: &AbortRun| state.table()[run.first].move_to.map(|moving| moving.to);
             let is_up = |id| state.is_up(id);
             if runs.iter().filter_map(to).any(is_up) {
-                // Not at once again: what stood in the way may still be there.
+                // Moves do not begin again at once: the obstacle may still be there.
                 self.failed_over = Some(now);
-                tracing::warn!("moves are given up: their members do not hear each other");
+                tracing::warn!("moves given up: their members do not reach each other");
             } else {
-                // They go to others, and those who leave have no time to lose.
-                tracing::info!("moves are given up: whom they go to leaves");
+                // The partitions go to others at once: members that leave have no time to lose.
+                tracing::info!("moves given up: their new owners leave");
             }
         }
         Some(command)
     }
 
-    /// Answers this renewal, and those of the same member that it has overtaken.
+    /// Answers `renewal`, and the renewals of the same member that it has overtaken.
     pub(super) fn answer(&mut self, renewal: &Renewal, answer: &Answer) {
         let Some(awaited) = self.awaited.get_mut(&renewal.member) else {
             return;
