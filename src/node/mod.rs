@@ -42,29 +42,30 @@ use crate::origin::Origin;
 use crate::rpc::server;
 use crate::shutdown::Shutdown;
 
-/// Given to a unary call beyond `node.max_deadline`, so that its answer says what took so long.
+/// Time that a unary call has beyond `node.max_deadline`, so that its answer can say what took so long.
 const CALL_MARGIN: Duration = Duration::from_secs(1);
 
-/// What a node is made of beside its configuration. The listener is bound by the caller.
+/// The parts of a node beside its configuration. The caller binds the listener.
 pub struct Parts {
-    /// Which member this is, and who owns what.
+    /// Which member this is, and its view.
     pub place: Place,
-    /// For gRPC.
+    /// The bound listener of the gRPC server.
     pub listener: TcpListener,
-    /// Where values come from.
+    /// The origin that values are loaded from.
     pub origin: Arc<dyn Origin>,
-    /// Where it counts.
+    /// The registry of the node's metrics.
     pub registry: Registry,
     /// The process's clock.
     pub clock: Clock,
-    /// When to stop. Every task of the node belongs to it.
+    /// The signal to stop. Every task of the node is tied to it.
     pub shutdown: Shutdown,
 }
 
-/// Starts a node's tasks and returns its readiness probe, and what makes it leave before it is stopped.
+/// Starts a node's tasks. Returns its readiness probe, and the handle that makes it leave before it is
+/// stopped.
 ///
-/// It is ready until shutdown begins: a group or an origin that fails is told, not hidden, and does not
-/// keep the others from being served.
+/// The node is ready until shutdown begins. A group or an origin that fails is reported in the probe, but
+/// does not make the node unready: the other groups are still served.
 #[must_use]
 pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
     let Parts {
@@ -129,11 +130,11 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
     shutdown.spawn(checker.run(shutdown.clone()));
     shutdown.spawn(stages.end(server, shutdown.clone(), config.process.shutdown_grace));
     let leaver = control.as_ref().map(control::Service::leaver);
-    let leaver = leaver.unwrap_or_else(member::Leaver::of_nobody);
+    let leaver = leaver.unwrap_or_else(member::Leaver::of_no_cluster);
     (probe::probe(origin, unusable, control, shutdown), leaver)
 }
 
-/// The moves of a node whose control plane says what moves.
+/// The moves of a node that has a control plane; none if its view is given.
 fn moves(
     known: &Known,
     cache: &Cache,
@@ -178,11 +179,11 @@ fn serve(
     }
 }
 
-/// How long connections may take to end once nothing is asked on them any more. Some would stay for
-/// ever: whoever watches the health service, or says nothing.
+/// How long connections may take to end once no call runs on them. Some would stay for ever: those of a
+/// client that watches the health service, and idle ones.
 const SERVER_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What ends one after the other: a call that waits for a load still needs it.
+/// Parts of the node that end one after the other: calls before loads, because a call may wait for a load.
 struct Stages {
     /// Pipelines and unary calls.
     pipelines: Shutdown,

@@ -1,4 +1,4 @@
-//! The watchers of the topology at this node: what each is sent, and the epoch that each goes by.
+//! The watchers of the topology at this node: what each is sent, and which epoch each has applied.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,16 +17,16 @@ use crate::raft::thread::Handle;
 use crate::rpc::control::to_wire;
 use crate::rpc::control_proto::{ReachReply, Redirect, Topology, WatchRequest};
 
-/// The topologies that a watcher gets.
+/// The stream of topologies that a watcher gets.
 pub(super) type Topologies = Pin<Box<dyn Stream<Item = Result<Topology, Status>> + Send>>;
 
-/// A watcher hears something this often, so that it notices a node that is gone or cut off.
+/// How often a watcher is sent a message, at least: so it notices a node that is gone or cut off.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long followers may take to go by a topology that they were sent.
+/// How long followers may take to apply a topology that they were sent.
 const REACH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Those who follow the topology through this node, and the epoch that each goes by.
+/// The watchers that follow the topology through this node, with the epoch that each has applied.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     known: Mutex<Known>,
@@ -40,7 +40,8 @@ struct Known {
 }
 
 impl Followers {
-    /// Waits until all go by `epoch`, for a second at most; says how many do and do not.
+    /// Waits until all followers have applied `epoch`, for a second at most; counts those that have and those
+    /// that have not. Cancel-safe.
     pub(super) async fn reach(&self, epoch: Epoch) -> ReachReply {
         let until = Instant::now() + REACH_PATIENCE;
         loop {
@@ -61,7 +62,7 @@ impl Followers {
         }
     }
 
-    /// One more, who is counted until what this gives is dropped.
+    /// Adds a follower, which is counted from its first report until the returned value is dropped.
     fn add(self: &Arc<Self>) -> Follower {
         let mut known = self.known.lock();
         let id = known.next;
@@ -73,14 +74,14 @@ impl Followers {
     }
 }
 
-/// One watcher that follows.
+/// One follower.
 struct Follower {
     id: u64,
     all: Arc<Followers>,
 }
 
 impl Follower {
-    /// He goes by `epoch` now.
+    /// Notes that this follower has applied `epoch`.
     fn goes_by(&self, epoch: Epoch) {
         self.all.known.lock().epochs.insert(self.id, epoch);
         self.all.changed.notify_waiters();
@@ -94,7 +95,7 @@ impl Drop for Follower {
     }
 }
 
-/// The one answer that sends a watcher to another node.
+/// A stream of one answer, which sends a watcher to another node.
 pub(super) fn redirected(redirect: Redirect) -> Topologies {
     let only = Topology {
         redirect: Some(redirect),
@@ -103,7 +104,7 @@ pub(super) fn redirected(redirect: Redirect) -> Topologies {
     Box::pin(futures_util::stream::once(async { Ok(only) }))
 }
 
-/// Every topology after `known`, as it is applied here, until the watcher leaves or the node stops.
+/// Streams every topology after `known`, as this node applies it, until the watcher leaves or the node stops.
 pub(super) fn topologies(
     followers: &Arc<Followers>,
     shared: &Arc<Shared>,
@@ -123,16 +124,16 @@ pub(super) fn topologies(
         let next = watcher.next().await?;
         Some((Ok(next), watcher))
     });
-    // Polled with the answers, and dropped with them: a watcher that is gone is no follower.
+    // The reports are polled with the answers and dropped with them: a watcher that is gone is no follower.
     let follower = followers.add();
     let heard =
         futures_util::stream::unfold((requests, follower), async |(mut requests, follower)| {
-            // A watcher that only wants to be sent topologies ends its direction.
+            // A watcher that only receives topologies ends its direction of the stream.
             let request = requests.message().await.ok()??;
             follower.goes_by(Epoch(request.epoch));
             Some((Item::Heard, (requests, follower)))
         });
-    // It ends with the topologies, however long the watcher has something to say.
+    // The stream ends with the topologies, even if the watcher would report more.
     let end = futures_util::stream::once(async { Item::End });
     let both = futures_util::stream::select(topologies.map(Item::Next).chain(end), heard);
     let both = both.take_while(|item| std::future::ready(!matches!(item, Item::End)));
@@ -144,14 +145,14 @@ pub(super) fn topologies(
     Box::pin(both.take_until(async move { stop.begun().await }))
 }
 
-/// What happens on a watcher's stream.
+/// An event on a watcher's stream.
 enum Item {
     Next(Result<Topology, Status>),
     Heard,
     End,
 }
 
-/// What a watcher knows, and what it is sent next.
+/// What a watcher knows, from which follows what it is sent next.
 struct Watcher {
     shared: Arc<Shared>,
     raft: Handle,
@@ -162,7 +163,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Whether the node is still the member that this began with. Else the watcher has to begin anew.
+    /// Whether the node is still the member that the watch began with. If not, the watcher has to begin anew.
     fn is_current(&self) -> bool {
         let running = self.shared.running();
         running.is_some_and(|running| {
@@ -170,8 +171,8 @@ impl Watcher {
         })
     }
 
-    /// The next message: a newer topology, or after a while that there is none; none at all if this node
-    /// is another member by now.
+    /// The next message: a newer topology, or after [`WATCH_EVERY`] the news that there is none. None, which
+    /// ends the stream, if this node is another member by now.
     async fn next(&mut self) -> Option<Topology> {
         let mut states = self.raft.state();
         let known = self.known;
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn all_followers_are_waited_for_and_none_for_ever() {
+    async fn reach_waits_for_all_followers_but_not_for_ever() {
         let followers = Arc::new(Followers::default());
         let count = async |epoch| {
             let reply = followers.reach(Epoch(epoch)).await;

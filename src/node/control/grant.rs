@@ -1,4 +1,4 @@
-//! What members and operators ask of a leader's leases, between the wire and the leader.
+//! Renewals of members, and operators' waits for a settled epoch: from the wire to the leader and back.
 
 use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
 use crate::node::leader::handle::{Answer, Settled};
@@ -10,7 +10,7 @@ use crate::topology::lease::Renewal;
 use crate::topology::moves::MoveReport;
 use crate::topology::moves::copies::Unheard;
 
-/// Grants a member's lease for longer, if this node leads and a quorum confirms it.
+/// Renews a member's lease, if this node leads and a quorum confirms that it does. Cancel-safe.
 pub(super) async fn renew(running: &Running, request: RenewRequest) -> RenewReply {
     let renewal = Renewal {
         member: NodeId(request.node),
@@ -50,8 +50,8 @@ pub(super) async fn renew(running: &Running, request: RenewRequest) -> RenewRepl
     }
 }
 
-/// Waits until `epoch` is settled and every member acts for what it owns, if this node leads. The reply
-/// names the members that are behind if that takes longer than [`PATIENCE`].
+/// Waits until `epoch` is settled and every member acts for what it owns, if this node leads. If that takes
+/// longer than [`PATIENCE`], the reply names the members that are behind. Cancel-safe.
 pub(super) async fn settle(running: &Running, epoch: Epoch) -> SettleReply {
     let role = running.raft.standing().borrow().role;
     let mut reply = SettleReply::default();
@@ -71,7 +71,7 @@ pub(super) async fn settle(running: &Running, epoch: Epoch) -> SettleReply {
         Err(_) => running.leader.settled().borrow().clone(),
     };
     match last.epoch {
-        // It leads no more, or does not know of it yet.
+        // This node leads no more, or its leader has not begun its term yet.
         None => reply.redirect = Some(running.redirect(None)),
         Some(is) => reply.is_settled = is >= epoch && last.all_act,
     }

@@ -1,8 +1,8 @@
-//! A node's part in the control plane, as others see it: what it is started with, and what it answers.
+//! A node's part in the control plane, as other nodes see it: how it is started, and what it answers.
 //!
-//! `service` answers other nodes and operators; `followers` is the topology as those follow it that go by it;
-//! `grant`, `operate` and `remove` are what members and operators ask of it if it leads. What a member does is in `member`, what a leader
-//! does in `leader`.
+//! `service` answers other nodes and operators; `followers` sends the topology to the nodes that follow it;
+//! `grant`, `operate` and `remove` serve members and operators while this node leads. The work of a member is
+//! in `member`, that of a leader in `leader`.
 
 mod followers;
 mod grant;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inspect::Inspector;
-use super::member::{Life, Renewer, Shared, nobody, stage};
+use super::member::{Life, Renewer, Shared, empty_view, stage};
 use crate::clock::Clock;
 use crate::config::Seed;
 use crate::discovery::Discovery;
@@ -31,33 +31,33 @@ use crate::topology::commands::Joiner;
 
 pub(super) use self::service::Service;
 
-/// What a node's part in the control plane is made of.
+/// The parts of a node's control plane.
 pub struct Parts {
-    /// What this node says of itself; its incarnation and nonce come from its directory.
+    /// This node's description of itself. Its incarnation and nonce come from its directory.
     pub own: Joiner,
-    /// The data directory, which nodes may share.
+    /// The data directory, which several nodes may share.
     pub root: PathBuf,
-    /// Where nodes may be found: hints. This node's own address is among them if it may found, or among
-    /// the addresses of a name.
+    /// Hints where nodes may be found. If this node may found a cluster, its own address is among them, or
+    /// among the addresses of a name.
     pub seeds: Vec<Seed>,
-    /// Whether this node may found a cluster though the seeds do not share its data directory.
+    /// Whether this node may found a cluster even though the seeds do not share its data directory.
     pub is_founder: bool,
     /// The local address that connections leave from.
     pub from: IpAddr,
     /// When to take snapshots of the log.
     pub settings: Settings,
-    /// How many members are to vote.
+    /// How many voters the cluster should have.
     pub voters: usize,
     /// Whether partitions are handed over warm.
     pub is_warm: bool,
     /// The Raft port, bound by the caller.
     pub listener: TcpListener,
-    /// Whether others go on when this node stops: then it hands over what it leads.
+    /// Whether other nodes go on when this one stops: then it hands its leadership over.
     pub hands_over: bool,
 }
 
-/// Starts the node's part in the control plane. The service answers at once, at first that nothing is
-/// known yet.
+/// Starts the node's part in the control plane. The service answers at once; at first it answers that the
+/// node belongs to no cluster yet.
 pub(super) fn start(
     parts: Parts,
     clock: Clock,
@@ -83,7 +83,7 @@ pub(super) fn start(
         is_founder,
         from,
         me: Me::default(),
-        views: watch::Sender::new(Arc::new(nobody())),
+        views: watch::Sender::new(Arc::new(empty_view())),
         root: OnceLock::new(),
         running: RwLock::new(None),
         renewer: Arc::new(Renewer::new(clock, registry)),

@@ -1,4 +1,4 @@
-//! What operators ask of the node that leads: to commit a command, and to hand the leadership over.
+//! Requests of operators to the node that leads: commit a command, and hand the leadership over.
 
 use crate::ids::NodeId;
 use crate::node::member::Running;
@@ -8,7 +8,7 @@ use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::{Committed, TransferReply};
 use crate::topology::commands::Command;
 
-/// Whether operators may have this committed. What members do and own is the leader's to decide.
+/// Whether operators may commit this command. The leader alone decides what members do and own.
 pub(super) fn is_for_operators(command: &Command) -> bool {
     matches!(
         command,
@@ -16,7 +16,8 @@ pub(super) fn is_for_operators(command: &Command) -> bool {
     )
 }
 
-/// Commits an operator's command, if this node leads.
+/// Commits an operator's command, if this node leads. Dropping the future leaves it unknown whether the
+/// command is committed.
 pub(super) async fn commit(running: &Running, command: &Command) -> CommitOutcome {
     let state = running.raft.state().borrow().clone();
     let (needed, known) = (command.version(), state.known_version());
@@ -37,7 +38,7 @@ pub(super) async fn commit(running: &Running, command: &Command) -> CommitOutcom
             Err(refusal) => CommitOutcome::Refused(refusal.to_string()),
         },
         Outcome::NotLeader(leader) => CommitOutcome::Redirect(running.redirect(leader)),
-        // Nothing was proposed here: another node may do it, or this one in a moment.
+        // This node has proposed nothing: another node may, or this one in a moment.
         Outcome::Refused(_) => CommitOutcome::Redirect(redirect(None)),
         Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
             CommitOutcome::Unknown(format!("not committed within {PATIENCE:?}"))
@@ -45,7 +46,7 @@ pub(super) async fn commit(running: &Running, command: &Command) -> CommitOutcom
     }
 }
 
-/// Hands the leadership to `to`, and waits until it has it.
+/// Hands the leadership to `to`, and waits until `to` leads. Dropping the future does not stop the hand-over.
 pub(super) async fn transfer(running: &Running, to: NodeId) -> TransferReply {
     let mut reply = TransferReply::default();
     match running.raft.transfer(to, PATIENCE).await {

@@ -1,7 +1,7 @@
-//! Removing a member for ever, step by step, for an operator who asks the leader.
+//! Removes a member for ever, step by step, when an operator asks the leader.
 //!
-//! `removal` decides each step from the state; this asks Raft to commit it. It may end between any two
-//! steps, with the leadership or the process: whoever is asked next goes on.
+//! `removal` decides each step from the state; this module asks Raft to commit it. The removal may end
+//! between any two steps, with the leadership or the process: the leader that is asked next goes on.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::rpc::control_proto::remove_reply::Outcome as Reply;
 use crate::topology::autopilot::facts::{Facts, Noted};
 use crate::topology::autopilot::removal::{Step, next};
 
-/// How long all steps together may take: less than an operator's command waits for the answer.
+/// How long all steps together may take: less than an operator's command waits for its answer.
 const REMOVAL_MAX: Duration = Duration::from_secs(8);
 
 /// How long one step may take to be committed before its outcome is unknown.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Between two looks at what has to be waited for.
+/// The pause between two looks at a condition that a step waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Removes member `id`, if this node leads.
 ///
-/// Dropping the future leaves what was done as it is: asking again goes on from there.
+/// Dropping the future undoes no step: a second request goes on from there.
 pub(super) async fn remove(running: &Running, id: NodeId) -> Reply {
-    // What a leader refuses must not follow from a state that is old.
+    // A leader must not refuse because of an old state.
     match running.confirm().await {
         Ok(None) => {}
         Ok(Some(redirect)) => return Reply::Redirect(redirect),
@@ -50,7 +50,8 @@ pub(super) async fn remove(running: &Running, id: NodeId) -> Reply {
     }
 }
 
-/// Takes steps until one has to be waited for, and says for what; or the answer.
+/// Takes steps until one has to wait, and returns what it waits for. The error is the reply that ends the
+/// removal.
 async fn remove_further(
     running: &Running,
     id: NodeId,
@@ -86,7 +87,7 @@ async fn remove_further(
                 Some(words) => done.push(words),
                 None => return Err(removed(running, done, false)),
             },
-            // The state has changed since, or will have in a moment.
+            // The state has changed since the step was decided, or will change in a moment.
             Outcome::Applied {
                 result: Err(refusal),
                 ..
@@ -115,7 +116,7 @@ fn removed(running: &Running, done: &mut Vec<String>, was_gone: bool) -> Reply {
     })
 }
 
-/// What was done, and why no more.
+/// The reply with the steps that were done, and the reason why the rest was not.
 fn unfinished(done: &[String], why: &str) -> Reply {
     let done = match done {
         [] => "nothing was done yet".to_owned(),

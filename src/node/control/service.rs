@@ -1,4 +1,4 @@
-//! What other nodes may ask of this one's control plane.
+//! Answers the requests of other nodes and operators to this node's control plane.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ use crate::rpc::control_proto::{
 use crate::topology::commands::Command;
 use crate::topology::model::member::MemberStatus;
 
-/// Answers for the control plane of one node.
+/// The gRPC service of one node's control plane. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::node) struct Service {
     shared: Arc<Shared>,
     inspector: Inspector,
-    /// What follows the topology through this node.
+    /// The watchers that follow the topology through this node.
     followers: Arc<Followers>,
 }
 
@@ -44,7 +44,7 @@ impl Service {
         }
     }
 
-    /// This node's id, the topology as it has applied it, and its lease.
+    /// What the data plane goes by: this node's id, the topology as it has applied it, and its lease.
     pub(in crate::node) fn known(&self) -> Known {
         Known {
             me: self.shared.me.clone(),
@@ -55,12 +55,13 @@ impl Service {
         }
     }
 
-    /// What makes the node leave.
+    /// The handle that makes the node leave.
     pub(in crate::node) fn leaver(&self) -> Leaver {
         Leaver::new(Some(Arc::clone(&self.shared)))
     }
 
-    /// What the node's readiness says of it. It never makes a node unready: reads need no quorum.
+    /// Adds the control plane's state to the node's readiness. It never makes a node unready: reads need no
+    /// quorum.
     pub(in crate::node) fn report(&self, readiness: &mut Readiness) {
         let raft = if let Some(why) = &*self.shared.ended.lock() {
             format!("ended: {why}")
@@ -151,7 +152,7 @@ impl Service {
     }
 }
 
-/// The member that a command is about: 0 for one that joins; none if it is another command.
+/// The member that a join, resume or leave is about, 0 for one that joins; none for any other command.
 fn node_of(command: &Command) -> Option<NodeId> {
     match command {
         Command::Join(_) => Some(NodeId(0)),
@@ -237,7 +238,7 @@ impl Control for Service {
         if !operate::is_for_operators(&command) {
             return Err(Status::invalid_argument("not a command of operators"));
         }
-        // An error would leave it unknown whether this node has done anything.
+        // An error instead would leave it unknown whether this node has done anything.
         let outcome = match self.shared.running() {
             Some(running) => operate::commit(&running, &command).await,
             None => CommitOutcome::Redirect(redirect(None)),

@@ -1,8 +1,9 @@
-//! From a data directory to the log of a member: an existing one is resumed if it is this member's of a cluster that
-//! still exists; an empty one founds a cluster or joins one.
+//! Opens the log of a member from a data directory. An existing log is resumed if it belongs to this member
+//! and its cluster still exists. With an empty one, the node founds a cluster or joins one.
 //!
-//! Founding needs most of the seeds to share this node's data directory, since the latch in it is what keeps two
-//! founders apart; then the cluster is founded completely in the own directory, and published with one link(2).
+//! Founding needs most of the seeds to share this node's data directory, because the latch in that directory
+//! keeps two founders apart. The cluster is founded completely in the node's own directory, and then
+//! published with one link(2).
 
 use super::enter::enter;
 use super::seeds::{ask_seeds, may_found};
@@ -19,7 +20,7 @@ use crate::rpc::control_proto::Entered;
 use crate::topology::commands::{Command, Joiner};
 use crate::topology::state::{Founding, State};
 
-/// What a node needs to open the log of its membership.
+/// The parts that a node needs to open its log.
 pub(super) struct Admission<'a> {
     pub(super) shared: &'a Shared,
     pub(super) root: &'a Root,
@@ -28,7 +29,11 @@ pub(super) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// The driver of this node's log, which is made first if there is none. None if shutdown began.
+    /// Opens the driver of this node's log, and first creates the log if there is none. None if shutdown
+    /// began.
+    ///
+    /// # Errors
+    /// The reason why the directory or its log cannot be used.
     pub(super) async fn open(&self) -> Result<Option<Driver<RocksDisk>>, Reason> {
         loop {
             self.directory.create().map_err(reason_of)?;
@@ -89,8 +94,8 @@ impl Admission<'_> {
         }
     }
 
-    /// Refuses a log that is another member's: two nodes whose directories were swapped would lead and
-    /// be sought at each other's addresses.
+    /// Refuses a log that belongs to another member: of two nodes whose directories were swapped, each would
+    /// act as the other, and peers would look for it at the other's address.
     fn assert_own(&self, driver: &Driver<RocksDisk>) -> Result<(), Reason> {
         let id = driver.ident().node;
         let own = &self.shared.own.name;
@@ -104,8 +109,8 @@ impl Admission<'_> {
         }
     }
 
-    /// Whether a log is of the cluster that the data directory belongs to. A founder that crashed before
-    /// it could publish its cluster does so now.
+    /// Whether a log is of the cluster that the data directory belongs to. Publishes the cluster first, if a
+    /// founder crashed before it could.
     fn is_ours(&self, driver: &Driver<RocksDisk>) -> Result<bool, Reason> {
         let published = self
             .root
@@ -114,8 +119,8 @@ impl Admission<'_> {
         Ok(published == Published::Won)
     }
 
-    /// Founds a cluster or joins one on an empty disk. False if it founded one and another was faster:
-    /// nobody has heard of that log.
+    /// Founds a cluster or joins one on an empty disk. False if this node founded one and another founder was
+    /// faster: then no other node knows of this log, and it may be discarded.
     async fn begin(&self, mut disk: RocksDisk) -> Result<bool, Reason> {
         let nonce = self.directory.nonce().map_err(reason_of)?;
         let own = Joiner {
@@ -141,8 +146,8 @@ impl Admission<'_> {
                         return Ok(true);
                     }
                     Ok(None) => {}
-                    // Whatever stands in the way may go away: a seed that is another cluster's by now,
-                    // a member of this name that is not down yet.
+                    // The obstacle may go away: for example a seed that belongs to another cluster now, or a
+                    // member of this name that is not down yet.
                     Err(why) => self.wait_for(&why),
                 }
             }
@@ -150,7 +155,8 @@ impl Admission<'_> {
         }
     }
 
-    /// Notes why this node is in no cluster yet: in the log once for each reason, and for `/readyz?verbose`.
+    /// Notes the reason why this node is in no cluster yet, for the log (each reason once) and
+    /// `/readyz?verbose`.
     fn wait_for(&self, why: &str) {
         let mut waits = self.shared.waits.lock();
         if waits.as_deref() != Some(why) {
@@ -160,7 +166,7 @@ impl Admission<'_> {
     }
 }
 
-/// Founds a cluster on `disk`, and publishes it; false if another was faster.
+/// Founds a cluster on `disk` and publishes it. False if another founder was faster.
 fn found(root: &Root, disk: &mut RocksDisk, own: Joiner) -> Result<bool, Reason> {
     let cluster = ClusterId(uuid::Uuid::new_v4().as_u128());
     let founding = Founding {

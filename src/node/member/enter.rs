@@ -1,4 +1,4 @@
-//! Asking the leader, through whichever node knows it, to commit what this node says of itself.
+//! Asks the leader, through any node that knows it, to commit a command of this node about itself.
 
 use std::time::Duration;
 
@@ -16,11 +16,12 @@ use crate::topology::commands::Command;
 /// How long another node may take to answer a question.
 const ASK_PATIENCE: Duration = Duration::from_secs(4);
 
-/// Asks the leader to commit `command`: asks all `targets` until one knows the leader. None if no node
-/// committed it: then it may be asked again.
+/// Asks the leader to commit `command`: asks the `targets` in turn until one leads or knows the leader. None
+/// if no node committed it: the caller may ask again. Cancel-safe, but the command may be committed
+/// nevertheless.
 ///
 /// # Errors
-/// The reason of the last refusal, if no node committed it.
+/// The reason of the last refusal, if no node committed the command.
 pub(super) async fn enter(
     shared: &Shared,
     cluster: Option<ClusterId>,

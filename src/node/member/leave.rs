@@ -1,15 +1,16 @@
-//! A node that is about to stop gives away what it owns first, so that nobody has to stand in for it.
+//! Lets a node that is about to stop give away what it owns first, so that no standby has to take over.
 //!
-//! It says that it is leaving, and waits until others own what it owned and everybody knows. All that it
-//! keeps goes with it, for which it has the time that it was given; shortly before that is up it says so, and
-//! what is not sent by then is loaded anew. It stays a member: when it starts again it gets its share back. Whether it is gone for good is for the autopilot
+//! The node announces that it is leaving, and waits until other members own what it owned and all members
+//! know. It sends all its entries too, for which it has the time that it was given. Shortly before the time
+//! is up it reports that it stops soon; entries that are not sent by then are loaded anew. It stays a member:
+//! when it starts again it gets its share back. Whether it is gone for good is for the autopilot to decide
 //! (`leave_on_term`).
 //!
-//! While the ring is paused nothing moves, and it cannot give anything away: it stops as it is, and the
+//! While the ring is paused nothing moves, so the node cannot give anything away: it stops as it is, and the
 //! standbys take over.
 //!
-//! If it leads it hands the leadership over after that, not before: its own leases tell it at once what is
-//! settled, and a successor could say nothing for 3 s.
+//! If the node leads, it hands the leadership over after that, not before: its own leases show at once what
+//! is settled, and a successor would not know that for 3 s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,30 +25,29 @@ use crate::topology::commands::{Command, SetStatus};
 use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
-/// Between two attempts to say that this node is leaving.
+/// The pause between two attempts to announce that this node is leaving.
 const SAY_EVERY: Duration = Duration::from_millis(200);
 
-/// How long there may be no leader before a node that is leaving stops waiting for one: others may be
-/// stopping too.
+/// How long a leaving node waits for a leader: other nodes may be stopping too.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
-/// How much of its time a node that is leaving keeps for what has to be agreed on after the sending, at most;
-/// of less than twice as much it keeps half. It is a few commits, and all members must hear of them.
+/// The part of its time that a leaving node reserves for the agreement after the sending: at most this, and
+/// at most half of its time. The agreement takes a few commits, which all members must apply.
 const AGREE_MAX: Duration = Duration::from_secs(5);
 
-/// How far a node is with leaving.
+/// The stage of a node's leaving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::node) enum Stage {
     #[default]
     Stays,
     Leaves,
-    /// Others own what it owned.
+    /// Other members own what it owned.
     HasLeft,
-    /// There is nobody who could take it, or nobody may.
+    /// No member can take what it owns, or none may.
     GaveUp,
 }
 
-/// Makes a node leave. Clones are of the same node.
+/// Makes a node leave. Clones belong to the same node.
 #[derive(Clone)]
 pub struct Leaver {
     shared: Option<Arc<Shared>>,
@@ -64,18 +64,19 @@ impl Leaver {
         Self { shared }
     }
 
-    /// That of a node which agrees on nothing with anybody.
-    pub(in crate::node) fn of_nobody() -> Self {
+    /// The leaver of a node that belongs to no cluster: it does nothing.
+    pub(in crate::node) fn of_no_cluster() -> Self {
         Self::new(None)
     }
 
-    /// Leaves, and returns once others own what this node owned, or after `patience`. Of that, all but a
-    /// few seconds may go to the sending of what it keeps. From the call on the node is not ready. Cancel-safe: leaving goes on.
+    /// Leaves. Returns once other members own what this node owned, or after `patience`. Of that time, all
+    /// but a few seconds may go to the sending of entries. From the call on the node is not ready.
+    /// Cancel-safe: leaving goes on.
     pub async fn leave(&self, patience: Duration) {
         let Some(shared) = &self.shared else {
             return;
         };
-        // Without a part in the cluster there is nothing to leave, or no way to.
+        // A node that is no member has nothing to leave; one whose control plane has ended cannot.
         let is_member = shared.running().is_some() && shared.ended.lock().is_none();
         if !is_member || patience.is_zero() {
             return;
@@ -91,7 +92,7 @@ impl Leaver {
             left = &mut left => left,
             () = shared.shutdown.begun() => return,
             () = sends => {
-                tracing::warn!("not all is sent, and time is up: what is not is loaded anew");
+                tracing::warn!("time is up before all entries were sent: the others are loaded anew");
                 shared.renewer.stops_soon();
                 tokio::select! {
                     left = left => left,
@@ -104,12 +105,15 @@ impl Leaver {
                 tracing::info!(took = ?began.elapsed(), "left the ring");
             }
             Ok(_) => tracing::info!("stopping without having left the ring"),
-            Err(_) => tracing::warn!(?patience, "stopping with partitions that nobody took yet"),
+            Err(_) => tracing::warn!(
+                ?patience,
+                "stopping with partitions that no member took yet"
+            ),
         }
     }
 }
 
-/// Leaves when it is asked to. Never ends: how the node stops is for whoever asked.
+/// Leaves when the node is asked to. Never returns: the asker decides how the node stops.
 pub(super) async fn leave_when_asked(shared: &Shared, running: &Running) {
     let stage = &shared.stage;
     let asked = stage
@@ -127,7 +131,7 @@ pub(super) async fn leave_when_asked(shared: &Shared, running: &Running) {
     std::future::pending().await
 }
 
-/// Whether others own what this node owned.
+/// Gives away what this node owns. True once other members own it, false if that cannot be.
 async fn leave(shared: &Shared, running: &Running) -> bool {
     let own = running.ident.node;
     let command = Command::SetStatus(SetStatus {
@@ -136,21 +140,22 @@ async fn leave(shared: &Shared, running: &Running) -> bool {
         incarnation: running.ident.incarnation,
     });
     let mut leaderless = Instant::now();
-    // Since when others own all. Later epochs need not be waited for: there may be one every moment.
+    // The epoch since when others own all. Later epochs are not waited for: there may be a new one every
+    // moment.
     let mut relieved: Option<Epoch> = None;
     loop {
         let state = running.raft.state().borrow().clone();
-        let is_said = state
+        let is_announced = state
             .member(own)
             .is_none_or(|member| member.status != MemberStatus::Up);
         let owned = state.table().owned_by(own);
-        let is_relieved = is_said && owned == 0;
+        let is_relieved = is_announced && owned == 0;
         relieved = is_relieved.then(|| relieved.unwrap_or(state.epoch()));
         if relieved.is_some_and(|epoch| shared.renewer.settled() >= epoch) {
             return true;
         }
-        if !is_anybody_else_up(&state, own) {
-            tracing::info!("nobody to leave the ring to");
+        if !is_another_up(&state, own) {
+            tracing::info!("no other member is up to leave the ring to");
             return false;
         }
         if state.is_paused() && owned > 0 && !is_giving(&state, own) {
@@ -163,11 +168,11 @@ async fn leave(shared: &Shared, running: &Running) -> bool {
         if running.raft.standing().borrow().role.leader.is_some() {
             leaderless = Instant::now();
         } else if leaderless.elapsed() > LEADERLESS_MAX {
-            tracing::warn!("nobody leads: stopping without leaving");
+            tracing::warn!("no leader: stopping without leaving");
             return false;
         }
-        if !is_said {
-            let targets = shared.everybody(&state);
+        if !is_announced {
+            let targets = shared.seeds_and_members(&state);
             if running.raft.standing().borrow().role.is_leader {
                 drop(running.admit(&command, own).await);
             } else {
@@ -183,18 +188,18 @@ async fn leave(shared: &Shared, running: &Running) -> bool {
     }
 }
 
-/// Whether something moves away from this node: moves that have begun end, also while the ring is paused.
+/// Whether a partition moves away from this node: moves that have begun go on, even while the ring is paused.
 fn is_giving(state: &State, own: NodeId) -> bool {
     let mut table = state.table().iter();
     table.any(|(_, at)| at.owner == Some(own) && at.move_to.is_some())
 }
 
-fn is_anybody_else_up(state: &State, own: NodeId) -> bool {
+fn is_another_up(state: &State, own: NodeId) -> bool {
     let mut others = state.members().filter(|member| member.id != own);
     others.any(|member| member.status == MemberStatus::Up)
 }
 
-/// A node that stays.
+/// The stage of a node that stays.
 pub(in crate::node) fn stage() -> watch::Sender<Stage> {
     watch::Sender::new(Stage::Stays)
 }

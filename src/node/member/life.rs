@@ -1,5 +1,5 @@
-//! The life of a node in the control plane: one membership after the other, each with its Raft, until the process
-//! stops or the log fails.
+//! The life of a node in the control plane: one membership after another, each with its Raft, until the
+//! process stops or the log fails.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -45,7 +45,7 @@ pub(in crate::node) struct Life {
     pub(in crate::node) settings: Settings,
     pub(in crate::node) voters: usize,
     pub(in crate::node) is_warm: bool,
-    /// Whether it hands over what it leads before it stops.
+    /// Whether the node hands its leadership over before it stops.
     pub(in crate::node) hands_over: bool,
     pub(in crate::node) registry: Registry,
     pub(in crate::node) shutdown: Shutdown,
@@ -55,22 +55,22 @@ pub(in crate::node) struct Life {
 enum Ended {
     /// The process is about to stop.
     Stopped,
-    /// The others went on without this member: its log is worth nothing any more.
+    /// The other members went on without this one: its log is of no use any more.
     Sealed(Fate),
     /// Its Raft ended.
     Failed(Reason),
 }
 
 impl Life {
-    /// Lives until shutdown, or until the control plane ends here, which is reported and not fatal: what the
-    /// node holds in memory is still worth serving.
+    /// Runs until shutdown, or until the node's control plane ends. That is reported and not fatal: the
+    /// values in the node's memory are still worth serving.
     pub(in crate::node) async fn live(self, listener: TcpListener) {
         if let Err(reason) = self.try_live(listener).await {
             tracing::error!(error = %reason, "control plane ended");
             *self.shared.ended.lock() = Some(reason);
             match self.shared.running() {
                 Some(running) => outlive(&self.shared, &running).await,
-                // It is nobody's member and cannot become one: whoever runs it has to know.
+                // The node is no member and cannot become one: it stops, so that its operator notices.
                 None => self.shutdown.begin(),
             }
         }
@@ -91,7 +91,7 @@ impl Life {
             let Some(driver) = admission.open().await? else {
                 return Ok(());
             };
-            // The port stays taken from one membership to the next.
+            // The Raft port stays bound from one membership to the next.
             let own = listener.try_clone().and_then(TcpListener::from_std);
             match self.be_member(driver, own.map_err(reason_of)?).await? {
                 Ended::Stopped => return Ok(()),
@@ -104,14 +104,14 @@ impl Life {
         }
     }
 
-    /// Is a member until that ends; then the log is closed and its lock free.
+    /// Runs one membership until it ends. When this returns, the log is closed and its lock is free.
     async fn be_member(
         &self,
         driver: Driver<RocksDisk>,
         listener: TcpListener,
     ) -> Result<Ended, Reason> {
         let shared = &self.shared;
-        // The network ends after the Raft thread, which has something to say to the end if anybody stays.
+        // If other nodes go on, the network ends after the Raft thread, which sends messages until its end.
         let network = match self.hands_over {
             true => Shutdown::new(),
             false => self.shutdown.child(),
@@ -194,7 +194,7 @@ impl Life {
         Ok((running, leader, transport))
     }
 
-    /// Announces this start; ends only if this node learns that the others went on without it.
+    /// Announces this start. Ends only if this node learns that the other members went on without it.
     async fn announced(&self, running: &Running, transport: &Transport) -> Fate {
         if let Some(fate) = self.announce(running, transport).await {
             return fate;
@@ -209,8 +209,8 @@ impl Life {
         }
     }
 
-    /// Says that this node has started again and where it is, until the state says so. Ends early if
-    /// there is nobody any more who could say so.
+    /// Announces that this node has started again and its addresses, until the state has them. Ends early
+    /// with the node's fate if its cluster or membership no longer exists.
     async fn announce(&self, running: &Running, transport: &Transport) -> Option<Fate> {
         let ident = &running.ident;
         let own = Joiner {
@@ -226,13 +226,13 @@ impl Life {
                 }
             }
             let state = running.raft.state().borrow().clone();
-            // Who has joined a moment ago is not in its own state before its first snapshot, and may be
-            // elsewhere by now than it said then.
+            // A node that has just joined is not in its own state before its first snapshot, and its address
+            // may have changed since it joined.
             let known = state.member(ident.node);
             if known.is_some_and(|known| known.incarnation >= ident.incarnation) {
                 return None;
             }
-            // The nonce is its directory's, whatever this says.
+            // The nonce of `own` is not used: the member keeps its directory's.
             let resume = Command::Resume(Resume {
                 id: ident.node,
                 node: own.clone(),
@@ -244,7 +244,7 @@ impl Life {
                     _ => Ok(None),
                 }
             } else {
-                let targets = self.shared.everybody(&state);
+                let targets = self.shared.seeds_and_members(&state);
                 enter(&self.shared, Some(ident.cluster), &resume, targets).await
             };
             if let Err(why) = announced {

@@ -1,11 +1,11 @@
-//! A node as a member: from a data directory to a place in a cluster, and back out of it.
+//! A node as a member: from a data directory into a cluster, and out of it again.
 //!
-//! `admission` opens the log of this member, for which it founds or joins a cluster; `life` runs its Raft until that ends;
-//! `seeds` is what it asks
-//! before that, `enter` how it asks the leader to let it in, and `superseded` what became of its cluster while it was away; `proposals` is what its Raft is asked to
-//! commit; `raft_link` lies between the Raft
-//! thread and the transport; `renew` keeps its lease running; `leave` gives away what it owns before it stops, and
-//! `outlive` serves on without a log. The data plane goes on whatever becomes of all this.
+//! `life` runs one membership after another, each with its Raft. `admission` opens the member's log, for
+//! which it founds or joins a cluster; `seeds` asks the seeds before that; `enter` asks the leader to let the
+//! node in; `superseded` finds out what became of the cluster while the node was away. `proposals` commits
+//! what members ask of this node while it leads. `raft_link` connects the Raft thread with the transport.
+//! `renew` keeps the lease running. `leave` gives away what the node owns before it stops, and `outlive`
+//! serves on without a log. The data plane goes on, whatever happens here.
 
 mod admission;
 mod enter;
@@ -48,13 +48,13 @@ pub(super) use self::leave::{Stage, stage};
 pub(super) use self::life::Life;
 pub(super) use self::renew::Renewer;
 
-/// Why a node takes no part, or not yet.
+/// The reason why a node takes no part in a cluster, or not yet.
 type Reason = String;
 
-/// What the tasks and the service of one node have in common.
+/// The state that the control plane's tasks and its service share.
 pub(in crate::node) struct Shared {
     pub(in crate::node) own: Joiner,
-    /// Where nodes may be found now. Of a silent member, `lists` tells a leader whether it may come back.
+    /// Finds the addresses of nodes. A leader uses `lists` to judge whether a silent member may come back.
     pub(in crate::node) discovery: Discovery,
     pub(in crate::node) is_founder: bool,
     pub(in crate::node) from: IpAddr,
@@ -69,12 +69,12 @@ pub(in crate::node) struct Shared {
     pub(in crate::node) renewer: Arc<Renewer>,
     /// Whether an operator has paused the ring, as a metric.
     pub(in crate::node) paused: Gauge,
-    /// Whether it is about to stop.
+    /// How far the node is with leaving.
     pub(in crate::node) stage: watch::Sender<Stage>,
     pub(in crate::node) shutdown: Shutdown,
-    /// Why this node is in no cluster yet.
+    /// The reason why this node is in no cluster yet.
     pub(in crate::node) waits: Mutex<Option<String>>,
-    /// Why there is no control plane here any more.
+    /// The reason why this node's control plane has ended.
     pub(in crate::node) ended: Mutex<Option<String>>,
 }
 
@@ -82,9 +82,10 @@ pub(in crate::node) struct Shared {
 pub(in crate::node) struct Running {
     pub(in crate::node) ident: Ident,
     pub(in crate::node) raft: Handle,
-    /// What it does while it leads.
+    /// Reaches the leader of this node, which works while the node leads.
     pub(in crate::node) leader: LeaderHandle,
-    /// Whom it refused of late, and why: at most [`proposals::REFUSALS_MAX`], the newest last.
+    /// The names of nodes that it refused lately, with the reasons: at most [`proposals::REFUSALS_MAX`], the
+    /// newest last.
     pub(in crate::node) refused: Mutex<VecDeque<(String, String)>>,
 }
 
@@ -94,28 +95,28 @@ impl Shared {
         self.running.read().clone()
     }
 
-    /// This node is no member any more, and knows nothing of who owns what.
+    /// Makes this node no member any more: without an id, a lease or a topology.
     pub(in crate::node) fn forget(&self) {
         *self.running.write() = None;
         self.renewer.end();
         self.me.set(NodeId(0));
-        self.views.send_replace(Arc::new(nobody()));
+        self.views.send_replace(Arc::new(empty_view()));
     }
 
-    /// The seeds' addresses that are known now, but for this node's.
+    /// The known addresses of the seeds, without this node's.
     pub(in crate::node) fn others(&self) -> Vec<Target> {
         let places = self.discovery.places().into_iter();
         let others = places.filter(|place| !self.is_own(place));
         others.map(|seed| Target::at(seed, self.from)).collect()
     }
 
-    /// Whether a place is where this node is.
+    /// Whether `place` is this node's address.
     pub(in crate::node) fn is_own(&self, place: &Seed) -> bool {
         place.host.as_str() == &*self.own.host && place.port == self.own.grpc_port
     }
 
-    /// The seeds and the members that `state` knows, but for this node.
-    pub(in crate::node) fn everybody(&self, state: &State) -> Vec<Target> {
+    /// The addresses of the seeds and of the members in `state`, without this node's.
+    pub(in crate::node) fn seeds_and_members(&self, state: &State) -> Vec<Target> {
         let mut targets = self.others();
         let members = state
             .members()
@@ -128,27 +129,27 @@ impl Shared {
         targets
     }
 
-    /// Where a member answers, as its row has it.
+    /// The gRPC address of a member, as the state has it.
     pub(in crate::node) fn target_of(&self, member: &MemberRecord) -> Target {
         Target::of(&member.member(), self.from)
     }
 }
 
-/// The topology of a node that belongs to no cluster yet.
-pub(in crate::node) fn nobody() -> View {
-    let nobody = State::unknown(ClusterId::default()).view();
-    nobody.expect("a topology of nobody is a view")
+/// The view of a node that belongs to no cluster yet: no members.
+pub(in crate::node) fn empty_view() -> View {
+    let empty = State::unknown(ClusterId::default()).view();
+    empty.expect("a topology without members is a view")
 }
 
-/// Between two rounds of questions, at most; half of it at least.
+/// The longest pause between two rounds of questions; the shortest is half of it.
 const ASK_EVERY: Duration = Duration::from_millis(400);
 
-/// Waits between two rounds of questions.
+/// Waits for a random pause between two rounds of questions.
 async fn pause() {
     tokio::time::sleep(jittered(ASK_EVERY)).await;
 }
 
-/// An error as the reason that is shown.
+/// An error as a reason to show.
 fn reason_of(error: impl std::fmt::Display) -> Reason {
     error.to_string()
 }

@@ -1,7 +1,7 @@
-//! A node whose log has failed serves on, isolated, until others own what it owned; then it stops.
+//! Lets a node whose log has failed serve on, isolated, until other members own what it owned; then it stops.
 //!
-//! So one sick disk that many nodes share does not empty every cache at once: while nobody takes over,
-//! everybody goes on.
+//! So one sick disk that many nodes share does not empty every cache at once: as long as no member takes
+//! over, all nodes go on.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use crate::rpc::control::shown;
 use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
-/// Between two looks at what others know.
+/// The pause between two looks at other nodes' states.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long another node may take to show its state.
 const SHOWN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Waits until others own what this node owned, and stops the process then. Ends early at a shutdown.
+/// Waits until other members own what this node owned, and then stops the process. Ends early at a shutdown.
+/// Cancel-safe.
 pub(super) async fn outlive(shared: &Shared, running: &Running) {
     let relieved = async {
         let known = running.raft.state().borrow().clone();
@@ -27,16 +28,16 @@ pub(super) async fn outlive(shared: &Shared, running: &Running) {
     };
     tokio::select! {
         () = relieved => {
-            tracing::error!("others own what this node owned: stopping, since its log has failed");
+            tracing::error!("stopping after a failed log: other members own what this node owned");
             shared.shutdown.begin();
         }
         () = shared.shutdown.begun() => {}
     }
 }
 
-/// Whether somebody shows a topology that goes on without this node.
+/// Whether another node shows a topology that goes on without this node.
 async fn is_relieved(shared: &Shared, known: &State, own: NodeId) -> bool {
-    let others = shared.everybody(known);
+    let others = shared.seeds_and_members(known);
     let asked = others.iter().map(|other| shown(other, SHOWN_PATIENCE));
     let states = futures_util::future::join_all(asked).await;
     states
@@ -45,8 +46,9 @@ async fn is_relieved(shared: &Shared, known: &State, own: NodeId) -> bool {
         .any(|shown| goes_on_without(shown, known, own))
 }
 
-/// Whether `shown` gives member `own` nothing to do any more: it owns nothing there, as one that is down or
-/// was removed, or in a topology that is newer than what it has known; or its cluster was recovered.
+/// Whether member `own` has nothing to do any more in the state `shown`. So it is if its cluster was
+/// recovered, or if it owns nothing there and it is down, was removed, or `shown` is newer than what it has
+/// known.
 fn goes_on_without(shown: &State, known: &State, own: NodeId) -> bool {
     let old = known.cluster();
     if shown.cluster() != old {
@@ -81,7 +83,7 @@ mod tests {
         );
         assert!(
             !goes_on_without(&known, &down, own),
-            "an older one says nothing"
+            "an older topology proves nothing"
         );
     }
 }

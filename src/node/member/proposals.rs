@@ -1,5 +1,5 @@
-//! What this node's Raft is asked to commit for a member, where to ask if another node leads, and what the state
-//! says of the members on the wire.
+//! Commits commands of members through this node's Raft, redirects callers if another node leads, and writes
+//! members in their wire format.
 
 use std::time::Duration;
 
@@ -19,16 +19,17 @@ use crate::topology::state::State;
 /// How long a command may take to be committed before its outcome is unknown.
 pub(in crate::node) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// At most so many refusals are remembered, so that each is logged once however often it is asked for.
+/// The most refusals that are remembered, so that each is logged once, even if the node asks again.
 const REFUSALS_MAX: usize = 64;
 
 impl Running {
-    /// Commits that a node joined or has started again, if this one leads.
+    /// Commits that a node joins, has started again or leaves, if this node leads. Dropping the future leaves
+    /// it unknown whether the command is committed.
     pub(in crate::node) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
         if self.is_known(command) {
             return self.entered(node);
         }
-        // Whoever is refused asks again and again: it must not cost an entry of the log each time.
+        // A refused node asks again and again: that must not cost an entry of the log each time.
         let leads = self.raft.standing().borrow().role.is_leader;
         let state = self.raft.state().borrow().clone();
         if leads && let Err(refusal) = State::clone(&state).apply(command) {
@@ -48,7 +49,7 @@ impl Running {
         }
     }
 
-    /// Refuses a node, and logs that once, however often it asks.
+    /// Refuses a node, and logs that once for each reason.
     fn refuse(&self, command: &Command, why: String) -> Reply {
         let (name, host) = match command {
             Command::Join(node) | Command::Resume(Resume { node, .. }) => (&node.name, &node.host),
@@ -66,7 +67,8 @@ impl Running {
         Reply::Refused(why)
     }
 
-    /// Whether the state says already that a member has started again: it asks until it sees that.
+    /// Whether the state already has the start that a member announces: the member asks until it sees that
+    /// itself.
     fn is_known(&self, command: &Command) -> bool {
         let Command::Resume(resume) = command else {
             return false;
@@ -76,8 +78,11 @@ impl Running {
         known.is_some_and(|member| member.incarnation >= resume.node.incarnation)
     }
 
-    /// Makes sure that the state is as new as all that was acknowledged; where to ask if this node
-    /// cannot.
+    /// Makes sure that this node's state contains everything that was acknowledged. Returns where to ask
+    /// instead if this node does not lead. Cancel-safe.
+    ///
+    /// # Errors
+    /// The read is refused, or no quorum confirms it within [`PATIENCE`].
     pub(in crate::node) async fn confirm(&self) -> Result<Option<Redirect>, Status> {
         match self.raft.read(PATIENCE).await {
             Outcome::Readable(_) => Ok(None),
@@ -104,7 +109,7 @@ impl Running {
     }
 }
 
-/// Where `leader` answers; empty if nobody is known to lead.
+/// The redirect to `leader`; empty if no leader is known.
 pub(in crate::node) fn redirect(leader: Option<&MemberRecord>) -> Redirect {
     let leader = leader.map(|leader| {
         let anywhere = std::net::Ipv4Addr::UNSPECIFIED.into();
@@ -115,7 +120,7 @@ pub(in crate::node) fn redirect(leader: Option<&MemberRecord>) -> Redirect {
     }
 }
 
-/// The members as the wire has them.
+/// The members in their wire format.
 pub(in crate::node) fn members(state: &State) -> Vec<Member> {
     let member = |record: &MemberRecord| Member {
         id: record.id.0,

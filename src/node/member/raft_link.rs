@@ -1,4 +1,4 @@
-//! What lies between a node's Raft thread and its transport: messages out, reports and addresses in.
+//! Connects a node's Raft thread with its transport: messages out, reports and addresses in.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::shutdown::Shutdown;
 use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
 
-/// Between two attempts to report what became of a snapshot to a full inbox.
+/// The pause between two attempts to report the end of a snapshot to a full inbox.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
-/// Hands the driver's messages to the transport, once there is one.
+/// Passes the driver's messages to the transport, once there is one.
 pub(super) struct RaftLink {
     transport: Arc<OnceLock<Transport>>,
 }
@@ -30,7 +30,7 @@ impl RaftLink {
 
 impl Post for RaftLink {
     fn send(&mut self, lane: Lane, envelope: Envelope) {
-        // Before the transport is there no tick has passed, and there is nothing to send.
+        // Before the transport exists no tick has passed, so there is nothing to send.
         if let Some(transport) = self.transport.get() {
             transport.send(lane, envelope);
         }
@@ -52,7 +52,7 @@ impl Post for RaftLink {
     }
 }
 
-/// Hands the transport's reports to the driver.
+/// Passes the transport's reports to the driver.
 pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
     let runtime = tokio::runtime::Handle::current();
     Arc::new(move |report| match report {
@@ -61,7 +61,7 @@ pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
             if inbox.snapshot_sent(to, is_delivered) {
                 return;
             }
-            // Raft sends that peer nothing until it hears of it, so this must arrive.
+            // Raft sends that peer nothing until it gets this report, so it must arrive.
             let inbox = inbox.clone();
             runtime.spawn(async move {
                 while !inbox.snapshot_sent(to, is_delivered) {
@@ -70,12 +70,12 @@ pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
             });
         }
         Report::Refused { by, refusal } => {
-            tracing::warn!(peer = %by, ?refusal, "peer takes nothing from this node");
+            tracing::warn!(peer = %by, ?refusal, "peer refuses this node's messages");
         }
     })
 }
 
-/// Keeps the node's view in line with the state.
+/// Keeps the node's view equal to the state, until shutdown.
 pub(super) async fn show(raft: Handle, shared: Arc<Shared>, shutdown: Shutdown) {
     let mut states = raft.state();
     drop(raft);
@@ -99,7 +99,7 @@ pub(super) async fn show(raft: Handle, shared: Arc<Shared>, shutdown: Shutdown) 
     }
 }
 
-/// Keeps the transport's addresses in line with the state.
+/// Keeps the transport's addresses equal to the state's, until shutdown.
 pub(super) async fn follow(raft: Handle, transport: Transport, shutdown: Shutdown) {
     let mut states = raft.state();
     drop(raft);

@@ -1,7 +1,7 @@
-//! A member's side of leases: asks the leader for its lease to go on, for as long as it is a member.
+//! A member's side of leases: asks the leader to renew its lease, for as long as it is a member.
 //!
-//! The rules are in [`crate::topology::lease`]; here is how they meet the clock and the network. A node
-//! that is removed learns so from the leader's answer.
+//! The rules are in [`crate::topology::lease`]; this module connects them to the clock and the network. A
+//! node that was removed learns so from the leader's answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,11 @@ use crate::rpc::pipeline::Target;
 use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
 use crate::topology::moves::MoveReport;
 
-/// How long an answer may take: a grant that is older than a lease grants nothing.
+/// How long an answer may take: a grant for a renewal older than a lease is worth nothing.
 const PATIENCE: Duration = Duration::from_millis(LEASE_MS);
 
-/// Renewals under way at once, at most: one that hangs must not keep the next from another leader.
+/// The most renewals under way at once: more than one, because one that hangs must not keep the next from
+/// another leader.
 const UNDER_WAY_MAX: usize = 4;
 
 /// The shortest pause of the loop.
@@ -43,7 +44,7 @@ pub(in crate::node) struct Renewer {
     metrics: Metrics,
 }
 
-/// What is counted of leases.
+/// The metrics of leases.
 struct Metrics {
     granted: Counter,
     refused: Counter,
@@ -53,9 +54,10 @@ struct Metrics {
 #[derive(Default)]
 struct Known {
     lease: Option<Lease>,
-    /// What the data plane goes by: the epoch, and the latest tenure of what the node owns in it.
+    /// What the data plane has applied: the epoch, and since when the node owns the partition that it got
+    /// last.
     applied: (Epoch, Epoch),
-    /// What this node says of the moves it has part in.
+    /// This node's report on the moves that it takes part in.
     moves: MoveReport,
 }
 
@@ -64,7 +66,7 @@ impl Metrics {
         let renewals = |outcome| {
             registry.counter(
                 "gcache_node_lease_renewals_total",
-                "Renewals of this node's lease, by what became of them.",
+                "Renewals of this node's lease, by outcome.",
                 &[("outcome", outcome)],
             )
         };
@@ -97,7 +99,7 @@ impl Renewer {
         !self.held.is_valid(self.clock.now())
     }
 
-    /// The epoch that all who hold a lease have applied, as far as this node knows.
+    /// The epoch that all members with a lease have applied, as far as this node knows.
     pub(super) fn settled(&self) -> Epoch {
         let known = self.known.lock();
         known.lease.as_ref().map_or(Epoch(0), Lease::settled)
@@ -110,7 +112,7 @@ impl Renewer {
         lease.map_or(Incarnation(0), Lease::incarnation)
     }
 
-    /// This node is a member from now on.
+    /// Begins a lease, since this node is a member from now on.
     fn begin(&self, member: NodeId, incarnation: Incarnation) {
         let mut known = self.known.lock();
         let mut lease = Lease::new(member, incarnation);
@@ -120,14 +122,14 @@ impl Renewer {
         known.lease = Some(lease);
     }
 
-    /// This node is no member any more.
+    /// Ends the lease, since this node is no member any more.
     pub(super) fn end(&self) {
         *self.known.lock() = Known::default();
         self.held.set(Millis(0), Epoch(0));
     }
 
-    /// Everything in the data plane goes by `epoch` now, where the node owns since `since` what it got
-    /// last.
+    /// Notes that the whole data plane has applied `epoch`. In it, `since` is since when the node owns the
+    /// partition that it got last.
     pub(in crate::node) fn applied(&self, epoch: Epoch, since: Epoch) {
         let mut known = self.known.lock();
         known.applied = (epoch, since);
@@ -136,7 +138,8 @@ impl Renewer {
         self.news.notify_one();
     }
 
-    /// This node says so of the moves it has part in; that it stops soon, it says by itself.
+    /// Sets the report on the moves that this node takes part in, all but `stops_soon`, which has its own
+    /// function.
     pub(in crate::node) fn reports(&self, moves: MoveReport) {
         self.report(|known| {
             *known = MoveReport {
@@ -146,7 +149,7 @@ impl Renewer {
         });
     }
 
-    /// This node stops in a moment: nothing that moves from it is to be waited for any more.
+    /// Reports that this node stops in a moment: moves from it need not be waited for any more.
     pub(super) fn stops_soon(&self) {
         self.report(|known| known.stops_soon = true);
     }
@@ -165,7 +168,7 @@ impl Renewer {
         self.change(&mut self.known.lock(), |lease| lease.granted(grant, now));
     }
 
-    /// Another leader may know nothing of this node yet.
+    /// Renews at once, since another leader may know nothing of this node yet.
     fn hurry(&self) {
         self.change(&mut self.known.lock(), Lease::hurry);
         self.news.notify_one();
@@ -178,7 +181,7 @@ impl Renewer {
         }
     }
 
-    /// The renewal to send now, if one is due, and how long until the next.
+    /// The renewal to send now, if one is due, and the time until the next.
     fn renew(&self) -> (Option<Renewal>, Duration) {
         let mut known = self.known.lock();
         let now = self.clock.now();
@@ -191,7 +194,9 @@ impl Renewer {
     }
 }
 
-/// Renews the lease of a running node until it is removed or its Raft ends; true if it was removed.
+/// Renews the lease of a running node until it is removed or its Raft ends; true if it was removed. Dropping
+/// the future aborts the renewals under way, and the lease then runs out by itself. Dropping the future
+/// aborts the renewals under way, and the lease then runs out by itself.
 pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let renewer = &shared.renewer;
     renewer.begin(running.ident.node, running.ident.incarnation);
@@ -206,7 +211,7 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let mut standing = asking.running.raft.standing();
     let mut leader = standing.borrow().role.leader;
     loop {
-        // A renewal counts as asked once it is made: so none is made that cannot be sent.
+        // A renewal counts as sent once it is made, so none is made that cannot be sent.
         let has_room = under_way.len() < UNDER_WAY_MAX;
         let (renewal, pause) = if has_room {
             renewer.renew()
@@ -227,7 +232,7 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
                 }
                 let now = standing.borrow_and_update().role.leader;
                 if now != leader && now.is_some() {
-                    // Whoever led before will not answer.
+                    // The previous leader will not answer.
                     under_way.abort_all();
                     *asking.hint.lock() = None;
                     renewer.hurry();
@@ -238,12 +243,12 @@ pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     }
 }
 
-/// What renewals under way have in common.
+/// The state that all renewals under way share.
 struct Asking {
     shared: Arc<Shared>,
     running: Arc<Running>,
     client: KeptClient,
-    /// Who has answered, or who is said to lead.
+    /// The node that granted last, or that another node names as the leader.
     hint: Mutex<Option<Target>>,
     removed: Notify,
 }
@@ -257,7 +262,7 @@ impl Asking {
                 self.ask_there(renewal).await
             }
         };
-        // It stays within its time whatever it waits for.
+        // The timeout covers everything that the renewal waits for.
         let metrics = &self.shared.renewer.metrics;
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Some(true)) => metrics.granted.increment(1),
@@ -270,7 +275,7 @@ impl Asking {
         }
     }
 
-    /// Whether the lease was granted; none if nobody has decided that.
+    /// Asks the leader on this node. Returns whether it granted the lease; none if no leader decided.
     async fn ask_here(&self, renewal: Renewal) -> Option<bool> {
         let leader: &LeaderHandle = &self.running.leader;
         match leader.ask(renewal).await {
@@ -288,7 +293,7 @@ impl Asking {
         Some(false)
     }
 
-    /// Whether the lease was granted; none if nobody has decided that.
+    /// Asks the leader on another node. Returns whether it granted the lease; none if no leader decided.
     async fn ask_there(&self, renewal: Renewal) -> Option<bool> {
         let target = self.target()?;
         let request = RenewRequest {
@@ -342,7 +347,7 @@ impl Asking {
         Some(false)
     }
 
-    /// Whom to ask: who answered last, who leads as far as is known, or anybody.
+    /// The node to ask: the hint, the leader as far as it is known, or any seed or member.
     fn target(&self) -> Option<Target> {
         if let Some(hint) = self.hint.lock().clone() {
             return Some(hint);
@@ -352,6 +357,6 @@ impl Asking {
         if let Some(leader) = leader.and_then(|leader| state.member(leader)) {
             return Some(self.shared.target_of(leader));
         }
-        fastrand::choice(self.shared.everybody(&state))
+        fastrand::choice(self.shared.seeds_and_members(&state))
     }
 }

@@ -1,6 +1,6 @@
-//! What a node makes of the seeds: whom it asks, and whether it may found a cluster.
+//! Asks the seeds what they are, and decides from the answers whether this node may found a cluster.
 //!
-//! Called by `life`, before this node is a member and while nobody leads.
+//! Called before this node is a member (`admission`), and while its cluster has no leader (`life`).
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::raft::transport::Transport;
 use crate::raft::transport::book::{Address, Listing};
 use crate::rpc::control::{from_wire, status};
 
-/// How long a seed may take to say what it is: most of them are down when a cluster is young.
+/// How long a seed may take to answer: most of them are down when a cluster is young.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What another seed says it is.
+/// The answer of another seed: what it is.
 pub(super) struct Answer {
     name: String,
     root: Option<u128>,
@@ -26,7 +26,7 @@ pub(super) struct Answer {
     raft: Address,
 }
 
-/// What every other seed says it is.
+/// Asks every other seed what it is; seeds that do not answer are left out. Cancel-safe.
 pub(super) async fn ask_seeds(shared: &Shared) -> Vec<Answer> {
     let others = shared.others().into_iter().map(|target| async move {
         let status = status(&target, STATUS_PATIENCE).await;
@@ -48,16 +48,16 @@ pub(super) async fn ask_seeds(shared: &Shared) -> Vec<Answer> {
     answers.into_iter().flatten().collect()
 }
 
-/// Whether this node may found a cluster: it was started with `--bootstrap`, or it is a seed and most seeds share its
-/// data directory, so that of all who might found one the latch lets one.
+/// Decides whether this node may found a cluster. It may if it was started with `--bootstrap`, or if it is a
+/// seed and most seeds share its data directory: then the directory's latch lets only one founder win.
 ///
-/// Two nodes may have two different answers of DNS, each with itself alone. So where there is a name
-/// among the seeds, another node must be seen that shares the directory: then the directory is
-/// shared, and its latch decides. No waiting would do instead, since an address may be published
-/// minutes after its node has started.
+/// Two nodes may get two different answers of DNS, each with itself alone. So where there is a name among the
+/// seeds, another node that shares the directory must be seen: that proves that the directory is shared, and
+/// its latch decides. Waiting instead would not do, because an address may be published minutes after its
+/// node has started.
 ///
 /// # Errors
-/// Why it may not, and what would help.
+/// The reason why it may not, and what would help.
 pub(super) fn may_found(shared: &Shared, root: &Root, seeds: &[Answer]) -> Result<(), Reason> {
     if shared.is_founder {
         return Ok(());
@@ -94,8 +94,8 @@ pub(super) fn may_found(shared: &Shared, root: &Root, seeds: &[Answer]) -> Resul
     )
 }
 
-/// Asks the seeds where their Raft is now. When all nodes have moved at once, none of the addresses
-/// in the state is good, and the state cannot change before they have found each other.
+/// Asks the seeds for their current Raft addresses. When all nodes have moved at once, no address in the
+/// state is valid, and the state cannot change before the nodes have found each other. Cancel-safe.
 pub(super) async fn look_for_peers(shared: &Shared, running: &Running, transport: &Transport) {
     for seed in ask_seeds(shared).await {
         if let Some(listing) = listing(&seed, &running.ident) {
@@ -104,7 +104,7 @@ pub(super) async fn look_for_peers(shared: &Shared, running: &Running, transport
     }
 }
 
-/// Where the Raft of `seed` listens, if it is another member of the cluster.
+/// The Raft address of `seed`, if it is another member of this cluster.
 fn listing(seed: &Answer, own: &Ident) -> Option<Listing> {
     let is_peer = seed.cluster == Some(own.cluster) && seed.node != own.node && seed.raft.port != 0;
     is_peer.then(|| Listing {

@@ -1,9 +1,9 @@
-//! Why a node must not go on with a log that is whole: its cluster was recovered under another id, or its
-//! member was removed.
+//! Finds out whether a node must not go on with its log, although the log is intact: because its cluster was
+//! recovered under another id, or its member was removed.
 //!
-//! Nodes that share the data directory see a recovery in its latch. Those that have a directory of their
-//! own learn of it here, from the seeds: else they would wait for their old cluster for ever, or, worse,
-//! find enough of each other to go on with it beside the new one.
+//! Nodes that share the data directory see a recovery in its latch. Nodes with a directory of their own learn
+//! of it here, from the seeds. Otherwise they would wait for their old cluster for ever, or, worse, enough of
+//! them would find each other to go on with the old cluster beside the new one.
 
 use std::fmt;
 
@@ -37,7 +37,8 @@ impl fmt::Display for Fate {
 }
 
 impl Fate {
-    /// Makes the data directory follow: only an operator's recovery makes a cluster supersede another.
+    /// Makes the data directory belong to the new cluster. Only an operator's recovery makes one cluster
+    /// supersede another.
     pub(super) fn follow(self, root: &Root) -> Result<(), String> {
         match self {
             Self::Superseded { new, .. } => root.replace(new).map_err(|error| error.to_string()),
@@ -46,15 +47,15 @@ impl Fate {
     }
 }
 
-/// What the seeds know of this member that it does not. None if they know nothing against it, or
-/// do not answer.
+/// Asks the seeds for the fate of this member. None if they know nothing against it, or do not answer.
+/// Cancel-safe.
 pub(super) async fn fate(shared: &Shared, ident: Ident) -> Option<Fate> {
     let others = shared.others();
     let asked = others.iter().map(|seed| shown(seed, SHOWN_PATIENCE));
     let states = futures_util::future::join_all(asked).await;
     let states = || states.iter().flatten();
     let (old, node) = (ident.cluster, ident.node);
-    // First: a peer that knows no more than this node says nothing against one that does.
+    // Recovery first: an old peer that knows nothing of it does not count against a node that does.
     let successor = states().find(|state| state.supersedes().contains(&old));
     if let Some(successor) = successor {
         let new = successor.cluster();
