@@ -1,5 +1,5 @@
-//! The standby's side of copies: what an owner keeps is kept here too, with the stamp of the time for which
-//! this node stands by, and what the owner takes back is taken back here.
+//! The standby's side of copies: this node keeps the entries that an owner keeps, stamped with the epoch
+//! since when it is their standby, and voids what the owner voids (deletes or expires).
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::rpc::proto::{HandOverBatch, HandOverMessage, HandOverMissing, HandOve
 use crate::rpc::transfer::{self, Came};
 use crate::topology::view::View;
 
-/// What comes on one stream.
+/// The state of one stream from an owner.
 struct Keeper {
     from: NodeId,
     line: StreamId,
@@ -26,11 +26,11 @@ struct Keeper {
     stamps: HashMap<Partition, Tenure>,
 }
 
-/// The way back to an owner.
+/// The channel for replies to an owner.
 pub(super) type Back = mpsc::Sender<Result<HandOverReply, Status>>;
 
 impl Moves {
-    /// Keeps what one owner sends, until it ends.
+    /// Keeps what one owner sends, until the stream ends.
     pub(super) async fn keep_copies(
         &self,
         (from, line): (NodeId, StreamId),
@@ -55,7 +55,8 @@ impl Moves {
                 break kept;
             }
         };
-        // What has come stays: the owner acknowledges nothing any more that this node has not heard of.
+        // The copies that have come stay: from now on the owner acknowledges no delete that this node has not
+        // applied.
         let is_over =
             |partition, stamp, on| on == line && keeper.stamps.get(&partition) == Some(&stamp);
         self.0.parts.cache.expect_no_more_copies(is_over);
@@ -101,14 +102,14 @@ impl Moves {
         let used: Vec<KeyHash> = batch.used.into_iter().map(KeyHash).collect();
         let missing = parts.cache.used(&used);
         if !missing.is_empty() {
-            // No more than were told at once.
+            // Bounded: at most the keys of one message.
             let hashes = missing.iter().map(|hash| hash.0).collect();
             say(back, Reply::Missing(HandOverMissing { hashes })).await?;
         }
         Ok(())
     }
 
-    /// Copies of these partitions come from now on.
+    /// Expects copies of these partitions from now on.
     fn expect_copies(&self, keeper: &mut Keeper, partitions: &[Partition], stamp: Tenure) {
         keeper
             .stamps
@@ -122,16 +123,16 @@ impl Moves {
     }
 }
 
-/// Whether copies that count from `stamp` on may be kept by this view: not by who owns the partition then. Who
-/// owns it by an older view is about to stand by.
+/// Whether, by this view, this node may keep copies that count from `stamp` on. An owner of the partition may
+/// not. But a node that owns it by a view older than `stamp` is about to become its standby, and may.
 fn may_keep(view: &View, me: NodeId, partition: Partition, stamp: Tenure) -> bool {
     view.epoch().0 < stamp.0 || !view.is_owner(me, partition)
 }
 
 async fn say(back: &Back, what: Reply) -> Result<(), String> {
     let reply = HandOverReply { what: Some(what) };
-    let said = back.send(Ok(reply)).await;
-    said.map_err(|_| "the owner has gone".to_owned())
+    let sent = back.send(Ok(reply)).await;
+    sent.map_err(|_| "the owner has gone".to_owned())
 }
 
 #[cfg(test)]
@@ -141,13 +142,13 @@ mod tests {
     use crate::topology::place;
 
     #[test]
-    fn who_owns_by_an_older_view_is_about_to_stand_by() {
+    fn an_owner_by_an_older_view_may_keep_copies_as_the_standby_it_becomes() {
         let (me, other) = (NodeId(1), NodeId(2));
         let table = place(&members(2), None, crate::ids::Epoch(1));
         let mut owned = table.iter().filter(|(_, at)| at.owner == Some(me));
         let (mine, _) = owned.next().unwrap();
         let view = View::new("test", crate::ids::Epoch(5), members(2), &table, vec![]).unwrap();
-        // By whom, since when, and whether it may be kept.
+        // The node, the copies' stamp, and whether the node may keep them.
         for (node, stamp, expected) in [(me, 5, false), (me, 6, true), (other, 5, true)] {
             let may = may_keep(&view, node, mine, Tenure(stamp));
             assert_eq!(may, expected, "{node} {stamp}");

@@ -1,11 +1,13 @@
-//! The owner's side of copies: to each standby of what this node owns goes one ordered stream, for as long as
-//! there are groups of two copies. What is kept here follows what is deleted here in the order in which it
-//! happens; entries are best effort, and deletes are acknowledged only after the standby has done the same.
+//! The owner's side of copies: one ordered stream to each standby of this node's partitions, for as long as
+//! there are groups of two copies. The stream carries entries and voids (deletes and expiries) in the order
+//! in which they happen here. Entries are best effort; a delete is acknowledged only after the standby has
+//! applied it.
 //!
-//! Which entries are in use is told too, once in a few seconds each, so that a standby drops first what its
-//! owner would drop first; and it asks for those of them that it lacks. What was there before a standby stood
-//! by only fills the room that it has: nothing goes for it that may be in use. If a standby does not hear, the
-//! leader is told so, and takes the copies from it: until then nothing is acknowledged.
+//! The stream also reports which keys are in use, each at most once in a few seconds, so that a standby
+//! evicts first what its owner would evict first. The standby asks for keys in use that it lacks. Entries
+//! from before the standby became one are spare: they only fill its free room, and evict nothing that may be
+//! in use. If a standby does not answer, this node reports that to the leader, which takes the copies from
+//! the standby; until then no delete is acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,13 +29,13 @@ use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::topology::moves::copies::Unheard;
 use crate::topology::view::View;
 
-/// How often the standby is told which keys are in use.
+/// How often keys in use are reported to the standby.
 const USED_EVERY: Duration = Duration::from_millis(500);
 
 /// The stamps of copies, by partition.
 pub(super) type Stamps = BTreeMap<Partition, Tenure>;
 
-/// The stream to one standby. Clones are the same.
+/// The stream to one standby. Clones share it.
 #[derive(Clone)]
 pub(super) struct Copier(Arc<Inner>);
 
@@ -41,7 +43,7 @@ struct Inner {
     to: NodeId,
     feed: Feed,
     state: Mutex<State>,
-    /// There is something new to walk over.
+    /// Notified when there is something new to walk over.
     changed: Notify,
 }
 
@@ -49,13 +51,13 @@ struct Inner {
 struct State {
     stamps: Stamps,
     groups: Box<[GroupId]>,
-    /// Partitions of which it has not been given yet what was there before.
+    /// Partitions whose earlier entries have not been given to the feed yet.
     unwalked: BTreeSet<Partition>,
-    /// Up to which stamp nothing is heard, once that is so.
+    /// Once the stream is broken: the stamp up to which the standby is unheard.
     broken: Option<Tenure>,
 }
 
-/// What the standbys are to have, by standby.
+/// The groups that are copied, and by standby the partitions it should have copies of.
 pub(super) fn wanted(view: &View, me: NodeId) -> (Box<[GroupId]>, BTreeMap<NodeId, Stamps>) {
     let copied = view.groups().filter(|group| group.spec.copies > 1);
     let groups: Box<[GroupId]> = copied.map(|group| group.id).collect();
@@ -83,7 +85,7 @@ impl Copier {
         }))
     }
 
-    /// From now on the standby has copies of these partitions and groups, and of no others.
+    /// From now on, gives the standby copies of these partitions and groups, and of no others.
     pub(super) fn keep(&self, cache: &Cache, stamps: Stamps, groups: &[GroupId]) {
         let (feed, mut state) = (&self.0.feed, self.0.state.lock());
         if (&state.stamps, &*state.groups) == (&stamps, groups) {
@@ -96,7 +98,8 @@ impl Copier {
                 state.unwalked.insert(*partition);
             }
         }
-        // Before anything is told of them, and then what was there before that.
+        // First the stamps, then (by the tap) what happens from now on, and last, by a walk, the earlier
+        // entries.
         for (stamp, partitions) in added {
             feed.keep(partitions.into(), stamp);
         }
@@ -111,26 +114,27 @@ impl Copier {
         self.0.changed.notify_one();
     }
 
-    /// Nothing is copied there any more.
+    /// Ends the copying to this standby.
     pub(super) fn end(&self, cache: &Cache) {
         self.0.feed.finish(End::Over);
         cache.untap(&self.0.feed);
     }
 
-    /// The standby does not hear: nothing that it may have copies of is acknowledged any more.
+    /// Marks the standby as unheard: from now on no delete is acknowledged of a key that it may have a copy
+    /// of.
     fn breaks(&self) {
         self.0.feed.finish(End::Broken);
         let mut state = self.0.state.lock();
         state.broken = state.stamps.values().copied().max();
     }
 
-    /// Whether it is broken and all this is of a later time, so that it may begin anew.
+    /// Whether the stream is broken and all of `stamps` are later than that, so that a new stream may begin.
     pub(super) fn is_outlived_by(&self, stamps: &Stamps) -> bool {
         let broken = self.0.state.lock().broken;
         broken.is_some_and(|broken| stamps.values().all(|stamp| *stamp > broken))
     }
 
-    /// What the leader must know, if the standby does not hear.
+    /// The report to the leader, if the standby is unheard.
     pub(super) fn unheard(&self) -> Option<Unheard> {
         let mut state = self.0.state.lock();
         let broken = state.broken?;
@@ -143,19 +147,19 @@ impl Copier {
         })
     }
 
-    /// Sends until nothing is copied there any more.
+    /// Sends until the copying ends or breaks, or the node stops.
     pub(super) async fn run(self, moves: Moves, target: Target, sent: Sent) {
         let shutdown = moves.0.parts.shutdown.clone();
         let ended = tokio::select! {
             ended = self.send(&moves, &target, &sent) => ended,
             () = shutdown.begun() => {
-                // Whoever stands by has all that was acknowledged, and is about to own it.
+                // The standby has applied everything that was acknowledged, and is about to become the owner.
                 self.0.feed.finish(End::Broken);
                 return;
             }
         };
         let Err(why) = ended else { return };
-        tracing::warn!(standby = %self.0.to, why, "standby does not hear what it is to have copies of");
+        tracing::warn!(standby = %self.0.to, why, "standby does not acknowledge its copies");
         self.breaks();
         moves.0.metrics.copies_broken.increment(1);
         moves.report_unheard();
@@ -176,12 +180,12 @@ impl Copier {
         let feed = &self.0.feed;
         let (mut walk, mut undone) = (self.next_walk(moves), Undone::default());
         let mut ticks = tokio::time::interval(USED_EVERY);
-        let mut tells_used = false;
+        let mut reports_used = false;
         loop {
             match feed.end() {
                 Some(End::Over) => return Ok(()),
                 Some(End::Broken) => {
-                    return Err("too much was taken back that it has not heard of".into());
+                    return Err("too many deletes and expiries are unacknowledged".into());
                 }
                 None => {}
             }
@@ -197,7 +201,7 @@ impl Copier {
                 walk = self.next_walk(moves);
             }
             let next = walk.as_ref().map(|(_, walker)| walker.next);
-            tells_used &= feed.has_used();
+            reports_used &= feed.has_used();
             let mut is_filled = false;
             tokio::select! {
                 biased;
@@ -207,14 +211,14 @@ impl Copier {
                         undone.done(mark);
                     }
                     Reply::Missing(missing) => self.give(moves, &missing.hashes),
-                    Reply::Ask(_) => return Err("nothing is asked for that is copied".into()),
+                    Reply::Ask(_) => return Err("a standby asks for no single key".into()),
                 },
                 () = undone.is_late() => {
-                    return Err(format!("{target} has not done what it was told"));
+                    return Err(format!("{target} has not acknowledged in time"));
                 }
                 filled = feed.filled() => is_filled = filled,
-                () = std::future::ready(()), if tells_used => is_filled = true,
-                _ = ticks.tick() => tells_used = true,
+                () = std::future::ready(()), if reports_used => is_filled = true,
+                _ = ticks.tick() => reports_used = true,
                 () = self.0.changed.notified() => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
@@ -225,14 +229,14 @@ impl Copier {
         }
     }
 
-    /// A walk over what was there before, if there is anything to walk over.
+    /// A walk over earlier entries, if there are partitions that were not walked yet.
     fn next_walk(&self, moves: &Moves) -> Option<(PartitionSet, Walker)> {
         let unwalked = std::mem::take(&mut self.0.state.lock().unwalked);
         let walker = || Walker::new(Walk::spare(), moves.settings().max_rate);
         (!unwalked.is_empty()).then(|| (unwalked.into_iter().collect(), walker()))
     }
 
-    /// Gives again what is in use and missing there.
+    /// Gives again the keys in use that the standby lacks.
     fn give(&self, moves: &Moves, hashes: &[u64]) {
         let hashes: Vec<KeyHash> = hashes.iter().copied().map(KeyHash).collect();
         let is_ours = moves.is_ours();
@@ -275,15 +279,15 @@ mod tests {
         copier.keep(&cache, stamps(5), &groups);
         assert!(copier.unheard().is_none() && !copier.is_outlived_by(&stamps(6)));
         copier.breaks();
-        // Nobody has asked what is unheard, as where another standby was told of first.
+        // `unheard` was not called yet: so it is when another standby was reported first.
         assert!(
             !copier.is_outlived_by(&stamps(5)),
-            "they may be out of date there"
+            "the standby's copies may be out of date"
         );
         assert!(copier.is_outlived_by(&stamps(6)));
         let since = |copier: &Copier| copier.unheard().map(|unheard| unheard.since);
         assert_eq!(since(&copier), Some(Epoch(5)));
-        // What it is to have from then on it does not hear of either.
+        // Copies that it should have from then on are unheard too.
         copier.keep(&cache, stamps(8), &groups);
         assert_eq!(since(&copier), Some(Epoch(8)));
         assert!(!copier.is_outlived_by(&stamps(8)));

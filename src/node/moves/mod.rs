@@ -1,12 +1,13 @@
-//! Partitions that move: what this node sends of those it gives away, and keeps of those it gets.
+//! Partitions that move: this node sends the entries of those it gives away, and keeps the entries of those
+//! it gets.
 //!
-//! `move_out` is the giver's side of one transfer and `move_in` the receiver's; `copy_out` and `copy_in` are the
-//! same for copies, which an owner has its standbys keep; `stream` is what both kinds of streams have in
-//! common. This is where a new view begins and ends them. The protocol is told in
-//! [`mod@crate::topology::moves`], in `cache::feed` and in `cache::arrivals`; a checker of its own tries it in
-//! tests/sim/ownership.
+//! `move_out` is the giver's side of one transfer and `move_in` the receiver's. `copy_out` and `copy_in` are
+//! the same for copies, which the standbys of an owner keep. `stream` is what both kinds of streams share.
+//! This file begins and ends them when a new view comes. The protocol is explained in
+//! [`mod@crate::topology::moves`], `cache::feed` and `cache::arrivals`; a checker in tests/sim/ownership
+//! tests it.
 
-// The streams know `Moves` and it knows them: each is a part of its state that has a file of its own.
+// The streams and `Moves` know each other: each file below holds one part of its state.
 mod copy_in;
 mod copy_out;
 mod move_in;
@@ -40,15 +41,15 @@ use crate::topology::model::member::Member;
 use crate::topology::moves::MoveReport;
 use crate::topology::view::{Role, View};
 
-/// For how long after a move the old owner is asked for what is missing.
+/// How long after a move the new owner asks the previous one for missing keys.
 const PEEK_FOR: Duration = Duration::from_secs(10);
 
 /// The bounds of transfers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// Bytes of keys and values that one transfer may send in a second.
+    /// The most bytes of keys and values that one transfer sends in a second.
     pub(super) max_rate: u64,
-    /// Bytes of one message.
+    /// The most bytes of one message.
     pub(super) max_message: usize,
 }
 
@@ -58,7 +59,7 @@ pub(super) struct Parts {
     pub(super) cache: Cache,
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) clock: Clock,
-    /// Who is told how moves get on.
+    /// Carries reports on the progress of moves to the leader.
     pub(super) renewer: Arc<Renewer>,
     /// The local address that connections leave from.
     pub(super) from: IpAddr,
@@ -73,19 +74,19 @@ pub(super) struct Moves(Arc<Shared>);
 struct Shared {
     parts: Parts,
     metrics: Metrics,
-    /// What this node sends, by whom it is for and the tenure to come.
+    /// The transfers that this node sends, by receiver and new tenure.
     sources: Mutex<BTreeMap<(NodeId, Tenure), Source>>,
-    /// Places for transfers that come in.
+    /// Permits for incoming transfers.
     transfers: Arc<Semaphore>,
     has_links: AtomicBool,
-    /// Streams that were begun.
+    /// The number of streams that this node has begun.
     lines: AtomicU64,
-    /// From where what arrives comes.
+    /// The link to the giver of each partition that arrives.
     links: RwLock<HashMap<Partition, Link>>,
-    /// Who has sent all that was to come first, by tenure.
+    /// By new tenure: the givers that have sent all entries that were due first.
     warm: Mutex<BTreeMap<Tenure, BTreeSet<NodeId>>>,
     report: Mutex<MoveReport>,
-    /// Who keeps copies of what this node owns.
+    /// The streams of copies, by standby.
     copiers: Mutex<BTreeMap<NodeId, Copier>>,
 }
 
@@ -123,7 +124,7 @@ impl Metrics {
         let peeks = |outcome| {
             registry.counter(
                 "gcache_node_peeked_keys_total",
-                "Misses for which the owner before was asked, by what it had.",
+                "Misses for which the previous owner was asked, by what it had.",
                 &[("outcome", outcome)],
             )
         };
@@ -134,7 +135,7 @@ impl Metrics {
             copies_passed: copies("passed"),
             copies_broken: registry.counter(
                 "gcache_node_unheard_copies_events_total",
-                "Standbys that were found not to hear of what they have copies.",
+                "Standbys that were found not to acknowledge deletes of their copies.",
                 &[],
             ),
             kept_entries: entries("kept"),
@@ -156,7 +157,7 @@ impl Metrics {
     }
 }
 
-/// The counter of copies that went or came.
+/// The counter of copied entries in one direction.
 fn copied_entries(registry: &Registry, direction: &'static str) -> Counter {
     registry.counter(
         "gcache_node_copied_entries_total",
@@ -181,8 +182,8 @@ impl Moves {
         }))
     }
 
-    /// A new view is there. When this returns, what is to move is told to whom it moves to, and what has
-    /// moved is not any more: then, and not before, the node may say that it has applied the view.
+    /// Applies a new view. When this returns, changes of a partition that is to move are fed to its new
+    /// owner, and those of one that has moved no more. Only then may the node report the view as applied.
     pub(super) fn follow(&self, before: &View, view: &View) {
         if view.cluster() != before.cluster() {
             self.forget_cluster();
@@ -196,21 +197,22 @@ impl Moves {
             let route = view.route_of(partition);
             let has_come = view.is_owner(me, partition)
                 && (route.tenure == tenure || route.inherits == Some(tenure));
-            // Of a later one this view knows nothing yet.
+            // This view does not know a later tenure yet.
             !comes && !has_come && view.epoch().0 >= tenure.0
         });
         self.copy(view);
         self.look_whether_warm(view);
     }
 
-    /// Copies to whoever stands by now, and keeps copies of nothing else than what this node stands by for.
+    /// Copies to the members that are standbys now, and stops expecting copies of partitions that this node
+    /// is no standby of.
     fn copy(&self, view: &View) {
         let shared = &self.0;
         let (me, cache) = (shared.parts.me.get(), &shared.parts.cache);
         cache.expect_no_more_copies(|partition, stamp, _| {
             let is_mine = view.role_of(me, partition) == Role::Standby
                 && view.copies_of(partition).stamp() == Some(stamp);
-            // Of a later one this view knows nothing yet.
+            // This view does not know a later stamp yet.
             !is_mine && view.epoch().0 >= stamp.0
         });
         let (groups, wanted) = copy_out::wanted(view, me);
@@ -244,18 +246,19 @@ impl Moves {
         self.report_unheard();
     }
 
-    /// Tells the leader of a standby that does not hear, if there is one.
+    /// Reports a standby that is unheard to the leader, if there is one.
     fn report_unheard(&self) {
-        // In one step: what is known earlier must not be told later.
+        // In one step under the lock: an older state must not be reported after a newer one.
         self.report(|report| {
             let copiers = self.0.copiers.lock();
-            // Of each, so that each knows up to which stamp it is not heard.
+            // Each is asked, even though one is reported: asking makes it note up to which stamp it is
+            // unheard.
             let unheard: Vec<_> = copiers.values().filter_map(Copier::unheard).collect();
             report.unheard = unheard.first().copied();
         });
     }
 
-    /// What counts what is copied to a member.
+    /// The counters of what is copied to a member.
     fn sent_to(&self, view: &View, to: &Member) -> Sent {
         let registry = &self.0.metrics.registry;
         let own = view.member(self.0.parts.me.get());
@@ -274,12 +277,13 @@ impl Moves {
         }
     }
 
-    /// The number of the next stream that this node begins.
+    /// The number of the next stream from this node.
     fn next_line(&self) -> u64 {
         self.0.lines.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A recovered cluster may count up to tenures that the one before had given already.
+    /// Drops everything of the previous cluster: a recovered cluster may reach tenures that the previous one
+    /// has already given out.
     fn forget_cluster(&self) {
         let shared = &self.0;
         for (_, source) in std::mem::take(&mut *shared.sources.lock()) {
@@ -296,7 +300,7 @@ impl Moves {
         self.report(|report| *report = MoveReport::default());
     }
 
-    /// Begins to send what moves away from here.
+    /// Begins transfers of the partitions that move away from this node.
     fn begin(&self, view: &View) {
         let shared = &self.0;
         let me = shared.parts.me.get();
@@ -325,7 +329,7 @@ impl Moves {
         }
     }
 
-    /// Ends what does not move any more.
+    /// Ends the transfers of moves that are over.
     fn end(&self, before: &View, view: &View) {
         let shared = &self.0;
         let me = shared.parts.me.get();
@@ -350,7 +354,7 @@ impl Moves {
         });
     }
 
-    /// This node cannot send what it is to send.
+    /// Reports that the transfer for `tenure` is broken on this side.
     fn broken(&self, tenure: Tenure) {
         self.report(|report| report.broken = report.broken.max(tenure));
     }
@@ -361,7 +365,7 @@ impl Moves {
         self.0.parts.renewer.reports(*report);
     }
 
-    /// `from` has sent all that was to come first for `tenure`.
+    /// Notes that `from` has sent all entries that were due first for `tenure`.
     fn warmed(&self, from: NodeId, tenure: Tenure) {
         let mut warm = self.0.warm.lock();
         warm.entry(tenure).or_default().insert(from);
@@ -370,7 +374,7 @@ impl Moves {
         self.look_whether_warm(&view);
     }
 
-    /// Says that a move is warm once all who give for it have sent what they are to.
+    /// Reports a move as warm once all its givers have sent the entries that were due first.
     fn look_whether_warm(&self, view: &View) {
         let me = self.0.parts.me.get();
         let mut givers: BTreeMap<Tenure, BTreeSet<NodeId>> = BTreeMap::new();
@@ -378,7 +382,7 @@ impl Moves {
             givers.entry(moving.tenure).or_default().insert(moving.from);
         }
         let mut warm = self.0.warm.lock();
-        // What moves no more was activated or given up; what is later is not in this view yet.
+        // A tenure before the oldest was activated or given up; a later one is not in this view yet.
         let oldest = givers.keys().next().copied();
         warm.retain(|tenure, _| oldest.is_none_or(|oldest| *tenure >= oldest));
         let is_warm = |(tenure, givers): &(&Tenure, &BTreeSet<NodeId>)| {
@@ -393,7 +397,7 @@ impl Moves {
         }
     }
 
-    /// The bounds.
+    /// The bounds of transfers.
     fn settings(&self) -> Settings {
         self.0.parts.settings
     }

@@ -1,5 +1,5 @@
-//! The receiver's side of one transfer: what comes is kept under the tenure to come, what was taken back
-//! there is taken back here, and what is missing is asked for.
+//! The receiver's side of one transfer: this node keeps incoming entries under the new tenure, voids what the
+//! giver voids (deletes or expires), and asks the giver for missing keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,26 +26,26 @@ use crate::rpc::proto::{
 use crate::rpc::transfer::{self, Came, CameEntry};
 use crate::topology::model::member::MAX_MEMBERS;
 
-/// Streams that may come in at once: a transfer from each member, as many that have just ended, and what each
-/// has copied here.
+/// The most incoming streams at once: from each member one transfer, one that has just ended, and one of
+/// copies.
 pub(super) const TRANSFERS_MAX: usize = 3 * MAX_MEMBERS;
 
-/// How long the giver may take for its first message.
+/// How long the giver may take to send its first message.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long others may take that this node has to tell of what was taken back.
+/// How long other members may take to apply a delete or expiry that this node forwards to them.
 const HEARD_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers that may wait for a slow giver.
+/// The most replies that wait for a slow giver.
 const UNSENT_MAX: usize = 256;
 
-/// Questions that may be under way to one giver. More misses go to the origin.
+/// The most questions under way to one giver. Further misses go to the origin.
 const ASKED_MAX: usize = 1_024;
 
-/// How long the owner before may take to answer.
+/// How long the previous owner may take to answer.
 const PEEK_PATIENCE: Duration = Duration::from_millis(10);
 
-/// The way to the giver of a partition. Clones are the same.
+/// The link to the giver of a partition. Clones share it.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
 
@@ -57,7 +57,7 @@ struct Inner {
     asked: Mutex<HashMap<u64, oneshot::Sender<Option<CameEntry>>>>,
 }
 
-/// What was asked is not waited for any more.
+/// Forgets a question when its asker stops waiting.
 struct Asked<'a> {
     link: &'a Inner,
     id: u64,
@@ -70,7 +70,12 @@ impl Drop for Asked<'_> {
 }
 
 impl Moves {
-    /// Takes a transfer in; the answers to it.
+    /// Takes an incoming transfer or stream of copies; returns the stream of replies to it.
+    /// Cancel-safe: once a task takes the messages in, the task goes on by itself.
+    ///
+    /// # Errors
+    /// The first message does not come in time or is none that begins a stream, is for another member or
+    /// cluster, names an unknown partition, or [`TRANSFERS_MAX`] streams come in already.
     pub(in crate::node) async fn receive(
         &self,
         mut messages: Streaming<HandOverMessage>,
@@ -135,7 +140,7 @@ impl Moves {
         Ok(ReceiverStream::new(replies))
     }
 
-    /// Nothing more comes on this link.
+    /// Forgets a link that has ended.
     fn forget(&self, link: &Link, partitions: &[Partition]) {
         let mut links = self.0.links.write();
         for partition in partitions {
@@ -152,7 +157,7 @@ impl Moves {
         self.0.parts.cache.expect_no_more(is_over);
     }
 
-    /// The partitions of a transfer that this node may take in.
+    /// Checks the beginning of a transfer, and expects entries of its partitions; returns these.
     fn expect(&self, begin: &HandOverBegin, line: StreamId) -> Result<Vec<Partition>, Status> {
         let parts = &self.0.parts;
         let view = parts.view.clone();
@@ -165,7 +170,8 @@ impl Moves {
         }
         let all: Option<Vec<Partition>> = begin.partitions.iter().copied().map(known).collect();
         let all = all.ok_or_else(|| Status::invalid_argument("there is no such partition"))?;
-        // By the latest view, so that nothing can have been taken back here before.
+        // Judged by the latest view, under the cache's lock, so that no delete can have come to this node as
+        // the owner before.
         let may_expect = |partition| !view.borrow().is_owner(me, partition);
         let tenure = Tenure(begin.tenure);
         let expected = all.iter().copied();
@@ -195,7 +201,7 @@ impl Moves {
         Ok(())
     }
 
-    /// Keeps what has come, in its order; then says how far it is.
+    /// Applies a batch in its order, then acknowledges its mark.
     async fn keep(&self, from: NodeId, link: &Link, batch: HandOverBatch) -> Result<(), String> {
         let parts = &self.0.parts;
         let (mark, is_warm) = (batch.mark, batch.is_warm);
@@ -207,7 +213,7 @@ impl Moves {
         for item in items {
             match item {
                 Came::Void(void) => receipts.extend(parts.cache.apply_void(&void, from, now)),
-                Came::Keep(..) => return Err("nothing is copied that moves".into()),
+                Came::Keep(..) => return Err("a transfer carries no copies".into()),
                 Came::Entry(entry) => {
                     let (tenure, line) = (link.0.tenure, link.0.line);
                     let is_kept = parts.cache.import(&entry.parts(now, tenure), line, now);
@@ -232,7 +238,7 @@ impl Moves {
         Ok(())
     }
 
-    /// The question to the owner before, if a key of this tenure may be asked of it.
+    /// Prepares a question to the previous owner, if it may be asked for a key of this tenure.
     pub(in crate::node) fn peek(&self, hash: KeyHash, tenure: Tenure) -> Option<Peek> {
         if !self.0.has_links.load(Ordering::Acquire) {
             return None;
@@ -244,25 +250,31 @@ impl Moves {
     }
 }
 
-/// Waits until whoever has to hear of it from here has, before the giver may say that it is done.
+/// Waits until the members that this node forwards deletes to have applied them. Only then may the giver
+/// acknowledge them.
+/// Cancel-safe.
+///
+/// # Errors
+/// A member has not applied a delete within [`HEARD_PATIENCE`], or takes no more of them.
 pub(super) async fn all_heard(receipts: Vec<Receipt>) -> Result<(), String> {
     for receipt in receipts {
         match timeout(HEARD_PATIENCE, receipt.wait()).await {
             Ok(Heard::Applied) => {}
-            Ok(_) | Err(_) => return Err("the next one does not hear".into()),
+            Ok(_) | Err(_) => return Err("the next member does not acknowledge".into()),
         }
     }
     Ok(())
 }
 
-/// A question to the owner before.
+/// A question to the previous owner.
 pub(in crate::node) struct Peek {
     moves: Moves,
     link: Link,
 }
 
 impl Peek {
-    /// What the owner before has for the key, if it says so in time.
+    /// Asks for the previous owner's entry of the key. None if it has none or does not answer within
+    /// [`PEEK_PATIENCE`]. Cancel-safe: a late answer is dropped.
     pub(in crate::node) async fn ask(
         self,
         group: GroupId,
@@ -312,7 +324,7 @@ impl Peek {
     }
 }
 
-/// The partition of this number, if there is one.
+/// The partition with this number, if there is one.
 fn known(number: u32) -> Option<Partition> {
     let number = u16::try_from(number).ok()?;
     (usize::from(number) < crate::hash::PARTITIONS).then_some(Partition(number))

@@ -1,5 +1,5 @@
-//! The giver's side of one transfer: what is kept goes first, then whatever happens, until the move is over;
-//! after that, if not all was sent, questions are answered for a while.
+//! The giver's side of one transfer. It sends the entries that this node has, and in between each change as
+//! it happens, until the move is over. After that, if not all was sent, it answers questions for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,11 +21,12 @@ use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverAsk, HandOverBegin, HandOverReply};
 use crate::rpc::transfer;
 
-/// What was valid of partitions when they were given away: their tenure, and what it inherited.
+/// The tenure of each partition when it was given away, and the tenure that it inherited: entries of these
+/// were valid then.
 #[derive(Default)]
 pub(super) struct Gone(pub(super) HashMap<Partition, (Tenure, Option<Tenure>)>);
 
-/// One transfer. Clones are the same.
+/// One transfer. Clones share it.
 #[derive(Clone)]
 pub(super) struct Source(Arc<Inner>);
 
@@ -34,7 +35,7 @@ struct Inner {
     tenure: Tenure,
     partitions: PartitionSet,
     feed: Feed,
-    /// Set once the move is over, one way or the other.
+    /// Set once the move is over: completed or given up.
     gone: Mutex<Option<Gone>>,
     is_over: Notify,
 }
@@ -59,14 +60,14 @@ impl Source {
         &self.0.feed
     }
 
-    /// The move is over: these partitions are the receiver's now.
+    /// Ends the move: the partitions in `gone` belong to the receiver now.
     pub(super) fn over(&self, gone: Gone) {
         *self.0.gone.lock() = Some(gone);
         self.0.is_over.notify_one();
     }
 
-    /// Sends until the move is over, then answers questions. If the receiver does not hear, the feed is
-    /// broken: then nothing is acknowledged of these partitions until the leader has given the move up.
+    /// Sends until the move is over, then answers questions. If the receiver does not acknowledge, the feed
+    /// breaks: then no delete of these partitions is acknowledged until the leader has given the move up.
     pub(super) async fn run(self, moves: Moves, target: Target) {
         let shutdown = moves.0.parts.shutdown.clone();
         let ended = tokio::select! {
@@ -76,7 +77,7 @@ impl Source {
         let (to, tenure) = (self.0.to, self.0.tenure);
         match ended {
             Ok(()) => moves.0.metrics.over.increment(1),
-            // What ends after the move has nobody waiting for it.
+            // After the end of the move nothing waits for this stream.
             Err(_) if self.0.gone.lock().is_some() => moves.0.metrics.over.increment(1),
             Err(why) => {
                 tracing::warn!(%to, %tenure, why, "transfer broken");
@@ -107,7 +108,7 @@ impl Source {
                 () = sleep_until(walk.next), if !walk.walk.is_over() => {}
                 () = std::future::ready(()), if has_sent_all => {}
                 () = undone.is_late() => {
-                    return Err(format!("{target} has not done what it was told"));
+                    return Err(format!("{target} has not acknowledged in time"));
                 }
             }
             match asked {
@@ -126,11 +127,11 @@ impl Source {
                 undone.sent(mark);
             }
             if self.0.feed.end() == Some(End::Broken) {
-                return Err("too much was taken back that it has not heard of".into());
+                return Err("too many deletes and expiries are unacknowledged".into());
             }
         }
         if is_warm && self.0.feed.left_out() == 0 {
-            // The new owner has all there was: nobody need ask.
+            // The new owner has all entries: it has no questions.
             return Ok(());
         }
         self.answer_questions(moves, &sender, &mut replies).await
@@ -156,7 +157,7 @@ impl Source {
         begin(target, message).await
     }
 
-    /// Answers what the new owner asks for.
+    /// Answers the new owner's questions for [`PEEK_FOR`].
     async fn answer_questions(
         &self,
         moves: &Moves,
@@ -191,13 +192,13 @@ impl Source {
         let found = transfer::found(ask.id, entry.as_ref(), now);
         match sender.try_send(message(What::Found(found))) {
             Ok(()) => Ok(()),
-            // Who asks waits for a moment only, and goes to the origin.
+            // The asker waits only a moment, and then loads from the origin.
             Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err("the receiver has gone".into()),
         }
     }
 
-    /// What this node has for a key of a partition that it gave away, or gives.
+    /// This node's entry for a key of a partition that it gave away or is giving away.
     fn kept(&self, moves: &Moves, ask: &HandOverAsk) -> Option<Entry> {
         let parts = &moves.0.parts;
         let group = GroupId(ask.group);
@@ -218,7 +219,7 @@ impl Source {
         let entry = parts.cache.peek(group, &ask.key, hash)?;
         let is_ours = entry.tenure() == tenure || Some(entry.tenure()) == inherits;
         let is_same = entry.generation() == Generation(ask.generation);
-        // One that is due for a refresh would only come back as such.
+        // An entry that is due for a refresh would still be due at the new owner.
         let is_fresh = entry.phase(parts.clock.now()) == Phase::Fresh;
         let is_answer = !entry.is_standby() && entry.error().is_none();
         let fits = transfer::weight(&Item::Entry(entry.clone())) <= moves.settings().max_message;

@@ -1,5 +1,5 @@
-//! What every ordered stream from an owner has in common: how it begins, how a feed is put into messages,
-//! and how what was there before the feed is put into that.
+//! The parts that all ordered streams from an owner share: how a stream begins, how a feed is put into
+//! messages, and how entries from before the feed are put into the feed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,34 +20,37 @@ use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverBegin, HandOverMessage, HandOverReply};
 use crate::rpc::transfer;
 
-/// How long connecting may take, and the receiver's first word.
+/// How long connecting and the receiver's first reply may take together.
 pub(super) const BEGIN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the receiver may leave something that was taken back unacknowledged.
+/// How long the receiver may leave a delete or expiry unacknowledged.
 pub(super) const DONE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Messages that may wait for a slow receiver.
+/// The most messages that wait for a slow receiver.
 const UNSENT_MAX: usize = 4;
 
-/// Items of one message.
+/// The most items of one message.
 const ITEMS_MAX: usize = 256;
 
-/// What a giver may send at once, as a part of a second's rate.
+/// How much a giver may send at once, as the time that this takes at its rate.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Why a stream ended.
+/// The reason why a stream ended.
 pub(super) type Why = String;
 
-/// The way to the receiver.
+/// The channel for messages to the receiver.
 pub(super) type Sender = mpsc::Sender<HandOverMessage>;
 
-/// What was sent.
+/// The counters of what was sent.
 pub(super) struct Sent {
     pub(super) entries: Counter,
     pub(super) bytes: Counter,
 }
 
-/// Connects and says what comes. No longer than [`BEGIN_PATIENCE`].
+/// Connects and sends the message that begins the stream. Takes at most [`BEGIN_PATIENCE`]. Cancel-safe.
+///
+/// # Errors
+/// The receiver cannot be reached, refuses the stream, or does not answer in time.
 pub(super) async fn begin(
     target: &Target,
     begin: HandOverBegin,
@@ -70,7 +73,7 @@ pub(super) async fn begin(
         .map_err(|_| format!("{target} has not answered within {BEGIN_PATIENCE:?}"))?
 }
 
-/// What the receiver has said.
+/// The content of a receiver's reply; an error if the stream has ended or the reply is unknown.
 pub(super) fn understood(
     reply: Option<Result<HandOverReply, tonic::Status>>,
 ) -> Result<Reply, Why> {
@@ -82,7 +85,11 @@ pub(super) fn understood(
     }
 }
 
-/// Sends what waits in a feed. The mark up to which that goes, and whether it was all.
+/// Sends the items that wait in a feed. Returns the mark up to which they go, and whether they were the last.
+/// Not cancel-safe: items that were taken from the feed and not sent are lost.
+///
+/// # Errors
+/// The receiver has gone, or has taken no message for [`DONE_PATIENCE`].
 pub(super) async fn send_batch(
     moves: &Moves,
     feed: &Feed,
@@ -100,7 +107,7 @@ pub(super) async fn send_batch(
     for item in taken.items {
         let weight = transfer::weight(&item);
         if let Item::Entry(entry) | Item::Spare(entry) = &item {
-            // Nobody could be sent it anyway.
+            // An entry of this size cannot be sent to a client either.
             if weight > max {
                 continue;
             }
@@ -108,7 +115,7 @@ pub(super) async fn send_batch(
             entry_bytes += entry.key().len() + entry.value().len();
         }
         if bytes + weight > max {
-            // The mark is told with the last part.
+            // The mark goes with the last part.
             let part = transfer::batch(&items, 0, false, now);
             pass(sender, message(What::Batch(part))).await?;
             items.clear();
@@ -138,11 +145,11 @@ pub(super) fn message(what: What) -> HandOverMessage {
     HandOverMessage { what: Some(what) }
 }
 
-/// Gives a feed what was there before it, no faster than it may be sent.
+/// Gives the entries from before a feed to it, no faster than they may be sent.
 pub(super) struct Walker {
     pub(super) walk: Walk,
     rate: u64,
-    /// When it may go on.
+    /// When the walk may go on.
     pub(super) next: Instant,
 }
 
@@ -155,7 +162,8 @@ impl Walker {
         }
     }
 
-    /// Some more, if it is time, of what this node has as the owner of partitions that `is_meant` names.
+    /// If it is time, gives the feed some more of the entries that `is_meant` selects and that this node has
+    /// as their owner.
     pub(super) fn go_on(&mut self, moves: &Moves, feed: &Feed, is_meant: impl Fn(&Entry) -> bool) {
         let now = Instant::now();
         if self.walk.is_over() || now < self.next {
@@ -169,14 +177,14 @@ impl Walker {
             .walk(&mut self.walk, feed, parts.clock.now(), is_meant);
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
         let is_stuck = !feed.has_room();
-        // A full feed is looked at again in a moment.
+        // A full feed is tried again in a moment.
         let pause = if is_stuck { BURST / 10 } else { cost };
         self.next = self.next.max(now - BURST) + pause;
     }
 }
 
 impl Moves {
-    /// Whether an entry is valid for its owner, by the view as it is now.
+    /// Tests whether an entry is valid for its owner, by the view at the time of this call.
     pub(super) fn is_ours(&self) -> impl Fn(&Entry) -> bool + use<> {
         let view = Arc::clone(&self.0.parts.view.borrow());
         move |entry| {
@@ -188,12 +196,12 @@ impl Moves {
     }
 }
 
-/// What the receiver was told last and has not done yet, and for how long.
+/// The last mark that was sent and is not acknowledged yet, and how long it is so.
 #[derive(Default)]
 pub(super) struct Undone(Option<(u64, Instant)>);
 
 impl Undone {
-    /// It was told everything up to `mark`.
+    /// Notes that everything up to `mark` was sent.
     pub(super) fn sent(&mut self, mark: u64) {
         if self.0.is_none_or(|(last, _)| last < mark) && mark > 0 {
             let since = self.0.map_or_else(Instant::now, |(_, since)| since);
@@ -201,13 +209,14 @@ impl Undone {
         }
     }
 
-    /// It has done everything up to `mark`.
+    /// Notes that the receiver has applied everything up to `mark`.
     pub(super) fn done(&mut self, mark: u64) {
         let rest = self.0.filter(|(last, _)| *last > mark);
         self.0 = rest.map(|(last, _)| (last, Instant::now()));
     }
 
-    /// When it has taken too long; never, if nothing is left to do.
+    /// Waits until the receiver has taken too long; for ever, if nothing is unacknowledged. Cancel-safe.
+    /// Cancel-safe.
     pub(super) async fn is_late(&self) {
         match self.0 {
             Some((_, since)) => tokio::time::sleep_until(since + DONE_PATIENCE).await,
