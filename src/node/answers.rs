@@ -1,4 +1,4 @@
-//! Answers as they go over the wire. Plain construction; nothing here decides.
+//! Builds answers in their wire format. No decisions are made here.
 
 use crate::cache::{Entry, Kind};
 use crate::ids::{Epoch, Millis};
@@ -6,7 +6,7 @@ use crate::rpc::proto::{Answer, Detail, Status, Via};
 use crate::rpc::status;
 use crate::rpc::wire::AnswerItem;
 
-/// An answer without a value, and why.
+/// An answer without a value, with its reason.
 pub(super) fn refusal(id: u64, status: Status, message: &str) -> AnswerItem {
     AnswerItem {
         answer: Answer {
@@ -19,19 +19,19 @@ pub(super) fn refusal(id: u64, status: Status, message: &str) -> AnswerItem {
     }
 }
 
-/// A delete or expire was carried out.
+/// The answer to a delete or expire that was carried out.
 pub(super) fn done(id: u64) -> AnswerItem {
     refusal(id, Status::Ok, "")
 }
 
-/// This node does not answer for the key by its view of `epoch`.
+/// The answer of a node that, by its view of `epoch`, does not answer for the key.
 pub(super) fn not_owner(id: u64, epoch: Epoch) -> AnswerItem {
     let mut item = refusal(id, Status::NotOwner, "another member answers for this key");
     item.answer.epoch = epoch.0;
     item
 }
 
-/// How an answer came about.
+/// Where an answer came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Provenance {
     pub(super) via: Via,
@@ -41,7 +41,7 @@ pub(super) struct Provenance {
 }
 
 impl Provenance {
-    /// From the cache.
+    /// The provenance of a value from the cache.
     pub(super) fn of(via: Via, detail: Detail) -> Self {
         Self {
             via,
@@ -52,7 +52,7 @@ impl Provenance {
     }
 }
 
-/// What an entry says: a value, that there is none, or why it could not be loaded.
+/// The answer that an entry gives: a value, the absence of one, or the reason why it could not be loaded.
 pub(super) fn of_entry(id: u64, entry: Entry, provenance: Provenance, now: Millis) -> AnswerItem {
     let (status, message) = match entry.kind() {
         Kind::Value => (Status::Ok, String::new()),

@@ -1,6 +1,7 @@
-//! What this node knows of one key, for operators: read-only, and off the path of every other call.
+//! Explains to operators what this node knows of one key. It is read-only, and off the path of all other
+//! calls.
 //!
-//! Asked by the gRPC service. It never loads, touches no LRU order and no counter, and judges by the
+//! The gRPC service calls it. It never loads, changes neither the LRU order nor a counter, and judges by the
 //! node's own view, as the read path does.
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) struct Explainer {
 }
 
 impl Explainer {
-    /// Explains what `cache` holds, as member `me` by `view`.
+    /// An explainer of what `cache` holds, for member `me` by `view`.
     pub(super) fn new(
         me: Me,
         cache: Cache,
@@ -42,10 +43,10 @@ impl Explainer {
         }
     }
 
-    /// What this node knows of a key. Never blocks for longer than a look-up does.
+    /// Explains what this node knows of a key. It never blocks for longer than a look-up does.
     ///
     /// # Errors
-    /// The key cannot be one.
+    /// The bytes are not a valid key: empty or too long.
     pub(super) fn explain(&self, request: &ExplainRequest) -> Result<ExplainReply, String> {
         let key = &request.key[..];
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -89,7 +90,7 @@ fn part(own: ViewRole) -> Part {
     }
 }
 
-/// An entry without its value.
+/// Describes an entry, without its value.
 fn describe(entry: &Entry, stamps: &Stamps, own: ViewRole, now: Millis) -> CachedEntry {
     let (kind, value_bytes) = match entry.kind() {
         Kind::Value => (EntryKind::Value, entry.value().len() as u64),

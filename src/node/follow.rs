@@ -1,4 +1,4 @@
-//! A node's data plane follows the topology: flights, moves, the lease and the cache go by each new view.
+//! Applies each new view to a node's data plane: to flights, moves, the lease and the cache.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::cache::Cache;
 use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
 
-/// Closes the flights of partitions that a new view takes from this node. Then, and not before, the node
-/// may say that it has applied the view: nobody joins a flight any more that the view ends. (A flight of a
-/// group that the view resets is joined by nobody, by its stamp.) What is void is reclaimed after that. Of
-/// another cluster nothing is kept.
+/// Follows the views. First it closes the flights of partitions that a new view takes from this node. Only
+/// then may the node report the view as applied: from then on no call joins a flight that the view ends. (No
+/// call joins a flight of a group that the view resets either: the stamp of the flight prevents it.) Memory
+/// of void entries is reclaimed after that. When the cluster changes, the whole cache is dropped.
 pub(super) async fn follow(
     known: Known,
     moves: Option<moves::Moves>,
@@ -33,7 +33,7 @@ pub(super) async fn follow(
         let view = Arc::clone(&views.borrow_and_update());
         let me = me.get();
         if view.cluster() != before.cluster() {
-            // A recovered cluster may count up to stamps that the one before had given already.
+            // A recovered cluster may reach stamps that the cluster before it has already given out.
             let cache = cache.clone();
             let cleared = tokio::task::spawn_blocking(move || cache.clear()).await;
             let entries = cleared.map_or(0, |cleared| cleared.entries);
@@ -54,7 +54,7 @@ pub(super) async fn follow(
         };
         for group in view.groups().filter(is_reset) {
             let (cache, id, generation) = (cache.clone(), group.id, group.generation);
-            // It looks at every entry: for seconds, where there are millions.
+            // The reset visits every entry, which takes seconds with millions of them.
             tokio::task::spawn_blocking(move || cache.reset(id, generation));
         }
         before = view;

@@ -1,5 +1,5 @@
-//! Whether the origin can load each group: found out before a caller does, told in the log, a metric and
-//! `/readyz?verbose`.
+//! Checks whether the origin can load each group, before a caller needs it. Failures are reported in the log,
+//! a metric and `/readyz?verbose`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
-/// How often the groups are checked: a repaired table is noticed by then.
+/// How often all groups are checked: a repaired table is noticed within this time.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// What the origin said of each group that it cannot load, by name.
+/// The origin's reason for each group that it cannot load, by the group's name.
 pub(super) type Unusable = Arc<Mutex<BTreeMap<Arc<str>, String>>>;
 
-/// Registers the count of unusable groups.
+/// Registers the gauge of unusable groups.
 pub(super) fn register(registry: &Registry) -> Gauge {
     registry.gauge(
         "gcache_origin_unusable_groups",
@@ -32,25 +32,25 @@ pub(super) fn register(registry: &Registry) -> Gauge {
     )
 }
 
-/// Asks the origin about the groups of the view.
+/// Checks the groups of the view against the origin.
 pub(super) struct Checker {
     pub(super) origin: Arc<dyn Origin>,
     pub(super) view: watch::Receiver<Arc<View>>,
-    /// How long one answer may take.
+    /// How long the check of one group may take.
     pub(super) patience: Duration,
     pub(super) unusable: Unusable,
     pub(super) count: Gauge,
 }
 
-/// Whether a group is loaded in another way than when it was checked.
+/// Whether `group` is new, or has another source than when `checked` was checked.
 fn is_new(checked: &View, group: &Group) -> bool {
     let known = checked.group(group.id);
     known.is_none_or(|known| known.spec.source != group.spec.source)
 }
 
 impl Checker {
-    /// Checks every few seconds, and what is new at once, until shutdown. That is when the origin learns how to
-    /// load a group: a node that joins has done so before anybody asks it for a key.
+    /// Checks all groups every few seconds, and new ones at once, until shutdown. By this check the origin
+    /// also learns how to load a group: a node that joins has done so before a caller asks it for a key.
     pub(super) async fn run(self, shutdown: Shutdown) {
         let rounds = async {
             loop {
@@ -69,7 +69,7 @@ impl Checker {
         }
     }
 
-    /// The next view with a group that was not checked; none once it is time for all of them.
+    /// Waits for a view with a group that was not checked; none once it is time to check all of them.
     async fn newer(&self, checked: &View, next: Instant) -> Option<Arc<View>> {
         let mut views = self.view.clone();
         let has_new = |view: &Arc<View>| view.groups().any(|group| is_new(checked, group));
@@ -77,13 +77,13 @@ impl Checker {
             if let Ok(view) = views.wait_for(has_new).await {
                 return Arc::clone(&view);
             }
-            // No view comes any more.
+            // No further view will come.
             std::future::pending().await
         };
         timeout_at(next, found).await.ok()
     }
 
-    /// Checks the groups of a view that are `due`.
+    /// Checks those groups of a view that are `due`.
     async fn round(&self, view: &View, due: impl Fn(&Group) -> bool) {
         for group in view.groups().filter(|group| due(group)) {
             self.note(group, self.check(group).await);
@@ -101,7 +101,7 @@ impl Checker {
         })
     }
 
-    /// Logs what is new.
+    /// Records the result of a check, and logs it if it has changed.
     fn note(&self, group: &Group, checked: Result<(), LoadError>) {
         let mut unusable = self.unusable.lock();
         match checked {

@@ -1,7 +1,7 @@
-//! Whether this node's origin can load groups that an operator has not applied yet.
+//! Checks whether this node's origin can load groups that an operator has not applied yet.
 //!
-//! Asked by the control service, for `group plan` and `group apply`. One request at a time: an
-//! inspection takes a connection that loads would use.
+//! The control service calls it for `group plan` and `group apply`. It runs one request at a time, because an
+//! inspection takes a connection that loads could use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::topology::commands::Command;
 use crate::topology::model::group::{Group, GroupSpec};
 use crate::topology::model::rules::{MAX_GROUPS, is_group_name, wrong_field};
 
-/// Requests that may wait for the one that runs; more are refused.
+/// The most requests that wait for the running one; further ones are refused.
 const MAX_QUEUED: usize = 8;
 
-/// The id that a group has while it is inspected: no group is ever given it.
+/// The id of a group while it is inspected. No group of a cluster ever gets it.
 const NO_GROUP: GroupId = GroupId(0);
 
-/// Asks the origin about groups. Cheap to clone.
+/// Inspects groups at the origin. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Inspector {
     origin: Arc<dyn Origin>,
@@ -36,13 +36,13 @@ pub(super) struct Inspector {
     turn: Arc<Mutex<()>>,
 }
 
-/// The longest that all groups of a request may take: whoever asks must hear what was found, and waits for
-/// half a minute (`cli/findings`).
+/// The longest time for all groups of a request. The command line (`cli/findings`) waits half a minute for
+/// the reply, and the findings must reach it by then.
 const DEADLINE_MAX: Duration = Duration::from_secs(20);
 
 impl Inspector {
-    /// Asks `origin`, which has `origin.timeout` for a group, and for all of a request `node.max_deadline`
-    /// or [`DEADLINE_MAX`], whichever is less.
+    /// An inspector of `origin`. One group may take `origin.timeout`, and all groups of a request
+    /// `node.max_deadline` or [`DEADLINE_MAX`], whichever is less.
     pub(super) fn new(origin: Arc<dyn Origin>, config: &Config) -> Self {
         Self {
             origin,
@@ -53,11 +53,11 @@ impl Inspector {
         }
     }
 
-    /// What the origin says of the groups that an encoded `SetGroups` would set. What there is no time
-    /// for is reported as unchecked. Cancel-safe.
+    /// Inspects the groups that an encoded `SetGroups` would set. A group that there is no time for is
+    /// reported as unchecked. Cancel-safe.
     ///
     /// # Errors
-    /// The command is no such command or its groups break the rules, or too many ask at once.
+    /// The bytes are no `SetGroups`, its groups break the rules, or too many requests are made at once.
     pub(super) async fn check(&self, command: &[u8]) -> Result<CheckGroupsReply, Status> {
         let groups = groups_of(command)?;
         let busy = || Status::resource_exhausted("too many group checks at once, try again");
@@ -101,8 +101,8 @@ fn to_wire(finding: Finding) -> control_proto::Finding {
     }
 }
 
-/// The groups that a command would set. They are to be parts of statements, so that nothing is taken
-/// that the log would refuse.
+/// The groups that a command would set. Their fields become parts of SQL statements, so a group that the log
+/// would refuse is refused here too.
 fn groups_of(command: &[u8]) -> Result<Vec<Group>, Status> {
     let command =
         Command::decode(command).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -127,7 +127,7 @@ fn group_of((name, spec): (Arc<str>, GroupSpec)) -> Result<Group, Status> {
     }
     if let Some(field) = wrong_field(&spec) {
         return Err(Status::invalid_argument(format!(
-            "group {name}: {field} is not what it may be"
+            "group {name}: {field} is not valid"
         )));
     }
     Ok(Group {

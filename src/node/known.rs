@@ -1,4 +1,4 @@
-//! What a node goes by: which member it is, who owns what, and whether it may act.
+//! What the data plane goes by: which member this node is, its view, and whether it may act.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use super::me::Me;
 use super::member::Renewer;
 use crate::topology::view::View;
 
-/// What a node goes by.
+/// What the data plane of a node takes from its control plane.
 pub(super) struct Known {
-    /// Who it is.
+    /// The node's id.
     pub(super) me: Me,
-    /// Who owns what.
+    /// The view: which member owns which partition.
     pub(super) view: watch::Receiver<Arc<View>>,
-    /// Whether it may act for what it owns.
+    /// The lease: whether the node may act for what it owns.
     pub(super) held: Held,
-    /// Who wants to know what the data plane goes by.
+    /// Receives which epoch the data plane has applied. None with a given view.
     pub(super) renewer: Option<Arc<Renewer>>,
     /// The local address that connections leave from.
     pub(super) from: IpAddr,

@@ -1,8 +1,9 @@
-//! Whether this node may act for what its view says it owns, as the read path asks for every call.
+//! Whether this node may act for the partitions that its view says it owns. The read path asks this for every
+//! call.
 //!
-//! Written by the control plane, which renews the lease ([`crate::topology::lease`]); read without a
-//! lock. The rule is the whole of it: an owner acts while its lease runs and its tenure is settled, so
-//! that nobody else who holds a lease believes to own the same partition.
+//! The control plane renews the lease ([`crate::topology::lease`]) and writes it here; readers take no lock.
+//! There is one rule: an owner acts while its lease runs and its tenure is settled, so that no other member
+//! that holds a lease believes that it owns the same partition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,18 +18,19 @@ use crate::topology::view::Route;
 /// What a node may do for a partition that its view says it owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Duty {
-    /// It owns it, and nobody else believes to.
+    /// It owns the partition, and no other member believes that it does.
     Acts,
-    /// It owns it, and whoever had it before may not know yet, but tells it of every delete until then: it
-    /// answers reads, and says nothing is done before the other knows.
+    /// It owns the partition by a move. The owner before it may not know yet, but sends it every delete until
+    /// then. This node answers reads; it answers no delete as done before the owner before it knows.
     TakesOver,
-    /// It owns it, and another may not know yet: until then it is what a standby is.
+    /// It owns the partition, and the owner before it may not know yet: until then this node has the rights
+    /// of a standby.
     Arrives,
-    /// It holds no lease: another may own it by now.
+    /// It holds no lease: another member may own the partition by now.
     Isolated,
 }
 
-/// The lease of this node, as of now. Clones show the same.
+/// The lease of this node, as of now. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held(Arc<Inner>);
 
@@ -36,7 +38,7 @@ pub(super) struct Held(Arc<Inner>);
 struct Inner {
     /// Until when the lease runs, by the process's clock.
     until: AtomicU64,
-    /// The epoch that all who hold a lease have applied.
+    /// The epoch that all members with a lease have applied.
     settled: AtomicU64,
     changed: Notify,
 }
@@ -50,7 +52,7 @@ impl Held {
         held
     }
 
-    /// The lease runs until `until`, and `settled` is settled.
+    /// Sets the end of the lease and the epoch that is settled.
     pub(super) fn set(&self, until: Millis, settled: Epoch) {
         self.0.until.store(until.0, Ordering::Release);
         self.0.settled.store(settled.0, Ordering::Release);
@@ -63,7 +65,7 @@ impl Held {
         now.0 < self.0.until.load(Ordering::Acquire)
     }
 
-    /// What it may do for a partition that it owns by this route.
+    /// What this node may do for a partition that it owns by `route`.
     #[must_use]
     pub(super) fn duty(&self, route: &Route, now: Millis) -> Duty {
         if !self.is_valid(now) {
@@ -71,18 +73,18 @@ impl Held {
         } else if self.0.settled.load(Ordering::Acquire) >= route.since.0 {
             Duty::Acts
         } else if route.since.0 > route.tenure.0 {
-            // By a move, which is not over before all know that it was prepared.
+            // Owned by a move, which does not end before all members know that it was prepared.
             Duty::TakesOver
         } else {
             Duty::Arrives
         }
     }
 
-    /// Waits until it acts for a partition that it owns by `route`, by `until` at the latest; false if it
-    /// does not by then. Cancel-safe.
+    /// Waits until this node acts for a partition that it owns by `route`. False if it does not by `until`.
+    /// Cancel-safe.
     pub(super) async fn acts(&self, route: &Route, clock: Clock, until: Instant) -> bool {
         loop {
-            // Made before the look, so that no change between the two is missed.
+            // Created before the check, so that no change between the two is missed.
             let changed = self.0.changed.notified();
             if self.duty(route, clock.now()) == Duty::Acts {
                 return true;
@@ -113,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_acts_with_a_lease_and_once_all_know() {
+    fn an_owner_acts_with_a_lease_and_once_its_tenure_is_settled() {
         let held = Held::default();
         assert_eq!(held.duty(&route(0, 0), Millis(0)), Duty::Isolated);
         held.set(Millis(2_000), Epoch(7));
-        // The tenure, since when it owns, the time, and what follows.
+        // The tenure, the epoch since when it owns, the time, and the expected duty.
         let table = [
             (7, 7, 1_999, Duty::Acts),
             (8, 8, 1_999, Duty::Arrives),
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_to_act_hears_of_it_and_not_for_ever() {
+    async fn a_wait_to_act_ends_with_the_settlement_or_at_its_deadline() {
         let (held, clock) = (Held::default(), Clock::start());
         let by = |ms| Instant::now() + Duration::from_millis(ms);
         let third = route(3, 3);

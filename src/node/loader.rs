@@ -1,9 +1,9 @@
 //! Runs loads: misses of one group that wait together go to the origin in one call.
 //!
-//! No timer gathers them. A miss starts a call at once while fewer than `max_concurrent_loads` of its
-//! group are in flight; beyond that it queues, and the next call to end takes what has queued, up to
-//! `max_batch`. So batches grow with the load and are of one when there is none. What has queued for
-//! `miss_queue_timeout` fails. Refreshes of stale entries go the same way, with places of their own.
+//! No timer gathers them. A miss starts a call at once while fewer than `max_concurrent_loads` of its group
+//! are in flight. Beyond that it queues, and the next call to end is followed by one for the queued keys, up
+//! to `max_batch`. So batches grow with the load, and have one key when there is none. A miss that has queued
+//! for `miss_queue_timeout` fails. Refreshes of stale entries go the same way, with slots of their own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,22 +28,22 @@ use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
-/// The bounds of a loader; keys of `[origin]` and `[node]`.
+/// The bounds of a loader, from the settings of `[origin]` and `[node]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// One call's time.
+    /// The longest that one call may take.
     pub(super) timeout: Duration,
-    /// Keys in one call.
+    /// The most keys in one call.
     pub(super) max_batch: usize,
-    /// Calls of one group in flight for misses.
+    /// The most calls of one group in flight for misses.
     pub(super) max_concurrent_loads: usize,
-    /// Calls of one group in flight for refreshes.
+    /// The most calls of one group in flight for refreshes.
     pub(super) max_concurrent_refreshes: usize,
-    /// Misses that may queue on this node.
+    /// The most misses that queue on this node.
     pub(super) miss_queue: usize,
-    /// How long a miss or a refresh may queue.
+    /// The longest that a miss or a refresh may queue.
     pub(super) miss_queue_timeout: Duration,
-    /// Refreshes of one group that may queue.
+    /// The most refreshes of one group that queue.
     pub(super) refresh_queue: usize,
 }
 
@@ -59,7 +59,7 @@ impl Settings {
     }
 }
 
-/// What a loader counts.
+/// The metrics of a loader.
 #[derive(Clone)]
 struct Metrics {
     registry: Registry,
@@ -68,7 +68,7 @@ struct Metrics {
     seconds: Histogram,
 }
 
-/// The bound that kept a key from being loaded.
+/// The bound because of which a key is not loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
     Queue,
@@ -77,7 +77,7 @@ enum Bound {
 }
 
 impl Bound {
-    /// The setting's name, as the metric has it.
+    /// The setting's name, as the metric's label has it.
     fn label(self, class: Class) -> &'static str {
         match (self, class) {
             (Self::Queue, Class::Miss) => "miss_queue",
@@ -91,7 +91,7 @@ impl Bound {
         let message = match self {
             Self::Queue => "too many misses queue on this node",
             Self::Timeout => "queued too long for a place among the loads of its group",
-            Self::Deadline => "nobody waits for this miss any more",
+            Self::Deadline => "no caller waits for this miss any more",
         };
         LoadError::new(LoadErrorKind::Overloaded, message)
     }
@@ -112,7 +112,7 @@ struct Shared {
     outcomes: Mutex<HashMap<(GroupId, &'static str), Counter>>,
     metrics: Metrics,
     shutdown: Shutdown,
-    /// Where a key may be that has just moved here.
+    /// Asks the previous owner for a key of a partition that has just moved here.
     moves: Option<Moves>,
 }
 
@@ -164,12 +164,12 @@ impl Loader {
 
     /// Loads the lead's key in a task of its own, now or as soon as its group has room.
     ///
-    /// Never blocks. If the group has no room and the queue none either, the lead fails as
-    /// overloaded, and so does one that has queued too long. `until` is when the caller gives up; a
-    /// lead that is still queued then and that nobody waits for fails too.
+    /// Never blocks. A lead fails as overloaded if neither the group nor the queue has room, or once it has
+    /// queued too long. `until` is when the caller gives up: a lead that is still queued then and that no
+    /// other caller waits for fails too.
     ///
-    /// A miss of a partition that has just moved here is asked of its owner before first. A refresh is not:
-    /// what is kept here is as new as what is there.
+    /// A miss of a partition that has just moved here is first asked of its previous owner. A refresh is not:
+    /// the entry here is as new as the one there.
     pub(super) fn submit(&self, lead: Lead, class: Class, until: Millis) {
         let peek = (class == Class::Miss).then(|| self.shared.peek(&lead));
         let Some(peek) = peek.flatten() else {
@@ -187,9 +187,9 @@ impl Loader {
     }
 }
 
-/// Makes calls until nothing of the queue waits.
+/// Makes calls until nothing waits in the queue.
 async fn work(shared: Arc<Shared>, queue: QueueId) {
-    // A shutdown ends what waits: dropped leads tell their waiters.
+    // A shutdown ends the waiting: dropped leads wake their waiters with an error.
     while let Some(batch) = shared.take(queue) {
         // A task of its own, so that a panicking origin fails this batch and not the queue.
         let mut call = shared
@@ -208,7 +208,7 @@ async fn work(shared: Arc<Shared>, queue: QueueId) {
     }
 }
 
-/// Fails what has queued too long in a queue, until nothing of it queues.
+/// Fails leads that have queued too long in a queue, until its queue is empty.
 async fn watch(shared: Arc<Shared>, queue: QueueId) {
     while let Some(next) = shared.fail_overdue(queue) {
         let wait = next.since(shared.clock.now());
@@ -283,7 +283,7 @@ impl Shared {
         }
     }
 
-    /// The next batch of a queue; none, and one call fewer in flight, if nothing waits.
+    /// Takes the next batch of a queue. None if nothing waits: then the queue has one call fewer in flight.
     fn take(&self, queue: QueueId) -> Option<Vec<Lead>> {
         loop {
             let now = self.clock.now();
@@ -303,13 +303,13 @@ impl Shared {
         }
     }
 
-    /// Fails what has queued too long in a queue, and says when to look again.
+    /// Fails leads that have queued too long in a queue. Returns when to look again.
     fn fail_overdue(self: &Arc<Self>, queue: QueueId) -> Option<Millis> {
         let now = self.clock.now();
         let (overdue, next) = self.queues(|queues| queues.overdue(queue, now));
         for lead in overdue {
             if queue.1 == Class::Refresh && lead.is_awaited() {
-                // Its entry has gone meanwhile, and whoever has come since waits for it as for a miss.
+                // The stale entry is gone, so callers that came since wait for this load as for a miss.
                 let patience = as_millis(self.settings.miss_queue_timeout);
                 self.submit(lead, Class::Miss, now.plus(patience));
             } else {
@@ -319,13 +319,13 @@ impl Shared {
         next
     }
 
-    /// Drops what waits of a queue, and one call.
+    /// Drops the waiting leads of a queue, and one of its calls.
     fn abandon(&self, queue: QueueId) {
-        // Outside the lock: dropped leads wake those who wait.
+        // Outside the lock: dropped leads wake their waiters.
         drop(self.queues(|queues| queues.abandon(queue)));
     }
 
-    /// Does something with the queues, and shows how many misses they hold then.
+    /// Works on the queues, and then updates the gauge of queued misses.
     fn queues<T>(&self, work: impl FnOnce(&mut Queues<Lead>) -> T) -> T {
         let mut queues = self.queues.lock();
         let done = work(&mut queues);
@@ -333,14 +333,14 @@ impl Shared {
         done
     }
 
-    /// Fails a lead that a bound kept from being loaded, and counts it.
+    /// Fails a lead because of `bound`, and counts it.
     fn refuse(&self, lead: Lead, class: Class, bound: Bound) {
         if let Some(group) = self.view.borrow().group(lead.group()) {
             let labels = [("group", &*group.name), ("limit", bound.label(class))];
             // Registering again only finds the counter.
             let refused = self.metrics.registry.counter(
                 "gcache_origin_refused_keys_total",
-                "Keys that were not asked of the origin, by the bound that kept them from it.",
+                "Keys that were not asked of the origin, by the bound that prevented it.",
                 &labels,
             );
             refused.increment(1);
@@ -358,7 +358,7 @@ impl Shared {
         lead.finish(loaded, &fill);
     }
 
-    /// The question to the owner before, if the lead is for a key that has just moved here.
+    /// Prepares a question to the previous owner, if the lead's key has just moved here.
     fn peek(&self, lead: &Lead) -> Option<Peek> {
         let moves = self.moves.as_ref().filter(|_| lead.role() == Role::Owner)?;
         moves.peek(lead.hash(), lead.token().tenure)
@@ -370,7 +370,7 @@ impl Shared {
         lead.finish_moved(&parts, &fill);
     }
 
-    /// What decides now whether an answer is kept.
+    /// The facts by which the cache decides whether it keeps an answer, as of now.
     fn fill(&self, lead: &Lead, started: Millis) -> Fill {
         let view = Arc::clone(&self.view.borrow());
         let (stamps, freshness) = match view.group(lead.group()) {
@@ -415,7 +415,7 @@ impl Shared {
         let counter = outcomes.entry((group.id, outcome)).or_insert_with(|| {
             self.metrics.registry.counter(
                 LOADED_KEYS,
-                "Keys asked of the origin, by what became of them.",
+                "Keys asked of the origin, by outcome.",
                 &[("group", &group.name), ("outcome", outcome)],
             )
         });
@@ -435,7 +435,8 @@ fn outcome_of(kind: LoadErrorKind) -> &'static str {
     }
 }
 
-/// For a group that went while its key was loading: its callers get the answer, and nobody else.
+/// Stamps and freshness for a group that was removed while its key was loading: only the callers that wait
+/// get the answer.
 fn of_nothing() -> (Stamps, Freshness) {
     let stamps = Stamps {
         tenure: Tenure(u64::MAX),

@@ -1,11 +1,11 @@
-//! Which member this node is.
+//! The id of the member that this node is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::NodeId;
 
-/// This node's id: 0, which is no member's, until it has one.
+/// This node's id. It is 0, which no member has, until the node becomes a member.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Me(Arc<AtomicU64>);
 

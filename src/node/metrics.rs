@@ -1,4 +1,4 @@
-//! What a node's read path and its cache count.
+//! The metrics of a node's read path and of its cache.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::rpc::proto::Via;
 use crate::topology::model::group::Group;
 use crate::topology::view::View;
 
-/// What became of a call of a known group: every such call counts as exactly one.
+/// The outcome of a call of a known group: every such call counts as exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallOutcome {
     /// A value from the cache, fresh.
@@ -21,9 +21,9 @@ pub(super) enum CallOutcome {
     NegativeHit,
     /// A remembered failure from the cache.
     ErrorHit,
-    /// A value past its time, while one refresh runs.
+    /// A stale value, while one refresh runs.
     Stale,
-    /// A value past its time, because the origin fails or too many wait.
+    /// A stale value, because the origin fails or too many callers wait.
     StaleIfError,
     /// Began a load.
     Miss,
@@ -35,7 +35,7 @@ pub(super) enum CallOutcome {
     Expired,
     /// Not this node's key.
     NotOwner,
-    /// A bound was reached, or the key cannot be one.
+    /// A bound was reached, or the key is not valid.
     Refused,
 }
 
@@ -54,7 +54,7 @@ impl CallOutcome {
         (Self::Refused, "refused"),
     ];
 
-    /// Which kind of hit a fresh entry is.
+    /// The kind of hit that a fresh entry is.
     #[must_use]
     pub(super) fn of_fresh(kind: Kind) -> Self {
         match kind {
@@ -64,7 +64,7 @@ impl CallOutcome {
         }
     }
 
-    /// Which of the two kinds of stale an answer is.
+    /// The kind of stale answer, of two.
     #[must_use]
     pub(super) fn of_stale(via: Via) -> Self {
         if via == Via::StaleIfError {
@@ -98,13 +98,13 @@ impl ReadMetrics {
         }
     }
 
-    /// Counts a call of `group` that a bound kept from waiting; `limit` is the setting's name.
+    /// Counts a call of `group` that may not wait because of a bound; `limit` is the setting's name.
     pub(super) fn limited(&self, group: &Group, limit: &'static str) {
         // Registering again only finds the counter.
         let labels = [("group", &*group.name), ("limit", limit)];
         let refused = self.registry.counter(
             "gcache_node_refused_calls_total",
-            "Calls that a bound kept from waiting, by that bound.",
+            "Calls that may not wait because of a bound, by that bound.",
             &labels,
         );
         refused.increment(1);
@@ -112,7 +112,7 @@ impl ReadMetrics {
 
     /// Counts a call of `group`.
     pub(super) fn count(&self, group: &Group, outcome: CallOutcome) {
-        // The discriminant is the place in ALL, which a test holds.
+        // The discriminant is the index in ALL, which a test checks.
         let place = outcome as usize;
         if let Some(counters) = self.groups.read().iter().find(|known| known.id == group.id) {
             counters.by_outcome[place].increment(1);
@@ -121,7 +121,7 @@ impl ReadMetrics {
         let by_outcome = CallOutcome::ALL.map(|(_, label)| {
             self.registry.counter(
                 NODE_CALLS,
-                "Calls by group and by what became of them.",
+                "Calls by group and outcome.",
                 &[("group", &group.name), ("outcome", label)],
             )
         });
@@ -188,7 +188,7 @@ impl CacheMetrics {
         }
     }
 
-    /// Shows `stats`, each group's under the name that `view` gives it.
+    /// Publishes `stats`, those of each group under its name in `view`.
     pub(super) fn show(&self, stats: &Stats, budget_bytes: u64, view: &View) {
         self.memory.set(stats.bytes as f64);
         self.budget.set(budget_bytes as f64);
@@ -207,7 +207,8 @@ impl CacheMetrics {
         }
     }
 
-    /// Registering again only finds the gauge; this runs once a second.
+    /// Sets one gauge of a group. Sets one gauge of a group. Registering again only finds the gauge; this
+    /// runs once a second.
     fn of_group(&self, group: &Group, name: &'static str, value: u64) {
         self.registry
             .gauge(
@@ -219,7 +220,7 @@ impl CacheMetrics {
     }
 }
 
-/// Shows whether the node holds a lease.
+/// Registers the gauge that shows whether the node holds no lease.
 pub(super) fn isolated(registry: &Registry) -> Gauge {
     registry.gauge(
         "gcache_node_isolated_info",
@@ -228,7 +229,7 @@ pub(super) fn isolated(registry: &Registry) -> Gauge {
     )
 }
 
-/// Shows whether the ring is paused.
+/// Registers the gauge that shows whether the ring is paused.
 pub(super) fn paused(registry: &Registry) -> Gauge {
     registry.gauge(
         "gcache_node_ring_paused_info",
@@ -237,7 +238,7 @@ pub(super) fn paused(registry: &Registry) -> Gauge {
     )
 }
 
-/// Answers that go to a frontend in one message.
+/// Registers the histogram of answers in one message to a frontend.
 pub(super) fn sent_batches(registry: &Registry) -> Histogram {
     registry.histogram(
         "gcache_node_sent_batch_calls",

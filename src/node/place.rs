@@ -1,4 +1,4 @@
-//! Where a node gets what it goes by: from its control plane, or fixed.
+//! The source of a node's id and view: its control plane, or fixed values.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
-/// How a node knows who it is and who owns what.
+/// How a node gets its id and its view.
 pub enum Place {
-    /// It was told, and needs no lease: for tests and benchmarks of the data plane alone.
+    /// Both are given, and the node needs no lease: for tests and benchmarks of the data plane alone.
     Fixed {
         /// Which member this is.
         me: NodeId,
-        /// Who owns what.
+        /// The view: which member owns which partition.
         view: watch::Receiver<Arc<View>>,
     },
-    /// As its control plane agrees with others.
+    /// The node's control plane agrees on both with other nodes.
     Agreed(Box<control::Parts>),
 }
 
 impl Place {
-    /// The control plane, started, and what the node goes by.
+    /// Starts the control plane, if there is one; returns it and what the node knows through it.
     pub(super) fn take(
         self,
         clock: Clock,

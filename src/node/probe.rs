@@ -1,4 +1,4 @@
-//! What a node's readiness says.
+//! The readiness probe of a node.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::admin::{Probe, Readiness};
 use crate::origin::Origin;
 use crate::shutdown::Shutdown;
 
-/// The probe of a node: it is ready until shutdown begins.
+/// The probe of a node, which is ready until shutdown begins.
 pub(super) fn probe(
     origin: Arc<dyn Origin>,
     unusable: groups::Unusable,

@@ -1,9 +1,10 @@
-//! The read path of a node: a call becomes an answer, at once from the cache or after a load.
+//! The read path of a node: turns a call into an answer, at once from the cache or after a load.
 //!
-//! It answers for its own keys only and never forwards. In which role it may answer is decided by its
-//! own view, never by what the caller believes.
+//! A node answers for its own keys only and never forwards. Its own view decides in which role it may answer,
+//! never the caller's.
 
-// The half of `ReadPath` that drops: it knows the other half, which begins it.
+// Deletes and expiries, the other half of `ReadPath`. The two halves know each other: `judge` begins a
+// delete, and a delete that has waited is judged again.
 mod delete;
 
 use std::sync::Arc;
@@ -36,11 +37,11 @@ use crate::topology::view::{Role as ViewRole, Route, View};
 /// The bounds of the read path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// How long a call with a newer epoch waits for this node to have it.
+    /// How long a call with a newer epoch waits until this node has applied that epoch.
     pub(super) epoch_wait: Duration,
-    /// The longest a call may take, whatever its caller allows.
+    /// The longest time a call may take, even if its caller allows more.
     pub(super) max_deadline: Duration,
-    /// Values larger than this cannot be sent.
+    /// The largest value that can be sent.
     pub(super) max_value_bytes: usize,
 }
 
@@ -61,15 +62,15 @@ struct Shared {
     metrics: ReadMetrics,
 }
 
-/// An answer, or what is left to do for it.
+/// An answer, or the rest of the work for it.
 pub(super) enum Begun {
     /// Answered without waiting.
     Now(AnswerItem),
-    /// To be awaited in a task of its own.
+    /// The answer takes a wait, in a task of its own.
     Later(Later),
 }
 
-/// A call that waits: for a load, or for a newer view.
+/// A call that waits for one of [`WaitsFor`].
 pub(super) struct Later {
     path: ReadPath,
     call: Call,
@@ -78,11 +79,13 @@ pub(super) struct Later {
     waits_for: WaitsFor,
 }
 
+/// What a call waits for.
 enum WaitsFor {
+    /// A view of at least the call's epoch.
     Epoch,
-    /// To be known as the owner, by this route.
+    /// That this node acts as the owner, by this route.
     Arrival(Route),
-    /// For the members that keep the entry too to drop it.
+    /// That the members which also keep the entry drop it.
     Receipts(Vec<Receipt>, CallOutcome),
     Load(Load),
 }
@@ -122,13 +125,13 @@ impl ReadPath {
         }
     }
 
-    /// The view that calls are judged by now.
+    /// The current view, by which calls are judged.
     #[must_use]
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.shared.view.borrow())
     }
 
-    /// Refuses a call that this bound of its pipeline leaves no place for, and counts it.
+    /// Refuses a call that exceeds the bound `limit` of its pipeline, and counts it.
     pub(super) fn limited(
         &self,
         (id, group): (u64, GroupId),
@@ -142,7 +145,7 @@ impl ReadPath {
         refusal(id, Status::Overloaded, why)
     }
 
-    /// Begins a call. Never blocks: hits, refusals and deletes are answered here.
+    /// Begins a call. Never blocks: hits, refusals, and deletes that wait for nothing are answered here.
     #[must_use]
     pub(super) fn begin(&self, call: Call, key: Bytes, view: &View) -> Begun {
         if call.epoch > view.epoch().0 {
@@ -188,7 +191,7 @@ impl ReadPath {
         };
         match call.op() {
             Op::Get => self.get_as(duty, &call, &key, group, &request),
-            // Nothing may stand in for the owner when a value must never be served again.
+            // No other member may act for the owner when a value must never be served again.
             _ if role != Role::Owner => {
                 self.shared.metrics.count(group, CallOutcome::NotOwner);
                 Begun::Now(answers::not_owner(call.id, view.epoch()))
@@ -200,7 +203,7 @@ impl ReadPath {
         }
     }
 
-    /// Looks a key up as far as the node's duty lets it.
+    /// Looks a key up as far as the node's duty allows.
     fn get_as(
         &self,
         duty: Duty,
@@ -215,7 +218,7 @@ impl ReadPath {
         };
         match (duty, group.spec.on_isolated) {
             (Duty::Acts | Duty::TakesOver, _) => self.get(call, key, group, request, Detail::None),
-            // Another may still act as the owner, and drop what this node would go on serving.
+            // Another member may still act as the owner, and delete what this node would go on serving.
             (Duty::Arrives, _) => {
                 let request = Request {
                     role: Role::Standby,
@@ -371,7 +374,7 @@ impl Later {
                 };
                 match path.judge(call, key, &view) {
                     Begun::Now(answer) => answer,
-                    // A load, this time: the view is new enough.
+                    // Not for an epoch again: the view is new enough.
                     Begun::Later(later) => Box::pin(later.answer()).await,
                 }
             }
@@ -436,7 +439,7 @@ impl ReadPath {
     }
 }
 
-/// The setting that kept a caller from waiting, as the metric has it.
+/// The setting whose bound refused a caller, as the metric's label has it.
 fn limit_of(reason: Refused) -> &'static str {
     match reason {
         Refused::PerKey => "max_waiters_per_key",
@@ -445,13 +448,14 @@ fn limit_of(reason: Refused) -> &'static str {
     }
 }
 
-/// Why a node without a lease refuses.
-const ISOLATED: &str = "the owner is cut off from those who decide who owns what";
+/// The reason of a node without a lease.
+const ISOLATED: &str = "the owner is cut off from the members that decide which member owns what";
 
-/// In which role a node whose own view says `own` answers a call for `asked`; none if in no role.
+/// The role in which a node answers a call for `asked` when its own view says `own`; none if it may not
+/// answer.
 fn may_answer(asked: proto::Role, own: ViewRole) -> Option<Role> {
     match (asked, own) {
-        // An owner that is believed unreachable answers as what it is.
+        // A caller that believes the owner unreachable asks it as a standby: it answers as the owner.
         (proto::Role::Owner | proto::Role::Standby, ViewRole::Owner) => Some(Role::Owner),
         (proto::Role::Standby, ViewRole::Standby) => Some(Role::Standby),
         (proto::Role::LastResort, _) => Some(Role::LastResort),

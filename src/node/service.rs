@@ -1,4 +1,4 @@
-//! The node's gRPC service: pipelines and unary look-ups, both onto the read path.
+//! The node's gRPC service: pipelines and unary look-ups, both served by the read path.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -27,12 +27,13 @@ use crate::shutdown::Shutdown;
 /// The bounds of a node's pipelines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// What goes into one message.
+    /// The most that one message holds.
     pub(super) batch: BatchLimits,
-    /// Calls of one pipeline that may wait for loads; more are answered as overloaded. Their callers may
-    /// have left: then they wait here until their deadline, and no longer at the pipeline's other end.
+    /// The most calls of one pipeline that wait for loads; further ones are answered as overloaded. Calls
+    /// whose callers have left still count: they wait here until their deadline, though no longer at the
+    /// frontend.
     pub(super) max_in_flight: Bounds,
-    /// Answers that may wait for a slow reader, in bytes, before its calls are no longer read.
+    /// The bytes of answers that wait for a slow reader at which the node stops to read the reader's calls.
     pub(super) max_unsent_bytes: usize,
 }
 
@@ -72,7 +73,7 @@ impl Service {
 /// The replies of one pipeline, on their way out.
 type Replies = Pin<Box<dyn Stream<Item = Result<PipelineReply, Status>> + Send>>;
 
-/// What a transfer is answered.
+/// The replies to one transfer.
 type Done = Pin<Box<dyn Stream<Item = Result<HandOverReply, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -121,7 +122,7 @@ impl Cache for Service {
         };
         let AnswerItem { answer, value } = match self.path.begin(call, key, &view) {
             Begun::Now(item) => item,
-            // In a task of its own, so that a stop waits for it.
+            // In a tracked task, so that a stop of the node waits for it.
             Begun::Later(later) => self
                 .shutdown
                 .spawn(later.answer())
@@ -153,30 +154,31 @@ impl Cache for Service {
     }
 }
 
-/// How long a frontend that owes nothing more may take to end its direction of the stream, once it was
-/// told of the stop.
+/// How long a frontend may take to end its direction of the stream, once all its calls are answered and the
+/// stop of the node was announced to it.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One pipeline, from its first message to its last.
 struct Conversation {
     service: Service,
     outbox: Outbox<PipelineReply>,
-    /// The calls that wait for loads.
+    /// The tasks of calls that wait for loads.
     waiting: TaskTracker,
-    /// How many of them there may be.
+    /// Bounds their number.
     places: Gate,
 }
 
 impl Conversation {
-    /// Answers until the frontend ends its direction of the stream; then until what waits is
-    /// answered. A frontend that was told that the node stops, and does not end it, is left.
+    /// Answers until the frontend ends its direction of the stream, and then until all waiting calls are
+    /// answered. When the node stops, it announces that, and ends the pipeline of a frontend that does not
+    /// end it.
     async fn run(self, mut inbound: Streaming<PipelineRequest>) {
         let stop = &self.service.shutdown;
         let reported = async {
             stop.begun().await;
             self.outbox.drain();
             self.waiting.close();
-            // Pings are answered for as long as anybody waits: a node that stops is no dead node.
+            // Pings are answered as long as a call waits: a node that stops is not dead.
             self.waiting.wait().await;
             tokio::time::sleep(DRAIN_PATIENCE).await;
             true
@@ -192,7 +194,7 @@ impl Conversation {
         self.outbox.close();
     }
 
-    /// Whether the frontend ended its direction and may still read ours.
+    /// Serves messages. True if the frontend ended its direction and may still read ours.
     async fn listen(&self, inbound: &mut Streaming<PipelineRequest>) -> bool {
         loop {
             let message = match inbound.message().await {
@@ -200,7 +202,7 @@ impl Conversation {
                 Ok(None) => return true,
                 Err(_) => return false,
             };
-            // The pong goes first: it never waits behind what the message asks for.
+            // The pong goes first: it never waits behind the calls of its message.
             if message.ping != 0 {
                 self.outbox.ping(message.ping);
             }
@@ -234,8 +236,8 @@ impl Conversation {
             }
         }
         if ready.is_empty() {
-            // Thousands of misses may come at once, and a ping behind them: each message that is
-            // digested shows that the node is busy and not dead.
+            // Thousands of misses may come at once, with a ping behind them: a sign of life for each message
+            // that was read shows that the node is busy and not dead.
             self.outbox.show_life();
         }
         self.outbox.push_all(ready);
@@ -248,7 +250,7 @@ impl Conversation {
         let max = self.service.settings.max_unsent_bytes;
         self.waiting.spawn(async move {
             let mut item = later.answer().await;
-            // Loads end whether their frontend reads or not: here is where their values are bounded.
+            // Loads end even if the frontend does not read: their values are bounded here.
             if outbox.waiting_bytes() >= max {
                 let why = "the frontend reads its answers too slowly";
                 item = path.limited(call, &path.view(), "max_unsent", why);
@@ -259,7 +261,7 @@ impl Conversation {
     }
 }
 
-/// The setting that leaves a call no place to wait in, as the metric has it, and what its caller reads.
+/// The setting whose bound is reached, as the metric's label has it, and the reason for the caller.
 fn limit_of(full: Full) -> (&'static str, &'static str) {
     match full {
         Full::InAll => (

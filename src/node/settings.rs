@@ -1,11 +1,11 @@
-//! From the configuration to what each part of a node is started with.
+//! Derives the settings of each part of a node from the configuration.
 
 use super::{loader, read, service};
 use crate::cache::Limits;
 use crate::config::Config;
 use crate::rpc::outbox::BatchLimits;
 
-/// What a message needs beside its values.
+/// Room in a message for everything except its values.
 const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 
 pub(super) fn max_message(config: &Config) -> usize {

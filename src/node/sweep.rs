@@ -1,4 +1,4 @@
-//! Expired entries are dropped, and the cache's state is shown, once in a while.
+//! Drops expired entries and publishes the cache's metrics, once per sweep interval.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::metrics::Registry;
 use crate::shutdown::Shutdown;
 use crate::topology::view::View;
 
-/// Entries dropped at most by one sweep: a bound on how long it keeps a core.
+/// The most entries that one sweep drops: this bounds how long it keeps a core.
 const SWEEP_ENTRIES: usize = 100_000;
 
-/// Drops what has expired, and shows the cache's state and whether the node holds a lease.
+/// Drops expired entries, and publishes metrics of the cache and of the lease.
 pub(super) struct Sweeper {
     cache: Cache,
     clock: Clock,
@@ -31,7 +31,7 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    /// The sweeper of a node that goes by `known`.
+    /// The sweeper of a node with this id, view and lease.
     pub(super) fn new(
         known: &Known,
         cache: &Cache,
@@ -50,7 +50,7 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps `every` so often, until shutdown.
+    /// Sweeps once per `every`, until shutdown.
     pub(super) async fn run(self, every: Duration, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,7 +1,8 @@
-//! Deletes and expiries: dropped here at once, and said to be done once nobody can serve the value any more.
+//! Deletes and expiries: this node drops the value at once, and answers "done" once no member can serve it
+//! any more.
 //!
-//! Only an owner that acts says so, and only after everybody who is told of its partition has done the same:
-//! [`crate::topology::lease`] and `cache::feed` are why that is enough.
+//! Only an owner that acts answers so, and only after each member that is sent the partition's changes has
+//! applied this one. [`crate::topology::lease`] and `cache::feed` explain why that is enough.
 
 use std::time::Duration;
 
@@ -20,26 +21,27 @@ use crate::rpc::wire::AnswerItem;
 use crate::topology::model::group::Group;
 use crate::topology::view::{Route, View};
 
-/// How long a delete waits for this node to be known as the owner: a change of owners is settled within
-/// a second, and 3 s after a leader was lost.
+/// How long a delete waits until all members know this node as the owner. A change of owners is settled
+/// within a second, or within 3 s when the leader was lost.
 const ARRIVAL_PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long a delete waits for a lease: longer than an election of others that goes well.
+/// How long a delete waits for a lease: longer than a normal election of another leader takes.
 const ISOLATED_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Before a delete is tried again whose partition was about to move.
+/// The pause before a delete is tried again because its partition was about to move.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Why an owner refuses whose partition moves, or has copies.
-const UNHEARD: &str = "the member that has the key too, or is about to, does not answer";
+/// The reason of an owner when the other member of a move, or the standby with copies, does not answer.
+const UNHEARD: &str = "the member that also has the key, or is about to get it, does not answer";
 
-/// Why a new owner refuses.
-const ARRIVING: &str = "the owner is new, and not all others know it yet";
+/// The reason of an owner that not all members know yet.
+const ARRIVING: &str = "the owner is new, and not all members know it yet";
 
 impl ReadPath {
-    /// Drops what is cached and closes the flight, and then says so if nobody else may act for the key and
-    /// whoever is to have it has done the same: in this order, so that what was true when it was dropped is
-    /// true when it is said.
+    /// Drops the cached value and closes the flight. Then it answers "done" if no other member may act for
+    /// the key and each member that receives the partition's entries has dropped this one too. The order
+    /// matters: conditions are checked after the drop, so that what held at the drop still holds at the
+    /// answer.
     pub(super) fn invalidate(
         &self,
         call: Call,
@@ -60,7 +62,8 @@ impl ReadPath {
             }
         };
         let patience = match shared.held.duty(route, shared.clock.now()) {
-            // By a view that is not the latest it may have been dropped after whom it moved to was told.
+            // With a view that is not the latest, the drop may have come after the partition was sent to its
+            // new owner.
             Duty::Acts if voided.receipts.is_empty() && self.view().epoch() == epoch => {
                 shared.metrics.count(group, counted);
                 return Begun::Now(answers::done(call.id));
@@ -71,16 +74,17 @@ impl ReadPath {
                 return Begun::Later(self.later(call, key.clone(), until, receipts));
             }
             Duty::Arrives | Duty::TakesOver => ARRIVAL_PATIENCE,
-            // It may have started a moment ago, or have lost its leader.
+            // This node may have started a moment ago, or its cluster may have lost its leader.
             Duty::Isolated => ISOLATED_PATIENCE,
         };
         let until = self.until(&call).min(Instant::now() + patience);
         Begun::Later(self.later(call, key.clone(), until, WaitsFor::Arrival(*route)))
     }
 
-    /// Says that a delete is done once this node is known as the owner, and all who are told of it have done
-    /// it too. If one will not hear of it any more, its partition is elsewhere by now, or stays, or the
-    /// leader is about to give its move up: then all is asked anew, by a view that may be another.
+    /// Answers that a delete is done once this node acts as the owner, and every member that was sent the
+    /// delete has applied it. If one of them takes no more deletes for the partition, then the partition is
+    /// elsewhere by now, or stays, or the leader is about to give its move up: then everything is judged
+    /// anew, perhaps by another view. Cancel-safe: what was dropped stays dropped.
     pub(super) async fn waited(
         &self,
         call: Call,
@@ -107,7 +111,7 @@ impl ReadPath {
                 Begun::Now(answer) => return answer,
                 Begun::Later(later) => later.waits_for,
             };
-            // Whatever stands in the way ends with a commit.
+            // Every obstacle ends with a commit, so polling is enough.
             tokio::time::sleep_until(until.min(Instant::now() + AGAIN_AFTER)).await;
         }
     }
@@ -124,7 +128,8 @@ impl ReadPath {
         })
     }
 
-    /// Whether what was true when a key was dropped is true still, after others were told; counts it then.
+    /// Whether the conditions of the drop still hold now that the other members have applied it. Counts the
+    /// delete if they do.
     fn is_done(&self, call: &Call, key: &[u8], counted: CallOutcome) -> bool {
         let (shared, view) = (&self.shared, self.view());
         let group = GroupId(call.group);
@@ -139,11 +144,11 @@ impl ReadPath {
     }
 }
 
-/// The route of a delete: nobody else may believe to have the partition, as its owner or with copies of the
-/// group.
+/// The route by which a delete is judged. Its `since` is the epoch from which on no other member may believe
+/// that it owns the partition or has copies of the group's keys.
 pub(super) fn acts_by(view: &View, group: Option<&Group>, route: Route) -> Route {
     let copied = match group {
-        // Others' copies are nothing to it.
+        // This group has no copies: those of other groups do not matter.
         Some(group) if group.spec.copies == 1 => group.copies_since,
         Some(_) | None => view.copies_of(route.partition).since,
     };
@@ -151,7 +156,7 @@ pub(super) fn acts_by(view: &View, group: Option<&Group>, route: Route) -> Route
     Route { since, ..route }
 }
 
-/// Whether all have done what they were told; an error if that is not known by `until`.
+/// Whether all members have applied what they were sent; an error if that is not known by `until`.
 async fn heard(receipts: &[Receipt], until: Instant) -> Result<bool, &'static str> {
     for receipt in receipts {
         match timeout_at(until, receipt.wait()).await {
@@ -171,7 +176,7 @@ mod tests {
     use crate::topology::model::partitions::{Assignment, Copies, PartitionTable};
     use crate::topology::place;
 
-    /// A group of so many copies, since this epoch.
+    /// A group with `copies` copies since epoch `since`.
     fn group(copies: u8, since: u64) -> Group {
         let (_, mut spec) = groups().remove(0);
         spec.copies = copies;
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_waits_for_whoever_may_believe_to_have_the_partition_or_copies_of_the_group() {
+    fn a_delete_waits_for_a_change_of_the_owner_and_of_the_copies_of_its_group() {
         let placed = place(&members(2), None, Epoch(5));
         let table = PartitionTable::from_fn(|partition| Assignment {
             copies: Copies {
@@ -196,7 +201,7 @@ mod tests {
         });
         let view = View::new("test", Epoch(9), members(2), &table, vec![]).unwrap();
         let route = view.route_of(Partition(7));
-        // Of how many copies, since when, and which epoch all must know.
+        // Copies of the group, the epoch since when, and the epoch that all members must know.
         for (copies, since, expected) in [(2, 0, 8), (2, 7, 8), (1, 0, 5), (1, 7, 7), (1, 3, 5)] {
             let group = group(copies, since);
             let found = acts_by(&view, Some(&group), route);

@@ -1,4 +1,4 @@
-//! Groups are checked before anybody asks for their keys, and again and again.
+//! Groups are checked before a caller asks for their keys, and again every ten seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::topology::model::group::{Group, Source};
 use crate::topology::place;
 use crate::topology::view::View;
 
-/// An origin that reports which groups it is asked about.
+/// An origin that reports each group that it is asked to check.
 #[derive(Debug)]
 struct Telling(mpsc::UnboundedSender<String>);
 
@@ -42,7 +42,7 @@ impl Origin for Telling {
     }
 }
 
-/// A view at an epoch with a group for each name, which reads this table.
+/// A view at `epoch` with a group for each name, which reads the table beside it.
 fn view(epoch: u64, names: &[(&str, &str)]) -> Arc<View> {
     let group = |(index, (name, table)): (usize, &(&str, &str))| {
         let mut spec = groups().remove(0).1;
@@ -67,7 +67,7 @@ fn view(epoch: u64, names: &[(&str, &str)]) -> Arc<View> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_new_is_checked_at_once_and_all_of_it_every_ten_seconds() {
+async fn new_groups_are_checked_at_once_and_all_groups_every_ten_seconds() {
     let (asked, mut heard) = mpsc::unbounded_channel();
     let (views, followed) = watch::channel(view(1, &[]));
     let checker = Checker {
@@ -91,7 +91,7 @@ async fn what_is_new_is_checked_at_once_and_all_of_it_every_ten_seconds() {
     assert_eq!(next().await, ("a".into(), 0));
     assert_eq!(next().await, ("a".into(), 10));
     assert_eq!(next().await, ("b".into(), 10));
-    // A node that ends is not asked about for ever.
+    // A node without further views still checks its groups.
     drop(views);
     assert_eq!(next().await, ("a".into(), 20));
     shutdown.begin();

@@ -1,4 +1,5 @@
-//! Groups are checked within bounds: of time, of number, and of what may come near a statement.
+//! Groups are inspected within bounds: of time, of number, and of the text that may become part of a
+//! statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +113,7 @@ async fn a_silent_origin_costs_no_more_than_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_may_wait_for_their_turn() {
+async fn few_requests_may_wait_for_their_turn() {
     let (inspector, origin) = inspector();
     let one = many(1);
     let asks: Vec<_> = (0..9)
@@ -132,7 +133,7 @@ async fn few_may_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn what_the_log_would_refuse_comes_near_no_statement() {
+async fn a_group_that_the_log_would_refuse_becomes_no_part_of_a_statement() {
     let (inspector, _) = inspector();
     let mut injected = spec();
     injected.source = Source::Table {

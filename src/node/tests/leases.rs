@@ -1,4 +1,4 @@
-//! What a node does without a lease, and with a tenure that is not settled.
+//! Reads and deletes at a node without a lease, and at one whose tenure is not settled.
 
 use super::{GROUP, Inside, ME, call, inside, status, view_of};
 use crate::cache::{End, Feed};
@@ -10,7 +10,7 @@ use crate::rpc::proto::{Call, Detail, Op, Role, Status, Via};
 use crate::rpc::wire::AnswerItem;
 use crate::shutdown::Shutdown;
 
-/// The groups in the order of their names, which is that of their ids.
+/// The groups in the order of their names, which is also the order of their ids.
 const PROUD: GroupId = GroupId(3);
 const STRICT: GroupId = GroupId(4);
 
@@ -26,12 +26,12 @@ fn essence(item: &AnswerItem) -> (Status, Via, Detail, bool) {
     (status(item), answer.via(), answer.detail(), answer.stored)
 }
 
-/// The lease has run out.
+/// Lets the lease run out.
 fn isolate(node: &Inside) {
     node.held.set(node.clock.now(), Epoch(u64::MAX));
 }
 
-/// The lease runs, and what the node owns is not settled.
+/// Gives the node a lease, while what it owns is not settled.
 fn arrive(node: &Inside) {
     node.held.set(Millis(u64::MAX), Epoch(0));
 }
@@ -51,7 +51,7 @@ async fn an_isolated_owner_serves_what_it_has_and_keeps_nothing_new() {
         let expected = (Status::Ok, Via::Miss, Detail::Isolated, false);
         assert_eq!(essence(&miss), expected);
     }
-    // Past its time it is not even served as stale.
+    // After its ttl the value is not served, not even as stale.
     tokio::time::advance(std::time::Duration::from_secs(61)).await;
     assert_eq!(node.get("Tom").await.answer.via(), Via::Miss);
     node.held.set(Millis(u64::MAX), Epoch(u64::MAX));
@@ -59,7 +59,7 @@ async fn an_isolated_owner_serves_what_it_has_and_keeps_nothing_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_says_what_an_isolated_owner_answers() {
+async fn the_setting_of_a_group_decides_what_an_isolated_owner_answers() {
     let node = inside(1, 10);
     for group in [GROUP, PROUD, STRICT] {
         node.ask(of(group, Op::Get), "Tom").await;
@@ -97,17 +97,17 @@ async fn a_new_owner_is_a_standby_until_its_tenure_is_settled() {
         (Status::Ok, Via::Miss, Detail::Standby, true)
     );
     assert_eq!(node.get("Tom").await.answer.via(), Via::Hit);
-    // Kept for two seconds, as by a standby.
+    // The value was kept for two seconds, as by a standby.
     tokio::time::advance(std::time::Duration::from_millis(2_001)).await;
     assert_eq!(node.get("Tom").await.answer.via(), Via::Miss);
-    // What it has kept as one is not served by the owner that it becomes.
+    // Once the node acts as the owner, it does not serve values that it kept as a standby.
     node.held.set(Millis(u64::MAX), Epoch(u64::MAX));
     let owned = node.get("Tom").await;
     assert_eq!(essence(&owned), (Status::Ok, Via::Miss, Detail::None, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_waits_until_the_new_owner_is_known() {
+async fn a_delete_waits_until_all_members_know_the_new_owner() {
     let node = inside(1, 10);
     arrive(&node);
     let delete = node.ask(of(GROUP, Op::Delete), "Tom");
@@ -124,7 +124,7 @@ async fn a_delete_waits_until_the_new_owner_is_known() {
     assert_eq!(status(&refused), Status::Isolated);
 }
 
-/// Tells `feed` of Tom's partition.
+/// Taps Tom's partition with `feed`.
 fn tap(node: &Inside, feed: &Feed) {
     let partition = KeyHash::of(GROUP, b"Tom").partition();
     let set = [partition].into_iter().collect();
@@ -132,7 +132,7 @@ fn tap(node: &Inside, feed: &Feed) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_waits_until_whom_the_key_moves_to_has_done_it() {
+async fn a_delete_waits_until_the_next_owner_of_the_key_has_applied_it() {
     let node = inside(1, 10);
     let feed = Feed::new();
     tap(&node, &feed);
@@ -149,7 +149,8 @@ async fn a_delete_waits_until_whom_the_key_moves_to_has_done_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_the_next_owner_cannot_hear_is_tried_until_the_move_ends_and_then_refused() {
+async fn a_delete_that_does_not_reach_the_next_owner_is_tried_until_its_deadline_and_then_refused()
+{
     let node = inside(1, 10);
     let feed = Feed::new();
     feed.finish(End::Broken);
@@ -157,7 +158,7 @@ async fn a_delete_that_the_next_owner_cannot_hear_is_tried_until_the_move_ends_a
     let refused = node.ask(of(GROUP, Op::Delete), "Tom").await;
     assert_eq!(status(&refused), Status::Isolated);
     assert!(node.clock.now() >= Millis(4_000));
-    // The move is given up: then it is done at once.
+    // Once the move is given up, a delete is done at once.
     let delete = node.ask(of(GROUP, Op::Delete), "Tom");
     let given_up = async {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;

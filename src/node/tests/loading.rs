@@ -29,7 +29,7 @@ async fn misses_that_wait_together_go_in_one_call() {
 }
 
 #[tokio::test]
-async fn an_origin_that_panics_or_miscounts_fails_its_callers_and_no_one_else() {
+async fn an_origin_that_panics_or_miscounts_fails_only_its_callers() {
     let node = inside_with(1, 10, |settings| settings.max_concurrent_loads = 1);
     for mood in [Mood::Panics, Mood::LosesARow] {
         *node.origin.mood.lock() = mood;
@@ -107,7 +107,8 @@ async fn a_full_queue_of_one_group_does_not_refuse_another() {
     let behind = async {
         node.origin.asked.notified().await;
         let slow = join_all(["b", "c", "d", "e", "f", "g", "h", "i"].map(|key| node.get(key)));
-        // One is loaded at once, since its group has room; one takes the place that "h" could not.
+        // "x" is loaded at once, since its group has room; "y" gets a place in the queue, which "i" no longer
+        // did.
         let others = async {
             let others = join_all(["x", "y"].map(|key| node.ask(elsewhere, key)));
             node.origin.permits.add_permits(10);
@@ -128,7 +129,7 @@ async fn a_full_queue_of_one_group_does_not_refuse_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queued_miss_that_nobody_waits_for_any_more_is_not_loaded() {
+async fn a_queued_miss_that_no_caller_waits_for_any_more_is_not_loaded() {
     let node = inside_with(1, 0, |settings| settings.max_concurrent_loads = 1);
     let hurried = Call {
         deadline_ms: 50,
@@ -159,7 +160,7 @@ async fn a_queued_miss_that_nobody_waits_for_any_more_is_not_loaded() {
     assert_eq!(node.origin.calls.lock().concat(), ["first", "awaited"]);
 }
 
-/// Of a group whose entries are fresh for a second and stale for another.
+/// A call to a group whose entries are fresh for one second and stale for another.
 fn waning() -> Call {
     Call {
         group: 5,
@@ -168,7 +169,7 @@ fn waning() -> Call {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_somebody_waits_for_in_the_end_is_loaded_as_a_miss() {
+async fn a_queued_refresh_that_callers_wait_for_is_loaded_as_a_miss() {
     let node = inside_with(1, 2, |settings| {
         settings.miss_queue_timeout = Duration::from_secs(3);
     });

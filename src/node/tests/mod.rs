@@ -1,4 +1,4 @@
-//! The read path and the loader on an origin that does as a test says.
+//! Tests of the read path and the loader, with an origin that a test controls.
 
 mod checking;
 mod inspecting;
@@ -68,11 +68,11 @@ ttl_jitter = 0.0
 stale = \"1s\"
 ";
 const GROUP: GroupId = GroupId(1);
-/// The origin answers with the key itself, so this is below the longest key.
+/// Below the length of the longest key, because the origin answers with the key itself.
 const MAX_VALUE_BYTES: usize = 400;
 const ME: NodeId = NodeId(1);
 
-/// What the origin does with a call.
+/// How the origin answers a call.
 #[derive(Clone, Copy, Default)]
 enum Mood {
     /// Answers every key with itself, and `absent` with nothing.
@@ -83,7 +83,7 @@ enum Mood {
     IsDown,
 }
 
-/// An origin that waits for permits, notes what it was asked and has moods.
+/// An origin that waits for permits, records its calls and has moods.
 struct Obedient {
     permits: Semaphore,
     asked: Notify,
@@ -129,7 +129,7 @@ impl Origin for Obedient {
     }
 }
 
-/// A node's inside: everything but its sockets.
+/// A node without its sockets.
 struct Inside {
     path: ReadPath,
     cache: Cache,
@@ -160,7 +160,7 @@ pub(super) fn groups() -> Vec<(String, crate::topology::GroupSpec)> {
     .unwrap()
 }
 
-/// The view of `count` members at `epoch`, as if placed then from scratch.
+/// The view of `count` members at `epoch`, with all partitions placed anew in that epoch.
 fn view(count: u64, epoch: u64) -> Arc<View> {
     view_of("test", count, epoch)
 }
@@ -267,7 +267,7 @@ fn status(item: &AnswerItem) -> Status {
     item.answer.status()
 }
 
-/// A key for which member 1 has this role among three members.
+/// A key for which member 1 of three has `role`.
 fn key_where(view: &View, role: crate::topology::Role) -> String {
     (0..10_000)
         .map(|i| format!("key-{i}"))

@@ -1,4 +1,4 @@
-//! Look-ups and deletes: who answers, from where, and what is kept.
+//! Look-ups and deletes: which node answers, from where, and what it keeps.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_miss_is_loaded_and_then_a_hit() {
 }
 
 #[tokio::test]
-async fn each_role_is_answered_only_by_whom_it_belongs_to() {
+async fn each_role_is_answered_only_by_the_member_that_has_it() {
     use crate::topology::Role as Own;
     let node = inside(3, 100);
     let view = node.path.view();
@@ -43,7 +43,11 @@ async fn each_role_is_answered_only_by_whom_it_belongs_to() {
     );
     for op in [Op::Delete, Op::Expire] {
         let refused = node.ask(call(op, Role::Standby), &keys[1]).await;
-        assert_eq!(status(&refused), NotOwner, "nobody stands in for a delete");
+        assert_eq!(
+            status(&refused),
+            NotOwner,
+            "only the owner carries a delete out"
+        );
     }
 }
 
@@ -59,7 +63,7 @@ async fn a_last_resort_keeps_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_epoch_is_waited_for_and_then_told_to_be_unknown() {
+async fn a_call_with_a_newer_epoch_waits_for_it_and_is_then_not_answered() {
     let node = inside(1, 10);
     let newer = Call {
         epoch: 2,
@@ -75,7 +79,7 @@ async fn a_newer_epoch_is_waited_for_and_then_told_to_be_unknown() {
 }
 
 #[tokio::test]
-async fn what_was_loaded_for_an_earlier_ownership_is_answered_and_not_kept() {
+async fn a_value_loaded_in_an_earlier_tenure_is_answered_and_not_kept() {
     let node = inside(1, 0);
     let (item, ()) = tokio::join!(node.get("Tom"), async {
         node.origin.asked.notified().await;
@@ -117,7 +121,7 @@ async fn a_caller_that_gives_up_leaves_a_load_that_fills_the_cache() {
 }
 
 #[tokio::test]
-async fn a_group_or_key_that_cannot_be_is_refused() {
+async fn an_unknown_group_or_a_key_that_is_not_valid_is_refused() {
     let node = inside(1, 0);
     let elsewhere = Call {
         group: 7,
@@ -131,7 +135,7 @@ async fn a_group_or_key_that_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn a_value_larger_than_a_message_is_told_and_not_sent() {
+async fn a_value_larger_than_a_message_is_reported_and_not_sent() {
     let node = inside(1, 10);
     let (fits, large) = ("k".repeat(MAX_VALUE_BYTES), "k".repeat(MAX_VALUE_BYTES + 1));
     assert_eq!(status(&node.get(&fits).await), Status::Ok);
