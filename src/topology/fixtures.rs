@@ -1,4 +1,4 @@
-//! States and commands that the tests of `state`, `apply` and `codec` begin with.
+//! States and commands with which tests of the topology begin.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
 use crate::topology::model::member::{MemberStatus, Zone};
 use crate::topology::state::{Founding, State};
 
-/// What node `n` says of itself, in one of three zones.
+/// The description of node `n`, in one of three zones.
 pub(super) fn joiner(n: u64) -> Joiner {
     Joiner {
         name: format!("node-{n}").into(),
@@ -56,7 +56,7 @@ pub(super) fn founding() -> Founding {
     }
 }
 
-/// A cluster of the members 1 to `count`, all up, who share the partitions evenly.
+/// A cluster of the members 1 to `count`, all up, which share the partitions evenly.
 pub(crate) fn cluster(count: u64) -> State {
     let mut state = State::found(founding());
     for n in 2..=count {
@@ -72,7 +72,7 @@ pub(crate) fn cluster(count: u64) -> State {
     state
 }
 
-/// The command that member `id`, at its first start, is of `status`.
+/// The command that gives member `id`, at its first start, this status.
 pub(crate) fn status(id: u64, status: MemberStatus) -> Command {
     Command::SetStatus(SetStatus {
         id: NodeId(id),

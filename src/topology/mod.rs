@@ -1,22 +1,22 @@
-//! The topology: who is a member, who owns which partition, and the immutable view of both.
+//! The topology: the members, which of them owns which partition, and the immutable view of both.
 //!
-//! Pure: no I/O, no clock, no spawn. The leader places partitions with [`place`],
-//! every process answers "who owns this key?" from a [`View`], and both must give the same answer
-//! on every platform and version, so all arithmetic here is on integers and frozen by the vectors
-//! in `tests/data`.
+//! Pure: no I/O, no clock, no spawn. The leader places partitions with [`place`], and every process finds the
+//! owner of a key in a [`View`]. Both must give the same answer on every platform and in every version, so
+//! all arithmetic here is on integers, and vectors in `tests/data` freeze it.
 //!
-//! What the log replicates is the [`State`]: every node applies the same [`Command`]s in the same order,
-//! and every epoch of it gives a view.
+//! The log replicates the [`State`]: every node applies the same [`Command`]s in the same order, and each
+//! epoch of the state gives a view.
 //!
-//! The rooms, each of which knows only those above it:
+//! The modules; each knows only those above it:
 //!
-//! - `model`: members, groups, partitions, the quorum, and the limits on what is written of them.
-//! - `placement`: members → who owns and who stands by. `commands`: what an entry of the log asks for.
-//! - `view`: the snapshot that readers look into.
-//! - `state`: what the log replicates, what each command does to it, its bytes, its snapshot file.
+//! - `model`: members, groups, partitions, the quorum, and the limits on their fields.
+//! - `placement`: gives each partition an owner and a standby. `commands`: the changes that an entry of the
+//!   log can ask for.
+//! - `view`: the immutable snapshot for readers.
+//! - `state`: the replicated state, the effect of each command on it, its encoding, its snapshot file.
 //! - `moves`: which partitions move or are copied next, and what a change of members would move.
-//! - `lease`: until when an owner may act.
-//! - `autopilot`: what a leader does next about the members.
+//! - `lease`: how long an owner may act.
+//! - `autopilot`: the next step that a leader takes for its members.
 
 pub mod model;
 

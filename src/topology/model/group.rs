@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ids::{Epoch, Generation, GroupId};
 
-/// A group as the topology knows it: what an operator wrote, with the identity it was given.
+/// A group in the topology: its description by an operator, and the identity that it was given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Never reused, not even for a later group of the same name.
@@ -14,14 +14,14 @@ pub struct Group {
     pub name: Arc<str>,
     /// Entries of an older generation are void.
     pub generation: Generation,
-    /// The epoch that last changed of how many copies it is; 0 if none did. Before all know of that, some may
-    /// still serve copies.
+    /// The epoch that last changed the number of copies; 0 if none did. Until all members know that epoch,
+    /// some may still serve copies.
     pub copies_since: Epoch,
-    /// What an operator wrote.
+    /// The description by an operator.
     pub spec: GroupSpec,
 }
 
-/// What an operator writes about a group. Parsed and checked by `config::groups`.
+/// An operator's description of a group. Parsed and checked by `config::groups`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupSpec {
     /// Where the rows are.
@@ -37,29 +37,30 @@ pub struct GroupSpec {
     pub stale: Duration,
     /// How long after `ttl` a value may be served when the origin fails. A hard cap.
     pub stale_if_error: Duration,
-    /// How long the origin's "no such key" is believed.
+    /// How long the origin's "no such key" is kept.
     pub negative_ttl: Duration,
     /// How long a failed load is remembered before the origin is asked again: 100 ms to 1 s.
     pub error_ttl: Duration,
     /// A larger value is served and not stored.
     pub max_value_bytes: u64,
-    /// What a node answers with that may have been replaced without knowing.
+    /// What a node answers while it may have been replaced without knowing it.
     pub on_isolated: OnIsolated,
-    /// How many members keep what is loaded: 1, the owner alone, to [`MAX_COPIES`], the standby too.
+    /// How many members keep a loaded value: 1 (the owner alone) to [`MAX_COPIES`] (the standby too).
     pub copies: u8,
 }
 
 /// The most [`copies`](GroupSpec::copies): an owner and a standby.
 pub const MAX_COPIES: u8 = 2;
 
-/// What a node answers with while it holds no lease: others may own its keys by now, and may have been
-/// told that values were deleted which it still has.
+/// What a node answers while it holds no lease. Another member may own its keys by now and may have deleted
+/// values that this node still has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnIsolated {
-    /// What it has, within its lifetime and no stale window; else from the origin, and not kept.
+    /// The cached value within its ttl, without any stale window; else a value from the origin, which is not
+    /// kept.
     #[default]
     Serve,
-    /// From the origin, and not kept.
+    /// A value from the origin, which is not kept.
     Origin,
     /// An error.
     Refuse,
@@ -95,19 +96,19 @@ pub enum Source {
         key_column: String,
         /// The column that holds the value.
         value_column: String,
-        /// What keys are; none: what the origin's catalog says of the column.
+        /// The type of keys; none: the type of the column in the origin's catalog.
         key_type: Option<KeyType>,
     },
     /// A statement that takes an array of keys as `$1` and returns rows of key and value.
     Query {
         /// One statement, without a semicolon at its end.
         statement: String,
-        /// What keys are.
+        /// The type of keys.
         key_type: KeyType,
     },
 }
 
-/// What the keys of a group are.
+/// The type of a group's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyType {
     /// Any text.
@@ -118,7 +119,7 @@ pub enum KeyType {
     Uuid,
 }
 
-/// A key that no row can have, and what would be right.
+/// A key that no row can have. The text says what a key must look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key of this group is {expects}")]
 pub struct NotAKey {
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_what_postgresql_calls_text() {
+    fn text_is_the_same_as_in_postgresql() {
         assert!(KeyType::Text.check("Zoë /?".as_bytes()).is_ok());
         assert!(KeyType::Text.check(b"a\0b").is_err());
         assert!(KeyType::Text.check(b"\xff").is_err());

@@ -1,6 +1,6 @@
-//! A member: a node as the topology knows it. Pure.
+//! A member: a node as a part of the topology. Pure.
 //!
-//! Placement reads its weight, zone and status; frontends and nodes read where it is reached.
+//! Placement reads its weight, zone and status; frontends and nodes read its addresses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,45 +40,45 @@ impl fmt::Display for Zone {
     }
 }
 
-/// A node as the topology knows it.
+/// A node as a part of the topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Never reused, not even after the member is removed.
     pub id: NodeId,
-    /// What the operator calls it. Unique in a topology.
+    /// The operator's name for it. Unique in a topology.
     pub name: Arc<str>,
     /// An IP address or a DNS name, without a port.
     pub host: Arc<str>,
     /// The port of its gRPC service.
     pub grpc_port: u16,
-    /// Where it runs: a partition's standby is in another zone than its owner if it can be.
+    /// The zone where it runs: a partition's standby is in another zone than its owner if possible.
     pub zone: Zone,
-    /// Its share of the partitions relative to the others', for example its MiB of memory.
-    /// 1 to [`MAX_WEIGHT`].
+    /// Its share of the partitions relative to the shares of others, for example its MiB of memory: 1 to
+    /// [`MAX_WEIGHT`].
     pub weight: u32,
     /// Only a member that is up is assigned partitions.
     pub status: MemberStatus,
 }
 
 impl Member {
-    /// Whether placement assigns it partitions. A weight of 0, which no valid topology holds, is
-    /// no share at all and not a division by zero.
+    /// Whether placement assigns it partitions. A weight of 0, which no valid topology has, means no share:
+    /// so there is no division by zero.
     #[must_use]
     pub fn may_own(&self) -> bool {
         self.status == MemberStatus::Up && self.weight > 0
     }
 }
 
-/// Whether a member takes part.
+/// Whether a member takes part in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemberStatus {
-    /// It has an id and is not in the ring yet: it is catching up with the log.
+    /// It has an id but is not in the ring yet: it is catching up with the log.
     Joining,
-    /// Renews its lease; owns its share.
+    /// It renews its lease and owns its share.
     Up,
-    /// It is about to stop: it keeps what it owns until others have it, and gets nothing more.
+    /// It is about to stop: it keeps what it owns until other members have it, and gets nothing more.
     Leaving,
-    /// Its lease ran out, as committed in the log. It keeps its row until it is removed.
+    /// Its lease ran out, as an entry of the log says. It keeps its record until it is removed.
     Down,
 }
 
@@ -93,12 +93,12 @@ impl fmt::Display for MemberStatus {
     }
 }
 
-/// A member's row in the log: all that is known of it.
+/// A member's record in the state: all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberRecord {
     /// Never reused, not even after the member is removed.
     pub id: NodeId,
-    /// What the operator calls it. Unique among members that are not [replaced](Self::replaced_by).
+    /// The operator's name for it. Unique among members that are not [replaced](Self::replaced_by).
     pub name: Arc<str>,
     /// An IP address or a DNS name, without a port.
     pub host: Arc<str>,
@@ -108,9 +108,9 @@ pub struct MemberRecord {
     pub grpc_port: u16,
     /// The port of its metrics and admin listener; 0 if it has none.
     pub admin_port: u16,
-    /// Where it runs.
+    /// The zone where it runs.
     pub zone: Zone,
-    /// Its share of the partitions relative to the others', 1 to [`MAX_WEIGHT`].
+    /// Its share of the partitions relative to the shares of others: 1 to [`MAX_WEIGHT`].
     pub weight: u32,
     /// Its latest start. Messages of earlier ones are refused.
     pub incarnation: Incarnation,
@@ -118,8 +118,8 @@ pub struct MemberRecord {
     pub version: u32,
     /// Drawn with its directory; see [`Joiner::nonce`](crate::topology::commands::Joiner::nonce).
     pub nonce: u64,
-    /// Whether it goes for ever when it is stopped. Such a member is removed once it has left and is down,
-    /// and its vote given to another as soon as there is one.
+    /// Whether it is gone for ever when it is stopped. Such a member is removed once it has left and is down;
+    /// its vote goes to another member as soon as there is one.
     pub leaves_on_term: bool,
     /// Whether it has been leaving since its latest start.
     pub has_left: bool,
@@ -130,9 +130,9 @@ pub struct MemberRecord {
 }
 
 impl MemberRecord {
-    /// The member as views and placement have it.
+    /// The member in the form that views and placement use.
     ///
-    /// One that was replaced gets a name that no node can have, for names in a view are unique.
+    /// A replaced member gets a name that no node can have, because names in a view are unique.
     #[must_use]
     pub fn member(&self) -> Member {
         let name = match self.replaced_by {
@@ -156,7 +156,7 @@ impl MemberRecord {
 pub struct Tombstone {
     /// Never given again.
     pub id: NodeId,
-    /// What it was called.
+    /// Its name.
     pub name: Arc<str>,
     /// Its latest start.
     pub incarnation: Incarnation,

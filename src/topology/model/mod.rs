@@ -1,4 +1,4 @@
-//! What a topology is made of: members, groups, partitions and who votes. Pure.
+//! The parts of a topology: members, groups, partitions and the quorum. Pure.
 //!
 //! Plain data with its own rules; nothing here knows of the log or of placement.
 

@@ -1,7 +1,7 @@
-//! The partition table: who owns each partition, since when, and who stands by. Pure data.
+//! The partition table: each partition's owner, since when it owns, and its standby. Pure data.
 //!
-//! Written by [`place`](crate::topology::placement::place), kept in the log, read through a
-//! [`View`](crate::topology::view::View).
+//! [`place`](crate::topology::placement::place) writes it, the log keeps it, and a
+//! [`View`](crate::topology::view::View) gives access to it.
 
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::hash::PARTITIONS;
 use crate::ids::{Epoch, NodeId, Partition, Tenure};
 
-/// Who answers for one partition.
+/// The members that answer for one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// The member that answers for it; `None` only while no member may own.
@@ -19,29 +19,29 @@ pub struct Assignment {
     /// The member that answers in place of an unreachable owner. Never the owner itself; `None`
     /// only while no second member may own.
     pub standby: Option<NodeId>,
-    /// The epoch of the command that created this ownership: of the one that gave the partition, or of
-    /// the one that prepared its move.
+    /// The epoch of the command that created this ownership: the one that assigned the partition, or the one
+    /// that prepared its move.
     pub tenure: Tenure,
-    /// Since which epoch the owner owns: that of the tenure, or later if the partition was moved.
+    /// The epoch since when the owner owns: the same as the tenure, or later if the partition was moved.
     pub since: Epoch,
     /// An earlier tenure whose entries stay valid.
     pub inherits: Option<Tenure>,
-    /// Where it is moving to, while it is.
+    /// The move to another owner, while there is one.
     pub move_to: Option<PendingMove>,
-    /// What the standby keeps of what the owner has.
+    /// Whether the standby keeps copies.
     pub copies: Copies,
 }
 
 /// Whether a standby keeps copies of the groups that have two, and since when.
 ///
-/// Copies are stamped with that epoch, as a tenure. It changes with the owner, with the standby and with
-/// what is copied, so that what a standby has kept from an earlier time is never taken for a copy: it was
-/// told of no delete meanwhile.
+/// Copies are stamped with that epoch, as a tenure. The epoch changes with the owner, with the standby and
+/// with the groups that are copied. So an entry that a standby kept from an earlier time never counts as a
+/// copy: the standby received no deletes in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copies {
-    /// The epoch of the command that made it so.
+    /// The epoch of the command that set `are_kept`.
     pub since: Epoch,
-    /// Whether there are any. Without them the owner has nobody to tell of a delete.
+    /// Whether the standby keeps copies. If not, the owner need not send its deletes to the standby.
     pub are_kept: bool,
 }
 
@@ -54,15 +54,15 @@ impl Copies {
 }
 
 impl Assignment {
-    /// The epoch that all must know before the owner acknowledges deletes by itself: another may have owned
-    /// before, or have kept copies.
+    /// The epoch that all members must know before the owner acknowledges deletes by itself: before it,
+    /// another member may have owned the partition or kept copies.
     #[must_use]
     pub fn acts_since(&self) -> Epoch {
         self.since.max(self.copies.since)
     }
 
-    /// This assignment with the copies that it has after `was`, if it is made at `at`: the same if owner
-    /// and standby are. If not, new ones where they are `wanted`, and else none.
+    /// This assignment, made at `at`, with the copies that it has after `was`: the same copies if owner and
+    /// standby are the same; otherwise new ones if they are `wanted`, else none.
     #[must_use]
     pub(in crate::topology) fn with_copies(self, was: &Self, at: Epoch, wanted: bool) -> Self {
         let is_same = (was.owner, was.standby) == (self.owner, self.standby);
@@ -81,10 +81,9 @@ impl Assignment {
 /// A partition on its way to another owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingMove {
-    /// Who will own it. Never the owner itself.
+    /// The next owner. Never the present one.
     pub to: NodeId,
-    /// The tenure that it will have: the epoch of the command that prepared the move. Newer than the
-    /// present one.
+    /// Its future tenure: the epoch of the command that prepared the move. Newer than the present tenure.
     pub tenure: Tenure,
 }
 
@@ -98,7 +97,7 @@ pub struct PartitionTable(Box<[Assignment]>);
 pub struct WrongLength(pub usize);
 
 impl PartitionTable {
-    /// A table of what `assign` gives for each partition, asked in ascending order.
+    /// A table of the assignments that `assign` returns for each partition, called in ascending order.
     #[must_use]
     pub fn from_fn(assign: impl FnMut(Partition) -> Assignment) -> Self {
         Self(partitions().map(assign).collect())
@@ -112,19 +111,20 @@ impl PartitionTable {
             .map(|(index, assignment)| (Partition(index as u16), assignment))
     }
 
-    /// Sets what is assigned for `partition`, which is below [`PARTITIONS`].
+    /// Sets the assignment of `partition`, which is below [`PARTITIONS`].
     pub(in crate::topology) fn set(&mut self, partition: Partition, assignment: Assignment) {
         self.0[usize::from(partition.0)] = assignment;
     }
 
-    /// Since when `member` owns what it got last, or has copied elsewhere; 0 if it owns nothing.
+    /// The latest [`acts_since`](Assignment::acts_since) among the partitions that `member` owns; 0 if it
+    /// owns none.
     #[must_use]
     pub fn latest_since(&self, member: NodeId) -> Epoch {
         let owned = self.0.iter().filter(|at| at.owner == Some(member));
         owned.map(Assignment::acts_since).max().unwrap_or_default()
     }
 
-    /// The same of each owner.
+    /// The same for each owner.
     #[must_use]
     pub fn latest_sinces(&self) -> BTreeMap<NodeId, Epoch> {
         let mut sinces = BTreeMap::new();
@@ -156,7 +156,7 @@ impl PartitionTable {
 impl TryFrom<Vec<Assignment>> for PartitionTable {
     type Error = WrongLength;
 
-    /// The table of these assignments, the first for partition 0.
+    /// The table of these assignments; the first is for partition 0.
     fn try_from(assignments: Vec<Assignment>) -> Result<Self, WrongLength> {
         if assignments.len() != PARTITIONS {
             return Err(WrongLength(assignments.len()));
@@ -176,7 +176,7 @@ impl Index<Partition> for PartitionTable {
     }
 }
 
-/// One partition changing owner.
+/// A change of one partition's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
     /// The partition.

@@ -1,22 +1,22 @@
-//! Who votes: raft's configuration in our words, as the state keeps it. Pure.
+//! The quorum: raft's configuration of voters in our words, as the state keeps it. Pure.
 //!
-//! `raft` translates it from and to its own type when a change of it is applied. While a change
-//! passes through its joint configuration, both halves must agree to everything.
+//! `raft` translates it from and to its own type when a change is applied. While a change is in its joint
+//! configuration, a majority of both halves must agree to everything.
 
 use std::collections::BTreeSet;
 
 use crate::ids::NodeId;
 
-/// Who votes, and who only listens.
+/// The voters, and the learners, which get the log but do not vote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quorum {
-    /// Those whose majority decides.
+    /// The voters, of which a majority decides.
     pub voters: BTreeSet<NodeId>,
-    /// Those whose majority must agree too while a change is under way; empty otherwise.
+    /// The previous voters, of which a majority must agree too while a change is under way; empty otherwise.
     pub outgoing: BTreeSet<NodeId>,
-    /// Those who get the log and do not vote.
+    /// Members that get the log and do not vote.
     pub learners: BTreeSet<NodeId>,
-    /// Those of `outgoing` who become learners when the change is over.
+    /// Members of `outgoing` that become learners when the change is over.
     pub learners_next: BTreeSet<NodeId>,
 }
 
@@ -51,7 +51,8 @@ impl Quorum {
         }
     }
 
-    /// Whether those who are `alive` can decide: a majority of each half. Nobody can without voters.
+    /// Whether the members that are `alive` can decide, which takes a majority of each half. False if there
+    /// are no voters.
     #[must_use]
     pub fn is_quorum(&self, alive: impl Fn(NodeId) -> bool) -> bool {
         let is_majority =
@@ -74,7 +75,7 @@ impl Quorum {
     }
 }
 
-/// What a member is to the quorum.
+/// The role of a member in the quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuorumRole {
     /// It votes.
@@ -88,18 +89,18 @@ pub enum QuorumRole {
 /// A change of the quorum. An empty one leaves the joint configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuorumChange {
-    /// What each of these members becomes.
+    /// The members that change, each with its new role.
     pub changes: Vec<(NodeId, QuorumRole)>,
 }
 
-/// How far a peer is.
+/// How far a peer's log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The peer; this node is one of them.
+    /// The peer. This node counts as one too.
     pub node: NodeId,
     /// The last index that it is known to hold.
     pub matched: u64,
-    /// Whether entries go to it as they come, and not one probe at a time or as a snapshot.
+    /// Whether entries go to it as they come, rather than one probe at a time or as a snapshot.
     pub is_replicating: bool,
     /// Ticks since it was last heard of; none if it never was.
     pub silent_ticks: Option<u64>,

@@ -1,16 +1,16 @@
-//! Limits on what operators and nodes give: names, addresses, statements, durations. Pure.
+//! Limits on the input of operators and nodes: names, addresses, statements, durations. Pure.
 //!
-//! `config` checks what it reads by them, and `apply` checks every command by them again. So a change
-//! of one changes what an old entry of the log does: it needs a new command version.
+//! `config` checks its input by them, and `apply` checks every command by them again. So a changed limit
+//! changes the effect of old entries of the log: it needs a new command version.
 
 use std::time::Duration;
 
 use crate::topology::model::group::{GroupSpec, MAX_COPIES, Source};
 
-/// The longest name of a process, member or zone: what one label of a DNS name may have.
+/// The longest name of a process, member or zone: the limit for one label of a DNS name.
 pub(crate) const MAX_NAME_BYTES: usize = 63;
 
-/// The longest host: what a DNS name may have.
+/// The longest host: the limit for a DNS name.
 pub(crate) const MAX_HOST_BYTES: usize = 253;
 
 /// The most groups a cluster may have: each is a metric label and a part of every topology.
@@ -34,10 +34,10 @@ pub(crate) const MAX_TTL: Duration = Duration::from_hours(30 * 24);
 /// Below 10 ms a value is stale before it has crossed the network.
 pub(crate) const MIN_TTL: Duration = Duration::from_millis(10);
 
-/// How long a failed load is remembered, at least.
+/// The shortest time that a failed load is remembered.
 pub(crate) const MIN_ERROR_TTL: Duration = Duration::from_millis(100);
 
-/// How long a failed load is remembered, at most.
+/// The longest time that a failed load is remembered.
 pub(crate) const MAX_ERROR_TTL: Duration = Duration::from_secs(1);
 
 /// The largest share of a TTL that jitter may take off.
@@ -60,7 +60,7 @@ pub fn is_name(text: &str) -> bool {
             .all(|byte| alphanumeric(*byte) || matches!(byte, b'.' | b'-'))
 }
 
-/// Whether `text` may be an IP address or a DNS name. It need not be one that exists.
+/// Whether `text` has the form of an IP address or a DNS name. It need not exist.
 pub(crate) fn is_host(text: &str) -> bool {
     (1..=MAX_HOST_BYTES).contains(&text.len())
         && text
@@ -78,8 +78,8 @@ pub(crate) fn is_group_name(text: &str) -> bool {
             .all(|byte| allowed(byte) || matches!(byte, b'_' | b'-'))
 }
 
-/// Whether `text` is `^[A-Za-z_][A-Za-z0-9_]{0,62}$`. Identifiers cannot be bound as parameters, so
-/// that nothing else may come near a statement.
+/// Whether `text` is `^[A-Za-z_][A-Za-z0-9_]{0,62}$`. Identifiers cannot be bound as parameters, so no other
+/// text may become part of a statement.
 pub(crate) fn is_identifier(text: &str) -> bool {
     text.len() <= MAX_IDENTIFIER_BYTES
         && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
@@ -111,7 +111,7 @@ pub(crate) fn is_content_type(text: &str) -> bool {
         && text.trim() == text
 }
 
-/// Whether `text` can be a statement over the array `$1`, without what may end it.
+/// Whether `text` can be a statement over the array `$1`, without a semicolon at its end.
 pub(crate) fn is_statement(text: &str) -> bool {
     !text.is_empty()
         && text.trim().trim_end_matches(';').trim_end() == text
@@ -135,7 +135,7 @@ fn parameters(text: &str) -> impl Iterator<Item = &str> {
     numbers.into_iter()
 }
 
-/// The first field of `spec` that is not as the groups file allows it, if any.
+/// The first field of `spec` that the groups file does not allow, if any.
 pub(crate) fn wrong_field(spec: &GroupSpec) -> Option<&'static str> {
     let source = match &spec.source {
         Source::Table {
