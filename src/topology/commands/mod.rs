@@ -1,8 +1,8 @@
-//! What an entry of the log asks of the state, and what comes of it. Pure.
+//! Commands: the changes of the state that an entry of the log asks for, and their outcomes. Pure.
 //!
-//! The leader plans and proposes; [`State::apply`](super::State::apply) only checks and does. So each
-//! command carries its whole outcome and what must still hold for it, and none asks for a computation
-//! that a later version might do in another way.
+//! The leader plans and proposes; [`State::apply`](super::State::apply) only checks and carries out. So each
+//! command contains its whole outcome and its preconditions, and none asks for a computation that a later
+//! version might do in another way.
 
 pub mod refusal;
 pub(super) mod runs;
@@ -18,7 +18,7 @@ use crate::topology::model::member::{MemberStatus, Zone};
 /// [`GroupSpec::copies`], [`Command::SetPaused`] and [`Command::SetCopies`].
 pub const COMMAND_VERSION: u32 = 2;
 
-/// The version of what nodes and frontends say to each other.
+/// The version of the protocol between nodes and frontends.
 const PROTOCOL: u32 = 1;
 
 /// The seed of the hash.
@@ -27,38 +27,38 @@ const HASH_SEED: u64 = 0;
 /// A change of the state, as an entry of the log carries it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// A node that has no id asks for one. It becomes a member that is [`MemberStatus::Joining`].
+    /// Gives an id to a node that has none. It becomes a member that is [`MemberStatus::Joining`].
     Join(Joiner),
-    /// A member has started again on its directory.
+    /// Records that a member has started again with its directory.
     Resume(Resume),
-    /// A member is of another status from now on.
+    /// Changes the status of a member.
     SetStatus(SetStatus),
-    /// Partitions get other owners or standbys, at once.
+    /// Gives partitions other owners or standbys, at once.
     Assign(Assign),
-    /// Partitions begin to move to other owners.
+    /// Begins moves of partitions to other owners.
     PrepareMoves(PrepareMoves),
-    /// Moves are over: their targets own.
+    /// Completes moves: the new owners own from now on.
     ActivateMoves(Vec<ActivateRun>),
-    /// Moves are given up: their targets get nothing.
+    /// Gives moves up: the partitions stay with their owners.
     AbortMoves(Vec<AbortRun>),
-    /// A member is down, and others take its partitions in the same step.
+    /// Takes a member down, and gives its partitions to others in the same step.
     FailOver(FailOver),
-    /// Groups are made, changed and removed, as one revision.
+    /// Creates, changes and removes groups, as one revision.
     SetGroups(SetGroups),
-    /// Every entry of a group is void.
+    /// Resets a group: every entry of it becomes void.
     ResetGroup(GroupRef),
-    /// A member is gone for ever.
+    /// Removes a member for ever.
     RemoveMember(NodeId),
-    /// Partitions stay with owners that live, or may move again.
+    /// Pauses the ring, so that partitions stay with owners that live, or lets them move again.
     SetPaused(bool),
-    /// Standbys keep copies from now on, or none.
+    /// Lets standbys keep copies from now on, or none.
     SetCopies(Vec<CopiesRun>),
 }
 
-/// What a node says of itself when it joins or resumes.
+/// A node's description of itself when it joins or resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joiner {
-    /// What the operator calls it.
+    /// The operator's name for it.
     pub name: Arc<str>,
     /// An IP address or a DNS name, without a port.
     pub host: Arc<str>,
@@ -68,24 +68,24 @@ pub struct Joiner {
     pub grpc_port: u16,
     /// The port of its metrics and admin listener; 0 if it has none.
     pub admin_port: u16,
-    /// Where it runs.
+    /// The zone where it runs.
     pub zone: Zone,
-    /// Its share of the partitions relative to the others'.
+    /// Its share of the partitions relative to the shares of others.
     pub weight: u32,
-    /// How often it has started on its directory.
+    /// How often it has started with its directory.
     pub incarnation: Incarnation,
     /// The highest command version that its executable can apply: [`COMMAND_VERSION`].
     pub version: u32,
-    /// What all processes of a cluster have in common.
+    /// The settings that all processes of a cluster must share.
     pub settings: Agreed,
-    /// Drawn at random once for a directory, so that a join that is sent twice, because the first
-    /// answer was lost, is one join. 0 is none: every such join is another.
+    /// Drawn at random once for each directory. So a join that is sent twice, because the first answer was
+    /// lost, counts as one. 0 is none: each join without a nonce counts separately.
     pub nonce: u64,
-    /// Whether it goes for ever when it is stopped: another takes its place, under another name.
+    /// Whether it is gone for ever when it is stopped: then another node, with another name, takes its place.
     pub leaves_on_term: bool,
 }
 
-/// Settings that all processes of a cluster must have in common: they decide who owns a key.
+/// Settings that all processes of a cluster must share, because the owner of a key depends on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreed {
     /// The name of the hash.
@@ -94,12 +94,12 @@ pub struct Agreed {
     pub hash_seed: u64,
     /// How many partitions there are.
     pub partitions: u32,
-    /// The version of what nodes and frontends say to each other.
+    /// The version of the protocol between nodes and frontends.
     pub protocol: u32,
 }
 
 impl Agreed {
-    /// Those of this executable.
+    /// The settings of this executable.
     #[must_use]
     pub fn ours() -> Self {
         Self {
@@ -111,23 +111,23 @@ impl Agreed {
     }
 }
 
-/// A member has started again.
+/// The restart of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// The id that it was given.
+    /// The member's id.
     pub id: NodeId,
-    /// What it says of itself now. Its name is still the same.
+    /// The node's description of itself now. Its name must still be the same.
     pub node: Joiner,
 }
 
-/// A member is of another status.
+/// A change of a member's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetStatus {
     /// The member.
     pub id: NodeId,
-    /// What it is from now on.
+    /// Its new status.
     pub status: MemberStatus,
-    /// The start of the member that is meant; refused if there was a later one.
+    /// The start of the member that is meant. The command is refused if there was a later one.
     pub incarnation: Incarnation,
 }
 
@@ -138,16 +138,16 @@ pub struct Run {
     pub first: Partition,
     /// How many.
     pub count: u16,
-    /// Who answers for them.
+    /// The member that answers for them.
     pub owner: Option<NodeId>,
-    /// Who answers in place of an unreachable owner.
+    /// The member that answers in place of an unreachable owner.
     pub standby: Option<NodeId>,
-    /// Whether entries of the tenure before stay valid: the new owner stood by with copies. Means
-    /// nothing where the owner stays.
+    /// Whether entries of the previous tenure stay valid, because the new owner was the standby and has
+    /// copies. Meaningless where the owner stays.
     pub is_inheriting: bool,
 }
 
-/// Other owners and standbys, at once.
+/// A change of owners and standbys at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assign {
     /// The epoch that the plan was made for.
@@ -163,11 +163,11 @@ pub struct MoveRun {
     pub first: Partition,
     /// How many.
     pub count: u16,
-    /// Who will own them.
+    /// Their next owner.
     pub to: NodeId,
 }
 
-/// Partitions begin to move. The epoch that this makes is the tenure that they will have.
+/// The beginning of moves. The epoch that this command makes is the future tenure of the partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrepareMoves {
     /// The epoch that the plan was made for.
@@ -176,16 +176,16 @@ pub struct PrepareMoves {
     pub runs: Vec<MoveRun>,
 }
 
-/// Consecutive partitions whose moves are over.
+/// Consecutive partitions whose moves are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActivateRun {
     /// The first of them.
     pub first: Partition,
     /// How many.
     pub count: u16,
-    /// The tenure of the moves, so that no later move is meant.
+    /// The tenure of the moves: a later move is not meant.
     pub tenure: Tenure,
-    /// Who stands by for the new owner.
+    /// The standby for the new owner.
     pub standby: Option<NodeId>,
 }
 
@@ -196,7 +196,7 @@ pub struct AbortRun {
     pub first: Partition,
     /// How many.
     pub count: u16,
-    /// The tenure of the moves, so that no later move is meant.
+    /// The tenure of the moves: a later move is not meant.
     pub tenure: Tenure,
 }
 
@@ -207,13 +207,14 @@ pub struct CopiesRun {
     pub first: Partition,
     /// How many.
     pub count: u16,
-    /// Since when the copies are as they are, so that no later ones are meant.
+    /// The `since` of the copies that are meant: later copies are not.
     pub since: Epoch,
-    /// Whether they are kept.
+    /// Whether copies are kept from now on.
     pub are_kept: bool,
 }
 
-/// A member is down, and others take its partitions. Every move from it or to it is given up.
+/// The fail-over of a member: it goes down, and others take its partitions. Every move from it or to it is
+/// given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailOver {
     /// The epoch that the plan was made for.
@@ -222,7 +223,7 @@ pub struct FailOver {
     pub id: NodeId,
     /// The start of the member that is meant.
     pub incarnation: Incarnation,
-    /// Who takes what it owned and what it stood by for.
+    /// The new owners and standbys of the partitions that it owned or was the standby of.
     pub runs: Vec<Run>,
 }
 
@@ -231,17 +232,17 @@ pub struct FailOver {
 pub struct SetGroups {
     /// The number of the revision that this one follows; 0 is none.
     pub expected: u64,
-    /// Groups that are made or changed, by name.
+    /// Groups that are created or changed, by name.
     pub upserts: Vec<(Arc<str>, GroupSpec)>,
     /// Names of groups that are removed.
     pub removed: Vec<Arc<str>>,
     /// The proposer's time, in milliseconds since 1970: data for operators, never compared.
     pub at_unix_ms: u64,
-    /// What the operator says of it.
+    /// The operator's note on it.
     pub note: String,
 }
 
-/// A group, by what somebody knows of it.
+/// A group, by its name or by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupRef {
     /// The group that has this name now.
@@ -250,7 +251,7 @@ pub enum GroupRef {
     Id(GroupId),
 }
 
-/// What came of a command. The epoch is one more than before, but for [`Change::Nothing`].
+/// The outcome of a command. The epoch is one more than before, unless a variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The joiner is the member of this id. The epoch is the same if the join was sent twice.
@@ -261,31 +262,31 @@ pub enum Change {
     Reset(GroupId, Generation),
     /// The topology changed, and this is its epoch.
     Epoch(Epoch),
-    /// Who votes changed; the epoch is the same.
+    /// The quorum changed; the epoch is the same.
     Quorum,
-    /// All was as the command wants it; the epoch is the same.
+    /// The state was already as the command wants it; the epoch is the same.
     Nothing,
 }
 
-/// What came of [`Command::SetGroups`].
+/// The outcome of [`Command::SetGroups`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupsChange {
     /// The epoch of the topology.
     pub epoch: Epoch,
     /// The number of the new revision.
     pub revision: u64,
-    /// The groups that were made or changed, in the order of their names.
+    /// The groups that were created or changed, in the order of their names.
     pub groups: Vec<(Arc<str>, GroupId, Generation)>,
 }
 
 impl Command {
     /// The lowest [`COMMAND_VERSION`] whose executables can apply this command.
     ///
-    /// The leader proposes none above what every member knows.
+    /// The leader proposes no command of a higher version than every member knows.
     #[must_use]
     pub fn version(&self) -> u32 {
         match self {
-            // An older executable would read such a group as one that says nothing of it.
+            // An older executable would read such a group without the new fields.
             Self::SetGroups(set) if set.upserts.iter().any(|(_, spec)| is_newer(spec)) => 2,
             Self::SetPaused(_) | Self::SetCopies(_) => 2,
             _ => 1,
@@ -293,7 +294,7 @@ impl Command {
     }
 }
 
-/// Whether a group says something that executables of version 1 do not know.
+/// Whether a group uses a field that executables of version 1 do not know.
 fn is_newer(spec: &GroupSpec) -> bool {
     spec.on_isolated != OnIsolated::Serve || spec.copies != 1
 }

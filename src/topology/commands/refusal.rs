@@ -1,4 +1,4 @@
-//! Why a command was refused, in words for an operator. Pure.
+//! The reasons why a command is refused, in words for an operator. Pure.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, MemberStatus};
 use crate::topology::model::rules::MAX_GROUPS;
 
-/// Why a command was refused. It changed nothing.
+/// The reason why a command was refused. A refused command changes nothing.
 ///
-/// A refusal is the same on every node, for all have the same state. Whether trying again helps is
-/// for the proposer to see: a stale plan is made anew, anything else waits for an operator.
+/// A refusal is the same on every node, because all have the same state. The proposer decides whether to try
+/// again: it makes a stale plan anew; anything else waits for an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// Raft itself cannot make this change of the quorum.
     #[error("raft cannot make this change of the quorum: {0}")]
     Quorum(String),
-    /// No member has this id, and none had.
+    /// No member has this id, and none ever had.
     #[error("there is no member {0}")]
     UnknownMember(NodeId),
     /// The member of this id was removed.
@@ -28,7 +28,7 @@ pub enum Refusal {
     NameTaken {
         /// The name asked for.
         name: Arc<str>,
-        /// Who has it.
+        /// The member that has it.
         holder: NodeId,
     },
     /// Another member took the name while this one was down.
@@ -49,10 +49,10 @@ pub enum Refusal {
         /// The name that it resumed under.
         found: Arc<str>,
     },
-    /// As many members as there may be.
+    /// There are as many members as are allowed.
     #[error("there are {MAX_MEMBERS} members, and no more may join")]
     TooManyMembers,
-    /// A setting that all must share differs.
+    /// A setting that all processes must share differs.
     #[error("{setting} is {theirs} there and {ours} in this cluster")]
     SettingDiffers {
         /// The setting.
@@ -62,7 +62,7 @@ pub enum Refusal {
         /// What the joiner has.
         theirs: String,
     },
-    /// The executable is older than what the log has in use.
+    /// The executable is older than a command version that is in use.
     #[error("the executable knows commands up to version {theirs}, and version {ours} is in use")]
     TooOld {
         /// The version in use.
@@ -70,27 +70,27 @@ pub enum Refusal {
         /// The joiner's.
         theirs: u32,
     },
-    /// A field of a joiner is not what it may be.
+    /// A field of a joiner is not valid.
     #[error("{field} {found:?} is not {expects}")]
     BadField {
         /// The field.
         field: &'static str,
         /// What it is.
         found: String,
-        /// What it may be.
+        /// What it must be.
         expects: &'static str,
     },
     /// A weight out of range.
     #[error("a weight is 1 to {MAX_WEIGHT}, not {0}")]
     BadWeight(u32),
-    /// The member has started again since.
+    /// The member has started again since the command was made.
     #[error("member {id} is at start {known}, not {found}")]
     OtherIncarnation {
         /// The member.
         id: NodeId,
         /// What the state has.
         known: Incarnation,
-        /// What the command means.
+        /// The start that the command is for.
         found: Incarnation,
     },
     /// The plan was made for another epoch.
@@ -101,7 +101,7 @@ pub enum Refusal {
         /// What the topology is at.
         found: Epoch,
     },
-    /// Partitions that do not exist, or a run of none.
+    /// A run contains partitions that do not exist, or none at all.
     #[error("a run of {count} partitions from {first} on is none or ends beyond the last")]
     OutOfRange {
         /// Where the run begins.
@@ -109,10 +109,10 @@ pub enum Refusal {
         /// How long it is.
         count: u16,
     },
-    /// One command names a partition twice.
+    /// A command names a partition twice.
     #[error("partition {0} is named twice")]
     NamedTwice(Partition),
-    /// A partition's owner would stand by for itself.
+    /// A partition's owner would be its own standby.
     #[error("member {id} cannot own partition {partition} and stand by for it")]
     OwnStandby {
         /// The partition.
@@ -123,7 +123,7 @@ pub enum Refusal {
     /// A partition would have a standby and no owner.
     #[error("partition {0} would have a standby and no owner")]
     NoOwner(Partition),
-    /// A member that may not be given partitions would be given one.
+    /// A member that may not get partitions would get one.
     #[error("member {id} is {status} and cannot be given partition {partition}")]
     NotUp {
         /// The partition.
@@ -133,7 +133,7 @@ pub enum Refusal {
         /// What it is.
         status: MemberStatus,
     },
-    /// A new owner would inherit entries of which it can have no copies.
+    /// A new owner would inherit entries that it cannot have copies of.
     #[error("member {id} did not stand by for partition {partition} and has nothing to inherit")]
     NothingToInherit {
         /// The partition.
@@ -141,17 +141,17 @@ pub enum Refusal {
         /// The new owner.
         id: NodeId,
     },
-    /// The copies meant are not those that there are.
+    /// The copies that the command is for are not the present ones.
     #[error("the copies of partition {partition} are of epoch {found}, not {expected}")]
     OtherCopies {
         /// The partition.
         partition: Partition,
-        /// Those that are meant.
+        /// The epoch of the copies that the command is for.
         expected: Epoch,
-        /// Those that there are.
+        /// The epoch of the present copies.
         found: Epoch,
     },
-    /// A partition would have copies that has no standby, or no group of two copies.
+    /// A partition would have copies, but has no standby, or there is no group of two copies.
     #[error("partition {0} has no standby, or no group of two copies")]
     NobodyCopies(Partition),
     /// The partition is moving.
@@ -159,10 +159,10 @@ pub enum Refusal {
     Moving {
         /// The partition.
         partition: Partition,
-        /// Who will own it.
+        /// Its next owner.
         to: NodeId,
     },
-    /// The move that is meant is not there.
+    /// The move that the command is for does not exist.
     #[error("partition {partition} has no move of tenure {tenure}")]
     NoSuchMove {
         /// The partition.
@@ -170,7 +170,7 @@ pub enum Refusal {
         /// The move's tenure.
         tenure: Tenure,
     },
-    /// A move to the owner.
+    /// A partition would move to its owner.
     #[error("member {id} owns partition {partition} already")]
     OwnsAlready {
         /// The partition.
@@ -178,18 +178,18 @@ pub enum Refusal {
         /// Its owner.
         id: NodeId,
     },
-    /// A failed member would be given a partition.
-    #[error("member {id} is to fail over and cannot be given partition {partition}")]
+    /// A partition would be given to the member that fails over.
+    #[error("member {id} is failing over and cannot be given partition {partition}")]
     FailedOver {
         /// The partition.
         partition: Partition,
         /// The member.
         id: NodeId,
     },
-    /// The status is not one that can be set.
+    /// The status cannot be set by a command.
     #[error("a member becomes joining by joining or resuming, and in no other way")]
     CannotBeJoining,
-    /// The member gets the log.
+    /// The member is still in the quorum.
     #[error("member {0} is in the quorum")]
     InQuorum(NodeId),
     /// The member has partitions.
@@ -201,12 +201,12 @@ pub enum Refusal {
         id: NodeId,
         /// How many it owns.
         owned: usize,
-        /// How many it stands by for.
+        /// How many it is the standby of.
         stood_by: usize,
         /// How many are moving to it.
         moving: usize,
     },
-    /// The groups have changed since.
+    /// The groups have changed since the command was made.
     #[error("the change is for revision {expected} of the groups, and they are at {found}")]
     StaleRevision {
         /// What the change was made for.
@@ -220,24 +220,24 @@ pub enum Refusal {
     /// No group has this id.
     #[error("there is no group of id {0}")]
     UnknownGroupId(GroupId),
-    /// One command names a group twice.
+    /// A command names a group twice.
     #[error("the group {0:?} is named twice")]
     GroupNamedTwice(Arc<str>),
-    /// A name that no group may have.
+    /// The name is not valid for a group.
     #[error("{0:?} cannot be the name of a group: 1 to 64 of a-z 0-9 _ - beginning with a letter")]
     BadGroupName(Arc<str>),
-    /// A field of a group is not what the groups file allows.
-    #[error("{field} of the group {group:?} is not what a groups file may say")]
+    /// A field of a group is not valid.
+    #[error("{field} of the group {group:?} is not valid")]
     BadGroup {
         /// The group.
         group: Arc<str>,
         /// The field.
         field: &'static str,
     },
-    /// More groups than there may be.
+    /// There would be more groups than are allowed.
     #[error("there would be {0} groups, more than {MAX_GROUPS}")]
     TooManyGroups(usize),
-    /// More text in the groups than there may be.
+    /// The groups would have more text than is allowed.
     #[error("the groups would have {found} bytes of text, more than {most}")]
     GroupsTooLarge {
         /// How many they would have.
@@ -265,7 +265,7 @@ pub enum Refusal {
     /// There is no change of the quorum to end.
     #[error("the quorum is not changing")]
     QuorumIsNotChanging,
-    /// Nobody would vote.
-    #[error("nobody would vote")]
+    /// No voter would be left.
+    #[error("no voter would be left")]
     NoVoter,
 }
