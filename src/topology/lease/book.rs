@@ -1,4 +1,5 @@
-//! The leader's side of leases: what it has granted, who is down, and what is settled. Pure.
+//! The leader's side of leases: what it has granted, which members are down, and which epoch is settled.
+//! Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,51 +8,52 @@ use crate::ids::{Epoch, Millis, NodeId};
 use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
-/// How long nobody is taken for down while most members are silent. By then a leader whose rounds are
-/// confirmed all the while knows that it is not itself that is cut off.
+/// How long no member is taken for down while most members are silent. After that time, a leader whose rounds
+/// were confirmed all along knows that it is not itself cut off.
 pub const FROZEN_MS: u64 = 30_000;
 
-/// Epochs that are remembered for [`DOWN_MS`], each with a moment. Of more, the later ones count as the
-/// last of them, which is late and never wrong.
+/// The most epochs that are remembered for [`DOWN_MS`], each with its time. If there are more, the later ones
+/// count from the time of the last of them: that is late but never wrong.
 const EPOCHS_MAX: usize = 64;
 
-/// A question to the quorum, for all renewals that arrived before it began.
+/// A question to the quorum whether this node leads, for all renewals that arrived before it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round(u64);
 
 /// The renewals that a round decides, each with its answer.
 pub type Answers = Vec<(Renewal, Result<Grant, LeaseRefusal>)>;
 
-/// The leases that a leader has granted. One book is for one term: made when a node begins to lead, and
-/// gone with its leadership.
+/// The leases that a leader has granted. A book is for one term: it is made when a node begins to lead, and
+/// dropped with the leadership.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseBook {
     first_commit: Option<Millis>,
     kept: BTreeMap<NodeId, Kept>,
-    /// Members whose fail-over was proposed and is not decided, and the epoch that it was planned for: at
-    /// a later one it does nothing.
+    /// Members whose fail-over was proposed and is not decided, with the epoch that it was planned for: in a
+    /// later epoch the fail-over has no effect.
     failing: BTreeMap<NodeId, Epoch>,
-    /// Renewals that no round was begun for: one of each member.
+    /// Renewals that wait for the next round: at most one of each member.
     waiting: BTreeMap<NodeId, Renewal>,
     /// The round under way.
     round: Option<(Round, BTreeMap<NodeId, Renewal>)>,
     rounds: u64,
     /// When the latest round was confirmed.
     last_confirmed: Option<Millis>,
-    /// Epochs at which rounds were confirmed less than [`DOWN_MS`] ago, and when the first was.
+    /// Epochs in which rounds were confirmed less than [`DOWN_MS`] ago, each with the time of the first
+    /// round.
     confirmed: VecDeque<(Millis, Epoch)>,
-    /// The epoch of the latest round before those.
+    /// The epoch of the latest round before these.
     aged: Epoch,
     /// Since when most members are silent.
     frozen_since: Option<Millis>,
-    /// Nobody but this leader was ever a member: no other leader has granted anything.
+    /// No other node was ever a member, so no other leader has granted a lease.
     is_first: bool,
 }
 
-/// What the book knows of a member.
+/// The book's entry for a member.
 #[derive(Clone, Debug)]
 struct Kept {
-    /// Its last answered renewal, or if there is none, when it was first seen.
+    /// When its last renewal was answered, or, if none was, when it was first seen.
     answered: Millis,
     /// Whether a renewal of it was answered.
     is_granted: bool,
@@ -59,7 +61,7 @@ struct Kept {
     epoch: Epoch,
     /// The epoch that is settled by its last grant.
     known: Epoch,
-    /// The epochs that it was granted leases at, and when it was last.
+    /// The epochs of the leases that it was granted, each with the time of the last grant.
     grants: VecDeque<(Millis, Epoch)>,
 }
 
@@ -69,8 +71,8 @@ impl Kept {
         self.is_granted && now.since(self.answered) < DOWN_MS
     }
 
-    /// What it has applied at least if it holds a lease: what it reported, or the lowest epoch among the
-    /// grants that may run, since none counts before its epoch is applied.
+    /// The epoch that the member has applied at least, if it holds a lease: the one it reported, or the
+    /// lowest epoch among the grants that may run, since none counts before its epoch is applied.
     fn applied(&self, now: Millis) -> Epoch {
         let mut running = self
             .grants
@@ -80,7 +82,7 @@ impl Kept {
         self.epoch.max(granted)
     }
 
-    /// A renewal of it is granted at `epoch`.
+    /// Notes that a renewal of the member is granted at `epoch`.
     fn grant(&mut self, now: Millis, epoch: Epoch) {
         self.answered = now;
         self.is_granted = true;
@@ -94,18 +96,19 @@ impl Kept {
 }
 
 impl LeaseBook {
-    /// The first entry of the term is committed, and this is the state. Before that nobody is down, and
-    /// what was granted before by another leader is over [`DOWN_MS`] after it. Later calls do nothing.
+    /// Notes that the first entry of the term is committed, with this state. Before that no member is down.
+    /// Grants of earlier leaders are over [`DOWN_MS`] after it. Later calls do nothing.
     pub fn first_committed(&mut self, now: Millis, state: &State) {
         if self.first_commit.is_none() {
             self.first_commit = Some(now);
-            // Who founds a cluster need not wait for leases that nobody can have granted.
+            // The founder of a cluster need not wait for the end of leases, because no other leader can have
+            // granted any.
             self.is_first = state.members().len() == 1 && state.tombstones().is_empty();
             self.look(now, state);
         }
     }
 
-    /// A renewal has arrived. It is decided by the next round.
+    /// Takes a renewal in. The next round decides it.
     ///
     /// # Errors
     /// There is no such member, so the renewal is not kept.
@@ -114,7 +117,7 @@ impl LeaseBook {
             return Err(LeaseRefusal::NoMember);
         }
         let latest = self.waiting.entry(renewal.member).or_insert(renewal);
-        // A renewal that was overtaken says nothing new.
+        // An overtaken renewal has nothing new.
         if (latest.incarnation, latest.sent_at) < (renewal.incarnation, renewal.sent_at) {
             *latest = renewal;
         }
@@ -133,14 +136,15 @@ impl LeaseBook {
         Some(round)
     }
 
-    /// The read of `round` failed: these renewals are not decided, and their members ask again.
+    /// Ends a round whose read failed. Returns its renewals: they are not decided, and their members ask
+    /// again.
     pub fn failed(&mut self, round: Round) -> Vec<Renewal> {
         let failed = self.round.take_if(|(under_way, _)| *under_way == round);
         failed.map_or_else(Vec::new, |(_, renewals)| renewals.into_values().collect())
     }
 
-    /// The read of `round` was confirmed, and `state` is what may be read: this node led after all
-    /// renewals of the round had arrived. Nothing, if another round is under way.
+    /// Ends a round whose read was confirmed, with the state that may be read: this node led after all
+    /// renewals of the round had arrived. Returns the answers; none, if another round is under way.
     pub fn confirmed(&mut self, round: Round, now: Millis, state: &State) -> Answers {
         let Some((_, renewals)) = self.round.take_if(|(under_way, _)| *under_way == round) else {
             return Vec::new();
@@ -188,7 +192,7 @@ impl LeaseBook {
         if self.failing.contains_key(&renewal.member) {
             return Err(LeaseRefusal::Failing);
         }
-        // One that is joining has all the time it needs: it owns nothing.
+        // A joining member may take all the time that it needs: it owns nothing.
         let is_behind = renewal.epoch < self.aged && record.status != MemberStatus::Joining;
         match record.status {
             MemberStatus::Down => Err(LeaseRefusal::Down),
@@ -197,11 +201,11 @@ impl LeaseBook {
         }
     }
 
-    /// A member that is down by now and whose fail-over the caller is to propose: after
-    /// [`failing`](Self::failing), so that no grant slips between.
+    /// Finds a member that is down by now. The caller proposes its fail-over, but calls
+    /// [`failing`](Self::failing) first, so that no grant slips in between.
     ///
-    /// Nobody, while most of the members are silent: then it may be this node that is cut off. But not
-    /// for longer than [`FROZEN_MS`].
+    /// Finds none while most members are silent, because then this node itself may be cut off; but not for
+    /// longer than [`FROZEN_MS`].
     pub fn down(&mut self, now: Millis, state: &State) -> Option<NodeId> {
         let first_commit = self.first_commit?;
         self.look(now, state);
@@ -230,24 +234,24 @@ impl LeaseBook {
         down.next().map(|(id, _)| *id)
     }
 
-    /// The fail-over of `member`, planned for the epoch `expected`, is going to be proposed: the member gets
-    /// no grant from now on.
+    /// Notes that the fail-over of `member`, planned for the epoch `expected`, is about to be proposed: the
+    /// member gets no grant from now on.
     pub fn failing(&mut self, member: NodeId, expected: Epoch) {
         self.failing.insert(member, expected);
     }
 
-    /// The fail-over of `member` was applied, or it never will be. Not to be called while that is
-    /// unknown: a later epoch tells.
+    /// Notes that the fail-over of `member` was applied, or never will be. The caller must not call this
+    /// while that is unknown: then a later epoch decides it.
     pub fn resolved(&mut self, member: NodeId) {
         self.failing.remove(&member);
     }
 
-    /// The epoch that is settled: nobody who holds a lease has applied less, nor ever will.
+    /// The epoch that is settled: every member that holds a lease, now or later, has applied it.
     #[must_use]
     pub fn settled(&self, now: Millis, state: &State) -> Epoch {
         let is_early = |first_commit| now.since(first_commit) < DOWN_MS && !self.is_first;
         if self.first_commit.is_none_or(is_early) {
-            // Grants of the leader before may still run.
+            // Grants of the previous leader may still run.
             return Epoch(0);
         }
         let holders = self.kept.values().filter(|kept| kept.may_hold(now));
@@ -256,8 +260,8 @@ impl LeaseBook {
         reported.max(self.aged)
     }
 
-    /// Whether every member that may hold a lease knows that what it owns is settled, so that it acts for
-    /// it. `sinces` are since when each owns what it got last.
+    /// Whether every member that may hold a lease knows that its tenures are settled, so that it acts for
+    /// what it owns. `sinces` has since when each member owns the partition that it got last.
     #[must_use]
     pub fn all_act(&self, now: Millis, sinces: &BTreeMap<NodeId, Epoch>) -> bool {
         let acts = |(id, kept): (&NodeId, &Kept)| {
@@ -274,9 +278,10 @@ impl LeaseBook {
             .map(|(id, _)| *id)
     }
 
-    /// Notes who came and who went. Who was removed is kept for as long as it may hold a lease.
+    /// Notes members that came and went. A removed member is kept as long as it may hold a lease.
     fn look(&mut self, now: Millis, state: &State) {
-        // Applied or not, at a later epoch it is decided; who is down is refused for that.
+        // In a later epoch the fail-over is decided, whether it was applied or not. If it was, the member is
+        // refused because it is down.
         self.failing
             .retain(|_, expected| state.epoch() <= *expected);
         self.kept.retain(|id, kept| match state.member(*id) {
@@ -297,7 +302,7 @@ impl LeaseBook {
         }
     }
 
-    /// Lets rounds age: what was granted before them has run out.
+    /// Moves rounds that are [`DOWN_MS`] old to `aged`: grants from before them have run out.
     fn age(&mut self, now: Millis) {
         while let Some((at, epoch)) = self.confirmed.front()
             && now.since(*at) >= DOWN_MS

@@ -1,20 +1,20 @@
-//! Leases: how a member knows that it may have been replaced, and how the leader knows that it may
-//! replace it. Pure: a [`Lease`] is the member's side, a [`LeaseBook`] the leader's.
+//! Leases: by its lease a member knows whether it may have been replaced, and the leader knows whether it may
+//! replace the member. Pure: a [`Lease`] is the member's side, a [`LeaseBook`] the leader's.
 //!
-//! Why no two members act for one partition. A lease ends [`LEASE_MS`] after its renewal was *sent*, by
-//! the member's clock; the leader takes a member for down [`DOWN_MS`] after it last *answered* one, by
-//! its own. The answer is later than the sending, and clocks that run within 1 % of a right one measure
-//! 2 s as at most 2.03 s and 3 s as at least 2.97 s: the lease is over first. Another leader's grants are
-//! no exception: it answers after a quorum has confirmed it, so before this one was elected, and this one
-//! waits [`DOWN_MS`] from the first commit of its term.
+//! Why no two members act for one partition. A lease ends [`LEASE_MS`] after its renewal was *sent*, by the
+//! member's clock. The leader takes a member for down [`DOWN_MS`] after it last *answered* a renewal, by the
+//! leader's clock. The answer is later than the sending. Clocks whose rate is within 1 % of the right one
+//! measure 2 s as at most 2.03 s and 3 s as at least 2.97 s: so the lease is over first. This also holds for
+//! the grants of another leader: it answered after a quorum had confirmed it, so before this leader was
+//! elected, and this leader waits [`DOWN_MS`] from the first commit of its term.
 //!
-//! A member with a lease may still have an old state: it was down, is up again and has not applied its
-//! own fail-over. So a grant names the epoch of the state that it was given from, and counts once the
-//! member has applied that. It follows that an epoch is *settled*, which means that nobody with a lease
-//! has an older one, when each member that may hold a lease has reported it, and at the latest
-//! [`DOWN_MS`] after the leader knew it: every grant since then asks for it. Whoever acknowledges
-//! something that all must know, such as a reset, or acts for a partition that was another's, waits for
-//! the epoch to be settled.
+//! A member with a lease may still have an old state: it was down, is up again and has not applied its own
+//! fail-over. So a grant names the epoch of the state that it was given from, and counts only once the member
+//! has applied that epoch. An epoch is *settled* when no member with a lease has an older one. That is so
+//! when each member that may hold a lease has reported the epoch, and at the latest [`DOWN_MS`] after the
+//! leader knew it, because every grant since then names it. A node waits for the epoch to be settled before
+//! it acknowledges something that all members must know, such as a reset, and before it acts for a partition
+//! that another member owned.
 
 mod book;
 
@@ -29,63 +29,63 @@ use crate::topology::moves::MoveReport;
 /// How often a member renews: a lease outlives three renewals that are lost in a row.
 pub const RENEW_EVERY_MS: u64 = 500;
 
-/// How often a member renews that has something to say, or to hear: it has applied another epoch, or it
-/// owns a partition that another may believe to own.
+/// How often a member renews while it has something to report or to learn: it has applied another epoch, or
+/// it owns a partition that another member may believe to own.
 pub const URGENT_EVERY_MS: u64 = 50;
 
 /// How long a lease runs, from the moment that its renewal was sent.
 pub const LEASE_MS: u64 = 2_000;
 
-/// How long after its last answered renewal a member is down. More than [`LEASE_MS`] by far more than
-/// the 2 % that two clocks may differ, since a lease must be over by then.
+/// How long after its last answered renewal a member is down. It exceeds [`LEASE_MS`] by far more than the 2
+/// % that two clocks may differ, because a lease must be over by then.
 pub const DOWN_MS: u64 = 3_000;
 
-/// Grants that wait for their epoch to be applied: an older one has run out.
+/// The most grants that wait for their epoch to be applied: older ones have run out.
 const PENDING_MAX: usize = (LEASE_MS / URGENT_EVERY_MS) as usize;
 
-/// A member asks for its lease to go on.
+/// The request of a member to renew its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Renewal {
-    /// Who asks.
+    /// The member.
     pub member: NodeId,
-    /// Which start of it.
+    /// The start of the member that asks.
     pub incarnation: Incarnation,
-    /// When it was sent, by the clock of that start. It means nothing to others.
+    /// When it was sent, by the clock of that start. It has no meaning for other processes.
     pub sent_at: Millis,
     /// The epoch that the member has applied.
     pub epoch: Epoch,
-    /// How it gets on with the moves it has part in.
+    /// Its report on the moves that it takes part in.
     pub moves: MoveReport,
 }
 
-/// A lease goes on.
+/// The grant of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// What was asked.
+    /// The renewal that is granted.
     pub renewal: Renewal,
-    /// The epoch that the member must have applied for this to count.
+    /// The grant counts once the member has applied this epoch.
     pub epoch: Epoch,
-    /// Nobody who holds a lease has applied less than this.
+    /// Every member that holds a lease has applied at least this epoch.
     pub settled: Epoch,
 }
 
-/// Why a lease does not go on.
+/// The reason why a lease is not renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LeaseRefusal {
-    /// There is no such member, or there is none any more.
+    /// There is no such member, or no more.
     #[error("it is no member")]
     NoMember,
-    /// It is down: it has to come up again first.
+    /// The member is down: it has to come up again first.
     #[error("it is down")]
     Down,
-    /// The log knows another start of it: this one has to resume first, or is over.
+    /// The log has another start of the member: this start has to resume first, or is over.
     #[error("the log knows it as start {0}")]
     OtherIncarnation(Incarnation),
-    /// The leader has proposed to take its partitions, and does not know yet what came of that.
+    /// The leader has proposed to fail the member over, and does not know the outcome yet.
     #[error("it is being failed over")]
     Failing,
-    /// It has not applied what was committed [`DOWN_MS`] ago. A lease would not count, and a member that
-    /// renewed without ever holding one would never be replaced.
+    /// The member has not applied what was committed [`DOWN_MS`] ago. A lease would not count, and a member
+    /// that renewed without ever holding a lease would never be replaced.
     #[error("it is behind: it has not applied epoch {0}")]
     Behind(Epoch),
 }
@@ -95,22 +95,22 @@ pub enum LeaseRefusal {
 pub struct Lease {
     member: NodeId,
     incarnation: Incarnation,
-    /// When it last asked; none if it never has.
+    /// When the member last sent a renewal; none if it never has.
     asked: Option<Millis>,
     until: Millis,
     applied: Epoch,
     settled: Epoch,
-    /// Since when the member owns what it got last, as far as it has applied.
+    /// Since when the member owns the partition that it got last, in the epoch that it has applied.
     since: Epoch,
-    /// It has applied an epoch, or has something to say of moves, that no renewal has told of.
+    /// The member has applied an epoch or has a report on moves that no renewal has carried yet.
     has_news: bool,
     moves: MoveReport,
-    /// Grants whose epoch was not applied yet: the epoch, and until when.
+    /// Grants whose epoch is not applied yet: the epoch, and the end of the lease.
     pending: VecDeque<(Epoch, Millis)>,
 }
 
 impl Lease {
-    /// No lease, of a member that has just started.
+    /// The lease of a member that has just started: it does not run yet.
     #[must_use]
     pub fn new(member: NodeId, incarnation: Incarnation) -> Self {
         Self {
@@ -154,16 +154,16 @@ impl Lease {
         self.asked.map_or(Millis(0), |asked| asked.plus(every))
     }
 
-    /// There may be another leader now, who knows nothing of this member: the next renewal is urgent.
+    /// Makes the next renewal urgent: there may be another leader now, which knows nothing of this member.
     pub fn hurry(&mut self) {
         self.has_news = true;
     }
 
-    /// The leader has granted a renewal.
+    /// Notes that a leader has granted a renewal.
     ///
-    /// However late or often it comes, and of whichever leader: it counts from the moment that its
-    /// renewal was sent, and takes nothing from an earlier grant. One for another start of this member,
-    /// or for a renewal that is still to be sent, is ignored: its time is of another clock.
+    /// A grant may come late, repeatedly, and from any leader: it counts from the moment when its renewal was
+    /// sent, and never shortens an earlier grant. A grant for another start of this member, or for a renewal
+    /// that is still to be sent, is ignored: its time is that of another clock.
     pub fn granted(&mut self, grant: &Grant, now: Millis) {
         let Renewal {
             member,
@@ -183,13 +183,13 @@ impl Lease {
         self.count();
     }
 
-    /// Which start of the member it is of.
+    /// The start of the member that the lease is for.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// The member has applied `epoch`, and owns since `since` what it got last.
+    /// Notes that the member has applied `epoch`, and since when it owns the partition that it got last.
     pub fn applied(&mut self, epoch: Epoch, since: Epoch) {
         if epoch > self.applied {
             self.applied = epoch;
@@ -199,19 +199,19 @@ impl Lease {
         self.count();
     }
 
-    /// The member says this of the moves it has part in.
+    /// Sets the member's report on the moves that it takes part in.
     pub fn reports(&mut self, moves: MoveReport) {
         self.has_news |= self.moves != moves;
         self.moves = moves;
     }
 
-    /// Until when the lease runs, by the clock of this start; 0 if there never was one.
+    /// The end of the lease, by the clock of this start; 0 if there never was a lease.
     #[must_use]
     pub fn until(&self) -> Millis {
         self.until
     }
 
-    /// Lets the grants count whose epoch was applied.
+    /// Counts the grants whose epoch is applied.
     fn count(&mut self) {
         let (applied, until) = (self.applied, &mut self.until);
         self.pending.retain(|(epoch, ends)| {
@@ -229,8 +229,8 @@ impl Lease {
         now < self.until
     }
 
-    /// Nobody who holds a lease has applied less than this. A partition that is owned since a later epoch
-    /// may still be another's in another's eyes.
+    /// The epoch that every member with a lease has applied, as far as this member knows. For a partition
+    /// that is owned since a later epoch, another member may still believe to be the owner.
     #[must_use]
     pub fn settled(&self) -> Epoch {
         self.settled

@@ -1,4 +1,4 @@
-//! What a lease and the book of leases say, as pairs of what happened and what follows.
+//! Tests of a lease and of the book of leases, as pairs of an event and its outcome.
 
 use super::*;
 use crate::topology::commands::Command;
@@ -16,7 +16,8 @@ fn renewal(member: u64, sent_at: u64, epoch: Epoch) -> Renewal {
     }
 }
 
-/// One round for these members, who have all applied the state; who was granted.
+/// Runs one round for these members, which have all applied the state. Returns the members that were granted
+/// a lease.
 fn round(book: &mut LeaseBook, now: u64, state: &State, members: &[u64]) -> Vec<u64> {
     for member in members {
         let _unknown = book.arrived(renewal(*member, now, state.epoch()), state);
@@ -27,7 +28,7 @@ fn round(book: &mut LeaseBook, now: u64, state: &State, members: &[u64]) -> Vec<
     granted.map(|(renewal, _)| renewal.member.0).collect()
 }
 
-/// A book of a term whose first commit was at 0, where these members renewed at 0.
+/// A book of a term whose first commit was at 0, and in which these members renewed at 0.
 fn book(state: &State, members: &[u64]) -> LeaseBook {
     let mut book = LeaseBook::default();
     book.first_committed(Millis(0), state);
@@ -47,7 +48,7 @@ fn grant(sent_at: u64, epoch: u64) -> Grant {
 fn a_lease_runs_from_its_sending_and_is_never_shortened() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
     assert!(!lease.is_valid(Millis(0)));
-    // When it came, when it was sent, and until when the lease runs then.
+    // When the grant came, when its renewal was sent, and the end of the lease after it.
     let table = [
         (1_900, 100, 2_100),
         (1_950, 600, 2_600),
@@ -127,7 +128,7 @@ fn a_renewal_that_arrives_during_a_round_waits_for_the_next() {
 }
 
 #[test]
-fn who_may_not_have_a_lease_is_told_why() {
+fn a_member_that_may_not_hold_a_lease_gets_the_reason() {
     let mut state = cluster(4);
     state.apply(&status(2, MemberStatus::Down)).unwrap();
     let mut book = book(&state, &[1, 3]);
@@ -162,7 +163,7 @@ fn a_member_that_is_behind_gets_no_lease_unless_it_joins() {
     let mut book = book(&state, &[1, 2, 3]);
     state.apply(&status(3, MemberStatus::Leaving)).unwrap();
     round(&mut book, 500, &state, &[1, 2]);
-    // The round at the new epoch ages, and the member still reports the old one.
+    // The round at the new epoch has aged, and the member still reports the old one.
     for (now, refusal) in [
         (3_499, None),
         (3_500, Some(LeaseRefusal::Behind(state.epoch()))),
@@ -218,8 +219,8 @@ fn a_member_that_comes_has_three_seconds_from_then() {
 }
 
 #[test]
-fn nobody_is_down_while_most_members_are_silent() {
-    // How many members, who still renews, and who is down.
+fn no_member_is_down_while_most_members_are_silent() {
+    // The number of members, those that still renew, and the one that is down.
     let table: [(u64, &[u64], Option<u64>); 6] = [
         (5, &[1, 2, 3], Some(4)),
         (4, &[1, 2, 3], Some(4)),
@@ -250,18 +251,18 @@ fn a_leader_that_is_confirmed_for_half_a_minute_is_not_itself_cut_off() {
         // All but two are silent since 0, which shows at 3,000.
         assert_eq!(down.is_some(), now >= 3_000 + FROZEN_MS, "{now}");
     }
-    // No round is confirmed any more: then it may be after all.
+    // No round is confirmed any more: then the leader may be cut off after all.
     assert_eq!(book.down(Millis(60_000), &state), None);
 }
 
 #[test]
-fn who_founds_a_cluster_waits_for_no_leases_of_others() {
+fn the_founder_of_a_cluster_waits_for_no_leases_of_others() {
     let state = cluster(1);
     let mut book = LeaseBook::default();
     book.first_committed(Millis(0), &state);
     round(&mut book, 10, &state, &[1]);
     assert_eq!(book.settled(Millis(10), &state), state.epoch());
-    // Somebody else was a member once, and may have led.
+    // Another node was a member once, and may have led.
     let mut left = cluster(2);
     left.apply(&status(2, MemberStatus::Down)).unwrap();
     if let Some(fail_over) = left.plan_fail_over(NodeId(2)) {
@@ -275,7 +276,7 @@ fn who_founds_a_cluster_waits_for_no_leases_of_others() {
 }
 
 #[test]
-fn a_renewal_is_urgent_when_there_is_something_to_say_or_to_hear() {
+fn a_renewal_is_urgent_when_there_is_something_to_report_or_to_learn() {
     let mut lease = Lease::new(NodeId(1), Incarnation(1));
     let sent = |lease: &mut Lease, from: u64, to: u64| -> Vec<u64> {
         let times = (from..to).step_by(10);
@@ -285,7 +286,7 @@ fn a_renewal_is_urgent_when_there_is_something_to_say_or_to_hear() {
     assert_eq!(sent(&mut lease, 0, 600), [0, 500]);
     lease.applied(Epoch(7), Epoch(0));
     assert_eq!(sent(&mut lease, 600, 1_100), [600]);
-    // It owns something since epoch 8, which is not settled.
+    // The member owns a partition since epoch 8, which is not settled.
     lease.applied(Epoch(8), Epoch(8));
     assert_eq!(sent(&mut lease, 1_100, 1_210), [1_100, 1_150, 1_200]);
     let settled = Grant {
@@ -299,7 +300,7 @@ fn a_renewal_is_urgent_when_there_is_something_to_say_or_to_hear() {
 }
 
 #[test]
-fn an_epoch_is_settled_when_all_who_may_hold_a_lease_report_it_or_have_none() {
+fn an_epoch_is_settled_when_every_member_reports_it_or_holds_no_lease() {
     let mut state = cluster(3);
     let old = state.epoch();
     let mut book = book(&state, &[1, 2, 3]);
@@ -307,12 +308,12 @@ fn an_epoch_is_settled_when_all_who_may_hold_a_lease_report_it_or_have_none() {
     assert_eq!(book.settled(Millis(3_100), &state), old);
     let reset = status(3, MemberStatus::Leaving);
     state.apply(&reset).unwrap();
-    // Two have reported it, the third has not.
+    // Two members have reported the epoch, the third has not.
     round(&mut book, 3_200, &state, &[1, 2]);
     assert_eq!(book.settled(Millis(3_200), &state), old);
-    // Its lease has run out.
+    // The lease of the third has run out.
     assert_eq!(book.settled(Millis(6_100), &state), state.epoch());
-    // Or it reports.
+    // Or the third reports it.
     round(&mut book, 3_300, &state, &[3]);
     assert_eq!(book.settled(Millis(3_300), &state), state.epoch());
 }
@@ -326,11 +327,12 @@ fn a_member_that_is_down_or_was_removed_long_ago_is_not_waited_for() {
     let fail_over = state.plan_fail_over(NodeId(3)).unwrap();
     state.apply(&fail_over).unwrap();
     round(&mut book, 3_100, &state, &[1, 2]);
-    // Down, and its lease may still run: nobody is taken for down so soon, and it is waited for.
+    // The member is down and its lease may still run, so it is waited for. (No leader takes a member for down
+    // so soon.)
     assert!(book.settled(Millis(3_100), &state) < state.epoch());
     round(&mut book, 6_000, &state, &[1, 2]);
     assert_eq!(book.settled(Millis(6_000), &state), state.epoch());
-    // Removed: what it may still hold is waited for.
+    // The member is removed: the lease that it may still hold is waited for.
     let mut removed = cluster(4);
     removed.apply(&status(4, MemberStatus::Down)).unwrap();
     if let Some(fail_over) = removed.plan_fail_over(NodeId(4)) {
@@ -346,7 +348,7 @@ fn a_member_that_is_down_or_was_removed_long_ago_is_not_waited_for() {
 }
 
 #[test]
-fn a_new_leader_settles_nothing_while_grants_of_the_one_before_may_run() {
+fn a_new_leader_settles_nothing_while_grants_of_the_previous_one_may_run() {
     let state = cluster(3);
     let mut book = book(&state, &[1, 2, 3]);
     assert_eq!(book.settled(Millis(2_999), &state), Epoch(0));
@@ -364,13 +366,13 @@ fn a_fail_over_that_can_never_be_applied_is_forgotten() {
     let mut book = book(&state, &[1, 2, 3]);
     book.failing(NodeId(3), state.epoch());
     assert_eq!(round(&mut book, 3_500, &state, &[1, 2, 3]), [1, 2]);
-    // Something else was committed first: what was planned for the epoch before does nothing any more.
+    // Something else was committed first: a fail-over planned for the previous epoch has no effect any more.
     state.apply(&status(2, MemberStatus::Leaving)).unwrap();
     assert_eq!(round(&mut book, 3_600, &state, &[1, 2, 3]), [1, 2, 3]);
 }
 
 #[test]
-fn who_never_applies_anything_keeps_nothing_from_being_settled() {
+fn a_member_that_never_applies_anything_does_not_delay_settlement() {
     let mut state = cluster(3);
     let mut book = book(&state, &[1, 2]);
     let joins = |now| Renewal {
@@ -393,7 +395,7 @@ fn who_never_applies_anything_keeps_nothing_from_being_settled() {
         book.arrived(renewal, &state).unwrap();
         round(&mut book, now, &state, &[1, 2]);
     }
-    // It was granted a lease that counts once it has applied this epoch, and has one no earlier.
+    // The member was granted a lease that counts only once it has applied this epoch.
     assert_eq!(book.settled(Millis(4_100), &state), state.epoch());
     assert_eq!(book.behind(Millis(4_100), state.epoch()).count(), 0);
 }
