@@ -1,55 +1,56 @@
-//! Copies, as the leader sees them: from whom they are taken, and when he gets them back. Pure.
+//! Copies from the leader's side: decides from which standbys they are taken, and when they are given back.
+//! Pure.
 //!
-//! An owner acknowledges no delete that a standby with copies has not heard of. If the standby does not hear,
-//! the owner says so, and waits until the log says that the standby has no copies.
+//! An owner acknowledges no delete that a standby with copies has not applied. If the standby does not
+//! answer, the owner reports it as unheard, and waits until the log says that the standby has no copies.
 
 use crate::ids::{Epoch, Millis, NodeId, Partition};
 use crate::topology::commands::runs::runs;
 use crate::topology::commands::{Command, CopiesRun};
 use crate::topology::state::State;
 
-/// A standby that may have copies and is not told of deletes any more.
+/// A standby that may have copies but no longer acknowledges deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unheard {
     /// The standby.
     pub standby: NodeId,
-    /// Copies kept since then or before are meant.
+    /// The copies kept since this epoch or an earlier one are meant.
     pub since: Epoch,
 }
 
-/// For how long at least a standby that did not hear an owner keeps no copies of what that has. Twice as long
-/// each time, up to [`COPIES_PAUSE_MAX_MS`], if it does not hear it again soon after.
+/// The shortest pause without copies after a standby was unheard. The pause doubles each time, up to
+/// [`COPIES_PAUSE_MAX_MS`], if a standby is unheard again soon after.
 pub const COPIES_PAUSE_MS: u64 = 10_000;
 
-/// The longest such pause.
+/// The longest pause without copies.
 pub const COPIES_PAUSE_MAX_MS: u64 = 320_000;
 
-/// What a leader has noted of copies. It is of one term and gone with it.
+/// A leader's notes on copies, for one term.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CopyBook {
-    /// When copies were last found to be unheard, and for how long there are none from then on.
+    /// When a standby was last found to be unheard, and the pause without copies that began then.
     unheard: Option<(Millis, u64)>,
 }
 
 impl CopyBook {
-    /// Takes the copies from standbys that do not hear their owner, as that says.
+    /// Takes copies from the standbys that their owners report as unheard.
     pub(super) fn drop(
         &mut self,
         now: Millis,
         state: &State,
         unheard: impl Fn(NodeId) -> Option<Unheard>,
     ) -> Option<Command> {
-        let said: Vec<_> = state
+        let reports: Vec<_> = state
             .members()
             .filter_map(|member| Some((member.id, unheard(member.id)?)))
             .collect();
         let is_unheard = |owner, standby, since| {
-            let mut said = said.iter();
-            said.any(|(id, unheard)| {
+            let mut reports = reports.iter();
+            reports.any(|(id, unheard)| {
                 (owner, standby) == (Some(*id), Some(unheard.standby)) && since <= unheard.since
             })
         };
-        if said.is_empty() {
+        if reports.is_empty() {
             return None;
         }
         let table = state.table().iter();
@@ -80,19 +81,20 @@ impl CopyBook {
         )
     }
 
-    /// How long there are no copies where one was found to be unheard just now.
+    /// The pause for a standby that was found to be unheard just now.
     fn pause(&self, now: Millis) -> u64 {
         match self.unheard.map(|(at, pause)| (now.since(at), pause)) {
-            // Of the same event.
+            // A part of the same event.
             Some((ago, pause)) if ago < pause => pause,
-            // As soon as it was tried again.
+            // Unheard again soon after copies were tried again.
             Some((ago, pause)) if ago < 2 * pause => (2 * pause).min(COPIES_PAUSE_MAX_MS),
             _ => COPIES_PAUSE_MS,
         }
     }
 }
 
-/// The command that keeps copies of these partitions or none, if there are any; with their present epochs.
+/// The command that sets whether copies of these partitions, given with the present `since`, are kept. None
+/// if there are no partitions.
 fn set(partitions: impl Iterator<Item = (Partition, Epoch)>, are_kept: bool) -> Option<Command> {
     let run = |(first, count, since)| CopiesRun {
         first,

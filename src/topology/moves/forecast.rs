@@ -1,7 +1,7 @@
-//! What a change of the members would move: for operators who plan one. Pure; it proposes nothing.
+//! Forecasts what a change of the members would move, for operators who plan one. Pure; it proposes nothing.
 //!
-//! A leader plans by the same placement, from the same table and with the ids that joiners get. So what
-//! is forecast here is what happens, as long as nothing else changes meanwhile.
+//! A leader plans by the same placement, from the same table and with the same ids of joiners. So the
+//! forecast comes true, unless something else changes meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -14,72 +14,72 @@ use crate::topology::state::State;
 /// One change of the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Another member comes.
+    /// A new member joins.
     Join {
         /// Its name.
         name: String,
-        /// Its zone; that with the least weight if none is given.
+        /// Its zone; by default the zone with the least weight.
         zone: Option<String>,
-        /// Its weight; the mean of those that are up if none is given.
+        /// Its weight; by default the mean of the members that are up.
         weight: Option<u32>,
     },
-    /// A member goes.
+    /// The member of this name leaves.
     Leave(String),
-    /// A member's weight becomes another.
+    /// The member of this name gets this weight.
     Weight(String, u32),
 }
 
-/// Why a change cannot be.
+/// The reason why a change is impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Impossible {
-    /// Nobody has the name.
+    /// No member has the name.
     #[error("there is no member {name:?}: there are {known}")]
     Unknown {
         /// The name.
         name: String,
-        /// Those that there are.
+        /// The names that there are.
         known: String,
     },
-    /// Somebody has the name that a joiner is to have.
+    /// The name of a joiner belongs to a member already.
     #[error("{0:?} is a member already")]
     Taken(String),
-    /// A weight that no member has.
+    /// The weight is out of range.
     #[error("a weight is a whole number from 1 to {MAX_WEIGHT}, not {0}")]
     Weight(u32),
-    /// Nobody could own anything.
-    #[error("nobody that is up would be left")]
+    /// No member that may own would be left.
+    #[error("no member that is up would be left")]
     Nobody,
 }
 
-/// What one member has before and after.
+/// What one member owns before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The member as it would be.
+    /// The member after the change.
     pub member: Member,
     /// Partitions it owns now.
     pub before: usize,
     /// Partitions it would own.
     pub after: usize,
-    /// Those of them that it does not own now.
+    /// Partitions it would own and does not own now.
     pub gained: usize,
-    /// Those that it owns now and would not.
+    /// Partitions it owns now and would not own.
     pub lost: usize,
 }
 
-/// What a change would move.
+/// The moves that a change would cause.
 #[derive(Clone, Debug)]
 pub struct Forecast {
-    /// Every member, in the order of their ids.
+    /// The share of every member, in the order of their ids.
     pub shares: Vec<Share>,
-    /// How many partitions go from one member to another.
+    /// How many partitions move from one member to another.
     pub moved: BTreeMap<(NodeId, NodeId), usize>,
 }
 
 impl Forecast {
-    /// What `changes` would move, all at once.
+    /// Forecasts what `changes` would move if they were made all at once.
     ///
     /// # Errors
-    /// [`Impossible`].
+    /// [`Impossible`], for the first change that cannot be made.
     pub fn of(state: &State, changes: &[Change]) -> Result<Self, Impossible> {
         let mut members: Vec<Member> = state.members().map(MemberRecord::member).collect();
         let mut next = state.next_node();
@@ -179,7 +179,7 @@ fn mean_weight(members: &[Member]) -> u32 {
     u32::try_from(mean).unwrap_or(MAX_WEIGHT).max(1)
 }
 
-/// Where whoever keeps zones even would put another member.
+/// The zone with the least weight, where a new member makes zones most even.
 fn lightest_zone(members: &[Member]) -> Zone {
     let mut zones: BTreeMap<&Zone, u64> = BTreeMap::new();
     for member in members.iter().filter(|member| member.may_own()) {
@@ -220,7 +220,7 @@ mod tests {
         state
     }
 
-    /// What happens when a node joins.
+    /// Does what happens when a node joins.
     fn admit(state: &mut State, joiner: Joiner) {
         let (id, incarnation) = (state.next_node(), joiner.incarnation);
         state.apply(&Command::Join(joiner)).unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_join_is_what_happens() {
+    fn the_forecast_of_a_join_comes_true() {
         let mut state = state();
         let forecast = Forecast::of(&state, &[join("n4")]).unwrap();
         let fourth = forecast.shares.last().unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_loses_all_and_changes_add_up() {
+    fn a_leaving_member_loses_all_and_changes_add_up() {
         let changes = [
             Change::Leave("n2".into()),
             join("n4"),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told() {
+    fn impossible_changes_are_reported() {
         let state = state();
         let of = |changes: &[Change]| Forecast::of(&state, changes).unwrap_err().to_string();
         assert_eq!(of(&[join("n1")]), "\"n1\" is a member already");
@@ -288,6 +288,6 @@ mod tests {
         assert_eq!(of(&[Change::Leave("n9".into())]), unknown);
         assert!(of(&[Change::Weight("n1".into(), 0)]).contains("from 1 to 1000000"));
         let all = ["n1", "n2", "n3"].map(|name| Change::Leave(name.into()));
-        assert_eq!(of(&all), "nobody that is up would be left");
+        assert_eq!(of(&all), "no member that is up would be left");
     }
 }

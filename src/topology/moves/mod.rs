@@ -1,13 +1,14 @@
-//! Moves, as the leader sees them: which partitions begin to move, and when each move ends. Pure.
+//! Moves from the leader's side: decides which partitions begin to move, and when each move ends. Pure.
 //!
-//! A move is prepared, then its owner sends what it keeps to the next one, then it is activated. It may be
-//! activated once every member that holds a lease has applied that it was prepared: from then on the owner
-//! acknowledges no delete that the next one has not heard of, so that what the next one has is never older
-//! than what was acknowledged. A move that does not get on is activated all the same, and what is missing
-//! is asked of the old owner or of the origin; one whose members do not hear each other is given up.
+//! A move has three steps: it is prepared, then the owner sends its entries to the next owner, then it is
+//! activated. It may be activated once every member that holds a lease has applied its preparation: from then
+//! on the owner acknowledges no delete that the next owner has not applied, so the entries of the next owner
+//! are never older than what was acknowledged. A move that makes no progress is activated all the same, and
+//! the new owner asks the old owner or the origin for missing keys. A move whose members do not reach each
+//! other is given up.
 //!
-//! Of a member that leaves nobody can ask afterwards. So all that it owns moves in one wave, each part of it
-//! for as long as it takes, and it is the member that says when its time is up.
+//! A member that leaves cannot be asked afterwards. So all that it owns moves in one wave, each part for as
+//! long as it takes, and the member itself reports when its time is up.
 
 pub mod copies;
 pub mod forecast;
@@ -24,45 +25,46 @@ use crate::topology::placement::place;
 use crate::topology::state::State;
 use crate::topology::state::apply::epoch::next_epoch;
 
-/// How many partitions begin to move at once, beside those of members that leave.
+/// The most partitions that begin to move at once, not counting those of members that leave.
 pub const WAVE_MAX: usize = 1_024;
 
-/// How long a move may take to bring over what is worth most.
+/// How long a move may take to transfer the most valuable entries.
 pub const MOVE_MAX_MS: u64 = 2_000;
 
-/// How long a move may take from a member that leaves and does not say that its time is up: as long as the
-/// longest `node.leave_timeout`. Later than that it is not what it seems.
+/// How long a move may take from a member that leaves and does not report that its time is up: the longest
+/// `node.leave_timeout`. After that the member cannot be leaving as it should.
 pub const LEAVE_MOVE_MAX_MS: u64 = 90_000;
 
-/// What a member says of the moves it has part in.
+/// The report of a member on the moves that it takes part in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MoveReport {
-    /// All that it was to be sent first for the moves of this tenure and before has come.
+    /// The member has received all entries that were due first, for the moves to it of this tenure and
+    /// earlier.
     pub warmed: Tenure,
-    /// It cannot send what it is to send for the moves of this tenure, or of one before.
+    /// The member cannot send what it should, for a move of this tenure or an earlier one.
     pub broken: Tenure,
-    /// It stops in a moment: what moves from it waits for nothing any more.
+    /// The member stops in a moment: moves from it wait for nothing any more.
     pub stops_soon: bool,
-    /// A standby that does not hear this member, and since when the copies that it has are kept.
+    /// A standby that does not acknowledge this member's deletes, and which of its copies are meant.
     pub unheard: Option<Unheard>,
 }
 
-/// What a leader has noted of the moves under way. It is of one term and gone with it.
+/// A leader's notes on the moves under way, for one term.
 #[derive(Clone, Debug, Default)]
 pub struct MoveBook {
-    /// Since when all know of the moves of a tenure.
+    /// Since when all members know of the moves of a tenure.
     known: BTreeMap<Tenure, Millis>,
     reports: BTreeMap<NodeId, MoveReport>,
     copies: CopyBook,
 }
 
 impl MoveBook {
-    /// A member has said this.
+    /// Notes the report of a member.
     pub fn reported(&mut self, member: NodeId, report: MoveReport) {
         self.reports.insert(member, report);
     }
 
-    /// The command that ends what is to end now, if anything: at first what cannot go on.
+    /// The command that ends what should end now, if anything. What cannot go on comes first.
     pub fn next(&mut self, now: Millis, state: &State, settled: Epoch) -> Option<Command> {
         let unheard = |owner: NodeId| self.reports.get(&owner)?.unheard;
         if let Some(dropped) = self.copies.drop(now, state, unheard) {
@@ -102,7 +104,7 @@ impl MoveBook {
         self.copies.keep(now, state)
     }
 
-    /// How long what moves from this member may take.
+    /// How long moves from this member may take.
     fn patience(&self, state: &State, from: NodeId) -> u64 {
         let stops_soon = self.reports.get(&from).is_some_and(|it| it.stops_soon);
         match is(state, from, MemberStatus::Leaving) {
@@ -118,7 +120,7 @@ fn is(state: &State, id: NodeId, status: MemberStatus) -> bool {
     member.is_some_and(|member| member.status == status)
 }
 
-/// What moves: by tenure and target, each partition with its owner.
+/// The pending moves: by tenure and new owner, each partition with its present owner.
 type Pending = BTreeMap<(Tenure, NodeId), Vec<(Partition, NodeId)>>;
 
 fn pending(table: &PartitionTable) -> Pending {
@@ -143,7 +145,7 @@ fn aborts(broken: &mut [(Partition, Tenure)]) -> Vec<AbortRun> {
     runs.map(run).collect()
 }
 
-/// Activations of these moves, with the standbys that placement wants once they are over.
+/// Activations of these moves, with the standbys that placement wants after them.
 fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<ActivateRun> {
     ready.sort_unstable();
     let mut after = PartitionTable::clone(state.table());
@@ -155,7 +157,7 @@ fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<
     }
     let target = place(&state.ring(), Some(&after), next_epoch(state));
     let all = ready.iter().map(|(partition, to, tenure)| {
-        // Where placement has changed its mind meanwhile, whom it wants now stands by.
+        // If placement now wants another owner, that member becomes the standby.
         let wanted = [target[*partition].standby, target[*partition].owner];
         let standby = wanted.into_iter().flatten().find(|id| id != to);
         (*partition, (*tenure, standby))
@@ -170,10 +172,11 @@ fn activations(state: &State, ready: &mut [(Partition, NodeId, Tenure)]) -> Vec<
 }
 
 impl State {
-    /// The command that begins to move up to `max` partitions to whom placement would give them, and all
-    /// that members own which leave, if all owners can hand over and nothing moves yet.
+    /// The command that begins moves to the owners that placement wants: of up to `max` partitions, and
+    /// beside them of all that leaving members own. All their owners must be able to hand over, and nothing
+    /// may be moving yet.
     ///
-    /// None if nothing is to move; and none if a partition has no owner that could hand it over: then
+    /// None if nothing should move. None also if a partition has no owner that could hand it over: then
     /// [`plan_assign`](Self::plan_assign) is due.
     #[must_use]
     pub fn plan_moves(&self, max: usize) -> Option<Command> {
@@ -191,7 +194,7 @@ impl State {
         let mut moved = 0;
         for (partition, at) in table.iter() {
             let to = target[partition].owner.filter(|to| at.owner != Some(*to));
-            // Its time runs: in waves, what comes last would get none of it.
+            // The time of a leaving owner is limited: in several waves, the last one would get none of it.
             let leaves = at
                 .owner
                 .is_some_and(|id| is(self, id, MemberStatus::Leaving));

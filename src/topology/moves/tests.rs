@@ -1,10 +1,10 @@
-//! What begins to move, and how moves end.
+//! Tests of which partitions begin to move, and of how moves end.
 
 use super::*;
 use crate::topology::commands::Joiner;
 use crate::topology::fixtures::{cluster, joiner, status};
 
-/// A cluster of `count` and one more, which is up and owns nothing.
+/// A cluster of `count` members, and one more that is up and owns nothing.
 fn joined(count: u64) -> State {
     let mut state = cluster(count);
     let next = Joiner {
@@ -63,7 +63,7 @@ fn a_newcomer_gets_its_fair_share_in_waves_and_no_other_partition_moves() {
 }
 
 #[test]
-fn a_move_ends_once_all_know_of_it_and_it_is_warm_or_late() {
+fn a_move_ends_once_all_members_know_of_it_and_it_is_warm_or_late() {
     let mut state = joined(3);
     applied(&mut state, |state| state.plan_moves(WAVE_MAX));
     let tenure = Tenure(state.epoch().0);
@@ -115,10 +115,15 @@ fn a_move_to_a_member_that_leaves_is_given_up() {
     let abort = MoveBook::default().next(Millis(0), &state, state.epoch());
     applied(&mut state, |_| abort);
     assert_eq!(moving(&state), 0);
-    assert_eq!(state.plan_moves(WAVE_MAX), None, "nobody else wants them");
+    assert_eq!(
+        state.plan_moves(WAVE_MAX),
+        None,
+        "no other member should have them"
+    );
 }
 
-/// A cluster of three whose second leaves, with all that it owns on its way; and the tenure of that.
+/// A cluster of three members whose second leaves, so that all its partitions are moving; and the tenure of
+/// these moves.
 fn leaving() -> (State, Tenure) {
     let mut state = cluster(3);
     state.apply(&status(2, MemberStatus::Leaving)).unwrap();
@@ -129,7 +134,7 @@ fn leaving() -> (State, Tenure) {
 }
 
 #[test]
-fn what_a_member_that_leaves_owns_moves_for_as_long_as_it_takes() {
+fn partitions_of_a_leaving_member_move_for_as_long_as_it_takes() {
     let (mut state, tenure) = leaving();
     let all = moving(&state);
     let mut book = MoveBook::default();
@@ -141,7 +146,7 @@ fn what_a_member_that_leaves_owns_moves_for_as_long_as_it_takes() {
     let mut other = state.clone();
     applied(&mut other, |_| late);
     assert_eq!(other.table().owned_by(NodeId(2)), 0);
-    // Whoever has all owns it, and the other goes on.
+    // A new owner that has all entries owns its part; the other move goes on.
     for target in [NodeId(1), NodeId(3)] {
         assert!(moving(&state) > 0);
         let warmed = MoveReport {
@@ -158,7 +163,7 @@ fn what_a_member_that_leaves_owns_moves_for_as_long_as_it_takes() {
 }
 
 #[test]
-fn a_member_that_leaves_says_when_its_time_is_up() {
+fn a_leaving_member_reports_when_its_time_is_up() {
     let (mut state, _) = leaving();
     let mut book = MoveBook::default();
     let stops_soon = MoveReport {
@@ -172,7 +177,7 @@ fn a_member_that_leaves_says_when_its_time_is_up() {
         book.next(Millis(0), state, state.epoch())
     });
     assert_eq!(state.table().owned_by(NodeId(2)), 0);
-    // Who stays has nothing to say about it.
+    // The same report of a member that stays has no effect.
     let mut state = joined(3);
     applied(&mut state, |state| state.plan_moves(WAVE_MAX));
     for id in 1..=4 {
@@ -182,7 +187,7 @@ fn a_member_that_leaves_says_when_its_time_is_up() {
 }
 
 #[test]
-fn what_moves_from_others_does_not_wait_for_a_member_that_leaves() {
+fn moves_from_others_do_not_wait_for_a_leaving_member() {
     let mut state = joined(3);
     state.apply(&Command::Join(joiner(5))).unwrap();
     state.apply(&status(5, MemberStatus::Up)).unwrap();
@@ -202,7 +207,7 @@ fn what_moves_from_others_does_not_wait_for_a_member_that_leaves() {
 }
 
 #[test]
-fn whom_a_partition_was_moving_to_takes_it_warm_when_its_owner_dies() {
+fn the_next_owner_of_a_moving_partition_takes_it_warm_when_its_owner_dies() {
     let mut state = joined(3);
     applied(&mut state, |state| state.plan_moves(WAVE_MAX));
     let tenure = Tenure(state.epoch().0);

@@ -114,7 +114,7 @@ async fn people_see_a_table_and_what_cannot_be_is_said() {
         (
             &["--leave", "n1", "--leave", "n2", "--leave", "n3"],
             1,
-            "nobody that is up would be left",
+            "no member that is up would be left",
         ),
         (
             &["--weight", "n1=0"],

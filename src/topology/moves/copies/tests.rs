@@ -1,4 +1,4 @@
-//! Who loses copies and gets them back, and who inherits them.
+//! Tests of which standbys lose copies and get them back, and of which inherit them.
 
 use super::*;
 use crate::hash::PARTITIONS;
@@ -12,7 +12,7 @@ fn applied(state: &mut State, plan: impl FnOnce(&State) -> Option<Command>) {
     state.apply(&command).unwrap();
 }
 
-/// A cluster of three with a group of two copies.
+/// A cluster of three members with a group of two copies.
 fn copied() -> State {
     let mut state = cluster(3);
     let spec = GroupSpec {
@@ -24,7 +24,7 @@ fn copied() -> State {
     state
 }
 
-/// The partitions that 1 owns and 2 has copies of.
+/// The number of partitions that member 1 owns and member 2 has copies of.
 fn pair(state: &State) -> usize {
     let is_it = |at: &Assignment| {
         (at.owner, at.standby) == (Some(NodeId(1)), Some(NodeId(2))) && at.copies.are_kept
@@ -43,7 +43,7 @@ fn unheard(state: &State) -> MoveReport {
 }
 
 #[test]
-fn a_standby_that_does_not_hear_loses_its_copies_of_that_owner_and_no_others() {
+fn an_unheard_standby_loses_its_copies_of_that_owner_and_no_others() {
     let mut state = copied();
     let all = |state: &State| {
         let kept = state.table().iter().filter(|(_, at)| at.copies.are_kept);
@@ -61,12 +61,12 @@ fn a_standby_that_does_not_hear_loses_its_copies_of_that_owner_and_no_others() {
     assert_eq!(next(&mut book, &state, 9_999), None);
     applied(&mut state, |state| next(&mut book, state, 10_000));
     assert_eq!((pair(&state), all(&state)), (its, before));
-    // What was said is of the copies before.
+    // The report is about earlier copies.
     assert_eq!(next(&mut book, &state, 10_100), None);
 }
 
 #[test]
-fn whoever_does_not_hear_again_is_left_alone_for_longer() {
+fn a_standby_that_is_unheard_again_gets_no_copies_for_longer() {
     let mut state = copied();
     let mut book = MoveBook::default();
     let mut now = 0;
@@ -89,7 +89,7 @@ fn whoever_does_not_hear_again_is_left_alone_for_longer() {
 }
 
 #[test]
-fn who_has_copies_inherits_them_and_who_lost_them_does_not() {
+fn a_standby_with_copies_inherits_them_and_one_that_lost_them_does_not() {
     let mut state = copied();
     let failed = |state: &State| {
         let mut state = state.clone();
