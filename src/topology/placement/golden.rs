@@ -1,11 +1,10 @@
-//! Frozen tables: what `place` gives must never change, on any platform or in any version.
+//! Frozen tables: the results of `place` must never change, on any platform or in any version.
 //!
-//! `tests/data/placement_*.txt` hold steps. Of each step a person writes the first lines: `step
-//! EPOCH`, and `member ID zone=Z weight=W up|down` for each member; the first step places from
-//! scratch, each later one from the table before. The rest is written by
-//! `GCACHE_BLESS=1 cargo test golden`: the number of moves, `xxh3` over all assignments, and
-//! `owner/standby` for every partition, 32 a line. To add a case, write the first lines and bless;
-//! to bless a change of an old case is to remap running clusters.
+//! `tests/data/placement_*.txt` hold steps. A person writes the first lines of each step: `step EPOCH`, and
+//! `member ID zone=Z weight=W up|down` for each member. The first step places from scratch, each later one
+//! from the table before. `GCACHE_BLESS=1 cargo test golden` writes the rest: the number of moves, `xxh3`
+//! over all assignments, and `owner/standby` for every partition, 32 a line. To add a case, write the first
+//! lines and bless. To bless a change of an old case means to remap running clusters.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -78,7 +77,7 @@ fn render_table(out: &mut String, table: &PartitionTable) {
     }
 }
 
-/// The whole text that belongs to the first lines of the steps in `text`.
+/// The complete text for the first lines of the steps in `text`.
 fn render(text: &str) -> String {
     let mut out = String::new();
     let mut table: Option<PartitionTable> = None;

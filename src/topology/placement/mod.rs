@@ -1,11 +1,11 @@
-//! Placement: which member owns each partition and which stands by. Pure and deterministic.
+//! Placement: chooses the owner and the standby of each partition. Pure and deterministic.
 //!
 //! Called where a table is planned: by a leader, a founder, a recovery. The same members and the same
 //! current table give the same table everywhere: integers only, members in order of their ids, and
 //! choices among partitions by a frozen hash.
 //!
-//! An explicit table of equal arcs, as in Dynamo (DeCandia et al. 2007, §6.2, strategy 3), instead
-//! of random tokens: quotas are exact, and only what must move does.
+//! It makes an explicit table of equal arcs, as in Dynamo (DeCandia et al. 2007, §6.2, strategy 3), instead
+//! of random tokens: so quotas are exact, and only what must move moves.
 
 mod quota;
 pub mod rendezvous;
@@ -24,29 +24,27 @@ use crate::topology::model::partitions::{Assignment, PartitionTable, partitions}
 /// Assigns every partition to an owner and a standby among the `members` that may own, changing as
 /// little of `current` as fairness allows.
 ///
-/// Owners. Every member owns its exact share by weight rounded down or up, so it is less than one
-/// partition off. Among all such tables the result moves the fewest partitions from `current`.
-/// Hence a join takes from each member what it has above its new quota and nothing else moves, a
-/// leave spreads the leaver's partitions, and a change of weight moves the difference. (With
-/// unequal weights the rounding itself can shift: then a few partitions more move than the change
-/// asks for, fewer than there are members. No method that stays within one partition of the exact
-/// share avoids this: Balinski and Young 1982.) A partition that needs an owner goes to its standby
-/// while that is below its quota, for the standby may hold copies. Which partitions move is spread
-/// over the whole circle.
+/// Owners. Every member owns its exact share by weight, rounded down or up, so it is off by less than one
+/// partition. Among all such tables the result moves the fewest partitions from `current`. Hence a join takes
+/// from each member only what it has above its new quota, a leave spreads the leaver's partitions, and a
+/// change of weight moves the difference. (With unequal weights the rounding itself can shift: then a few
+/// partitions more move than the change asks for, fewer than there are members. No method that stays within
+/// one partition of the exact share avoids this: Balinski and Young 1982.) A partition that needs an owner
+/// goes to its standby as long as that is below its quota, because the standby may hold copies. The
+/// partitions that move are spread over the whole circle.
 ///
-/// Standbys. Never the owner, and in another zone than the owner's if any member that may own is
-/// there. Each owner's partitions are shared by the members allowed to stand by for it in
-/// proportion to their weights, each within one partition, so that they share its load evenly when
-/// it dies. The sum over all owners is within one of the exact sum for every member. So zones of
-/// equal weight carry equal standby load, and one that is lighter than the others carries more for
-/// its weight (so do members, where there is only one zone). A standby stays unless it is not
-/// allowed or above its share.
+/// Standbys. The standby is never the owner, and is in another zone than the owner if a member that may own
+/// is in another zone. The members that are allowed as standbys of an owner share its partitions in
+/// proportion to their weights, each within one partition, so that they share its load evenly when it dies.
+/// The sum over all owners is within one of the exact sum for every member. So zones of equal weight carry
+/// equal standby load, and a zone that is lighter than the others carries more for its weight (and so do
+/// members, where there is only one zone). A standby stays unless it is not allowed or above its share.
 ///
-/// A partition whose owner changed starts the tenure `at` and inherits nothing; all others keep
-/// both. Of copies nothing is said. `at` is the epoch of the command that places, newer than every tenure in `current`.
+/// A partition whose owner changed starts the tenure `at` and inherits nothing; all others keep both. Copies
+/// are not touched. `at` is the epoch of the command that places, newer than every tenure in `current`.
 ///
-/// The order of `members` does not matter; their ids differ, and there are at most
-/// [`MAX_MEMBERS`](crate::topology::model::member::MAX_MEMBERS). Without a member that may own, nothing is assigned.
+/// The order of `members` does not matter. Their ids must differ, and there may be at most
+/// [`MAX_MEMBERS`](crate::topology::model::member::MAX_MEMBERS). If no member may own, nothing is assigned.
 ///
 /// # Panics
 ///
@@ -106,8 +104,8 @@ fn place_owners(ring: &Ring<'_>, current: Option<&PartitionTable>) -> Vec<Option
     owners
 }
 
-/// Fills every seat in `owned` up to its quota from `ownerless`, which holds just as many: first
-/// with what it stands by for, then with anything.
+/// Fills every seat in `owned` up to its quota from `ownerless`, which has exactly as many partitions: first
+/// with those that the seat is the standby of, then with any.
 fn deal(
     ring: &Ring<'_>,
     quotas: &[u64],

@@ -1,18 +1,18 @@
-//! Dividing a whole among weights in integers, by the method of largest remainders.
+//! Divides a whole among weights in integers, by the method of largest remainders.
 //!
-//! Hamilton's method: everyone gets the integer part of the exact share, and what is left goes, one
-//! each, to the largest remainders. Every result is therefore less than one from the exact share.
-//! Used for the partitions of each member and for the standbys of each owner. Pure.
+//! Hamilton's method: each weight gets the integer part of its exact share, and the rest goes, one each, to
+//! the largest remainders. Every result is therefore less than one away from the exact share. Used for the
+//! partitions of each member and for the standbys of each owner. Pure.
 
 use std::cmp::Reverse;
 
 /// Divides `total` in proportion to `weights`; the result has the order of `weights` and sums to
 /// `total`, or to 0 if every weight is 0.
 ///
-/// What is left after the integer parts goes first to those that `prefers(index, integer part)`
-/// names, then to the largest remainders, then to the lowest index. Who has no remainder gets none
-/// of it. Preferring those that already hold more than their integer part makes the fewest units
-/// change hands: a unit given to such a holder is a unit it need not give up.
+/// The rest after the integer parts goes first to the weights that `prefers(index, integer part)` selects,
+/// then to the largest remainders, then to the lowest index. A weight without a remainder gets none of it.
+/// Preferring holders of more than their integer part makes the fewest units change hands: a unit given to
+/// such a holder is a unit that it need not give up.
 pub(super) fn apportion(
     total: u64,
     weights: &[u32],
@@ -67,19 +67,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_goes_to_the_preferred_then_the_largest_remainder_then_the_lowest_index() {
-        let nobody = |_, _| false;
+    fn the_rest_goes_to_the_preferred_then_the_largest_remainder_then_the_lowest_index() {
+        let none_preferred = |_, _| false;
         // Exact shares 3⅓, 3⅓, 3⅓: one is left.
-        assert_eq!(apportion(10, &[1, 1, 1], nobody), [4, 3, 3]);
+        assert_eq!(apportion(10, &[1, 1, 1], none_preferred), [4, 3, 3]);
         // Exact shares 2.5, 3.75, 3.75: two are left.
-        assert_eq!(apportion(10, &[2, 3, 3], nobody), [2, 4, 4]);
+        assert_eq!(apportion(10, &[2, 3, 3], none_preferred), [2, 4, 4]);
         assert_eq!(apportion(10, &[2, 3, 3], |index, _| index == 0), [3, 4, 3]);
-        // Exact shares 5, 2.5, 2.5: the first is preferred in vain, it has no remainder.
+        // Exact shares 5, 2.5, 2.5: the preference for the first has no effect, because it has no remainder.
         assert_eq!(apportion(10, &[2, 1, 1], |index, _| index == 0), [5, 3, 2]);
     }
 
     #[test]
-    fn no_weight_at_all_is_no_share_at_all() {
+    fn a_weight_of_zero_gets_no_share() {
         assert_eq!(apportion(10, &[0, 0], |_, _| true), [0, 0]);
         assert_eq!(apportion(10, &[], |_, _| true), [0; 0]);
         assert_eq!(apportion(10, &[0, 7], |_, _| true), [0, 10]);

@@ -1,11 +1,11 @@
-//! What owners and standbys are chosen among, and the frozen order of the choices. Pure.
+//! The members among which owners and standbys are chosen, and the frozen order of the choices. Pure.
 
 use crate::hash::PARTITIONS;
 use crate::ids::{NodeId, Partition};
 use crate::topology::model::member::Member;
 use crate::topology::model::partitions::{Assignment, PartitionTable};
 
-/// The members that may own, in ascending order of their ids; a *seat* is an index into it.
+/// The members that may own, in ascending order of their ids. A *seat* is an index into this list.
 pub(super) struct Ring<'a>(Vec<&'a Member>);
 
 impl<'a> Ring<'a> {
@@ -31,8 +31,8 @@ impl<'a> Ring<'a> {
         self.0.binary_search_by_key(&id, |member| member.id).ok()
     }
 
-    /// The seat that `pick` names for each partition of `current`; `None` where it names nobody, or
-    /// a member that may not own.
+    /// The seat that `pick` names for each partition of `current`; `None` where it names no member, or one
+    /// that may not own.
     pub(super) fn seats(
         &self,
         current: Option<&PartitionTable>,
@@ -51,8 +51,8 @@ impl<'a> Ring<'a> {
         self.0.iter().map(|member| member.weight).collect()
     }
 
-    /// The weight of each seat where it may stand by for `owner`, 0 where it may not: all members
-    /// of other zones, or all other members if there is no other zone.
+    /// For each seat, its weight if it may be the standby of `owner`, else 0. All members of other zones may
+    /// be, or all other members if there is no other zone.
     pub(super) fn standby_weights(&self, owner: usize) -> Vec<u32> {
         let zone = &self.0[owner].zone;
         let alone = self.0.iter().all(|member| member.zone == *zone);
@@ -71,10 +71,10 @@ impl<'a> Ring<'a> {
 
 /// Salt of [`rank`] for choices among owners.
 pub(super) const OWNER: u64 = 0;
-/// Salt of [`rank`] for choices among standbys, so that they do not follow those among owners.
+/// Salt of [`rank`] for choices among standbys, so that they are independent of those among owners.
 pub(super) const STANDBY: u64 = 1;
 
-/// How a member ranks a partition, lowest first: at random, yet the same everywhere. Frozen.
+/// The rank of a partition for a member, lowest first: random, yet the same everywhere. Frozen.
 ///
 /// `xxh3_64(partition as 2 little-endian bytes ‖ member id as 8, seed = salt)`.
 pub(super) fn rank(salt: u64, partition: Partition, member: NodeId) -> u64 {
@@ -84,9 +84,9 @@ pub(super) fn rank(salt: u64, partition: Partition, member: NodeId) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, salt)
 }
 
-/// Takes the `count` partitions that rank lowest out of `from`, or all if there are not so many.
+/// Takes the `count` partitions with the lowest ranks out of `from`, or all if there are fewer.
 ///
-/// Which ones is certain, their order is not: ties go to the lower partition.
+/// The set is deterministic, its order is not. Of equal ranks the lower partition is taken.
 pub(super) fn draw(
     from: &mut Vec<Partition>,
     count: usize,

@@ -1,9 +1,9 @@
-//! Rounding a matrix of fractions so that cells, rows and columns all stay within one.
+//! Rounds a matrix of fractions so that cells, rows and columns all stay within one.
 //!
-//! Controlled rounding (Bacharach 1966; Cox 1987): it always exists, because the fractions are
-//! themselves a flow from rows to columns that meets integral bounds, and such a flow has an
-//! integral twin (Ford and Fulkerson 1956). Used by `standby` to give every pair of owner and
-//! standby, and every standby in total, its fair count. Pure.
+//! This is controlled rounding (Bacharach 1966; Cox 1987). Such a rounding always exists: the fractions are
+//! themselves a flow from rows to columns within integral bounds, and then there is an integral flow too
+//! (Ford and Fulkerson 1956). Used by `standby` to give every pair of owner and standby, and every standby in
+//! total, its fair count. Pure.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -13,10 +13,10 @@ pub(super) const ONE: u64 = 1 << 32;
 
 /// Rounds every cell of `shares`, in parts of [`ONE`], up or down to an integer.
 ///
-/// Each row must sum to a whole number of [`ONE`]s; it keeps that sum. Each column sum is rounded
-/// up or down too, and a cell or column that is whole stays as it is. Among the roundings that do
-/// all this, cells that `prefers(row, column, integer part)` names are rounded up first, then those
-/// with the largest fraction, so far as the sums allow.
+/// Each row must sum to a whole number of [`ONE`]s, and keeps that sum. Each column sum is rounded up or down
+/// too. A cell or column that is whole stays as it is. Among the roundings that do all this, cells that
+/// `prefers(row, column, integer part)` selects are rounded up first, then those with the largest fraction,
+/// as far as the sums allow.
 ///
 /// Takes O(cells × rows) time at worst.
 pub(super) fn round(
@@ -43,7 +43,7 @@ pub(super) fn round(
         .collect()
 }
 
-/// Which way a cell is rounded.
+/// The direction in which a cell is rounded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
     /// It has no fraction.
@@ -54,8 +54,8 @@ enum Cell {
     Raised,
 }
 
-/// A rounding in progress. Below the given rows stands one more, which makes every column sum
-/// whole: whether its cell is raised decides which way that column's sum goes.
+/// A rounding in progress. It has one row more than `shares`, the last, which makes every column sum whole:
+/// if its cell is raised, the sum of that column is rounded down, and otherwise up.
 struct Grid {
     cells: Vec<Vec<Cell>>,
     /// How many more cells of each row must be raised.
@@ -93,7 +93,7 @@ impl Grid {
         }
     }
 
-    /// Raises cells in the order of preference while their row and column both need it.
+    /// Raises cells in the order of preference, as long as both their row and their column need it.
     fn raise_greedily(&mut self, shares: &[Vec<u64>], prefers: impl Fn(usize, usize, u64) -> bool) {
         let mut order = Vec::new();
         for (row, cells) in self.cells.iter().enumerate() {

@@ -1,6 +1,7 @@
-//! The standby half of placement: who answers for a partition when its owner cannot. Pure.
+//! The standby half of placement: chooses the member that answers for a partition when its owner cannot.
+//! Pure.
 //!
-//! Called by `placement` once the owners are settled. The rules and bounds are told at
+//! Called by `placement` once the owners are chosen. The rules and bounds are explained at
 //! [`place`](crate::topology::placement::place).
 
 use super::quota::apportion;
@@ -10,24 +11,24 @@ use crate::hash::PARTITIONS;
 use crate::ids::Partition;
 use crate::topology::model::partitions::{PartitionTable, partitions};
 
-/// One owner's partitions by their present standby, so far as that may stand by at all.
+/// One owner's partitions, by their present standby if that may remain one.
 struct Row {
-    /// For each seat, the partitions it stands by for.
+    /// For each seat, the partitions that it is the standby of.
     stood_by: Vec<Vec<Partition>>,
     /// The partitions that need another standby.
     bare: Vec<Partition>,
-    /// The weight with which each seat shares in this owner's partitions, or 0.
+    /// For each seat, its weight as a standby of this owner; 0 if it may not be one.
     weights: Vec<u32>,
 }
 
 impl Row {
-    /// How many partitions the owner has.
+    /// How many partitions the owner owns.
     fn owned(&self) -> usize {
         self.bare.len() + self.stood_by.iter().map(Vec::len).sum::<usize>()
     }
 }
 
-/// The seat that stands by for each partition, given the seat that owns it.
+/// Chooses the seat of each partition's standby, given the seat of its owner.
 pub(super) fn place_standbys(
     ring: &Ring<'_>,
     owners: &[Option<usize>],
@@ -66,11 +67,11 @@ fn rows(ring: &Ring<'_>, owners: &[Option<usize>], current: Option<&PartitionTab
     rows
 }
 
-/// How many partitions of each owner each seat stands by for: the exact shares by weight, rounded
-/// so that every pair and every seat's sum stay within one.
+/// For each owner and seat, how many of the owner's partitions the seat should be the standby of: the exact
+/// shares by weight, rounded so that every pair and every seat's sum stay within one.
 fn quotas(rows: &[Row]) -> Vec<Vec<u64>> {
-    // The exact shares have as many denominators as there are zones or members; in units of 2⁻³² a
-    // row still sums exactly and no share is off by more than one such unit.
+    // The exact shares have different denominators, one for each zone or member. In units of 2⁻³² a row still
+    // sums exactly, and no share is off by more than one such unit.
     let shares: Vec<Vec<u64>> = rows
         .iter()
         .map(|row| apportion(row.owned() as u64 * ONE, &row.weights, |_, _| false))
@@ -80,8 +81,8 @@ fn quotas(rows: &[Row]) -> Vec<Vec<u64>> {
     })
 }
 
-/// Takes from the seats above their quota and gives to those below. An owner that nobody may stand
-/// by for has quotas of 0 and stays bare.
+/// Takes partitions from the seats above their quota and gives them to those below. An owner for which no
+/// seat may be standby has quotas of 0, and its partitions stay bare.
 fn settle(ring: &Ring<'_>, row: &mut Row, quotas: &[u64]) {
     let Row { stood_by, bare, .. } = row;
     let by_rank = |seat| move |partition| rank(STANDBY, partition, ring.id(seat));

@@ -1,7 +1,6 @@
 //! Claims about placement, over random members and random sequences of changes.
 //!
-//! What is fair and what is minimal is computed here anew from the definitions, not by the code
-//! under test.
+//! These tests compute what is fair and what is minimal from the definitions, not by the code under test.
 
 use std::collections::BTreeMap;
 
@@ -96,8 +95,8 @@ fn weight_of<'a>(members: impl Iterator<Item = &'a Member>) -> u128 {
 
 /// The fewest moves that reach any table in which every member is less than one partition off.
 ///
-/// A member keeps at most what it has of its integer part, and one more if it has more and is among
-/// those rounded up. How many are rounded up is fixed by the sum.
+/// A member keeps at most its integer part of what it has, and one more if it has more and is rounded up. The
+/// sum determines how many members are rounded up.
 fn fewest_moves(members: &[Member], current: &PartitionTable) -> usize {
     let whole = weight_of(up(members));
     if whole == 0 {
@@ -132,7 +131,7 @@ fn assert_owners_are_fair(members: &[Member], table: &PartitionTable) {
         );
         owned += held;
     }
-    // So none is owned by a member that is down or gone.
+    // So no partition is owned by a member that is down or gone.
     assert_eq!(owned, if whole == 0 { 0 } else { PARTITIONS });
 }
 
@@ -198,7 +197,7 @@ fn assert_standbys_are_fair(members: &[Member], table: &PartitionTable) {
     }
 }
 
-/// No partition got another standby than the counts of each pair of owner and standby ask for.
+/// No more partitions got another standby than the counts of each pair of owner and standby require.
 fn assert_standbys_stay(before: &PartitionTable, after: &PartitionTable) {
     let mut had: BTreeMap<(NodeId, NodeId), usize> = BTreeMap::new();
     let mut stayed = 0;
@@ -380,7 +379,7 @@ fn without_a_member_that_is_up_nothing_is_assigned() {
 
 #[test]
 fn a_dead_owners_partitions_go_to_their_standbys_where_quotas_allow() {
-    // In one zone every survivor stands by for just what it will need, but for rounding.
+    // In one zone every survivor is the standby of exactly what it will need, except for rounding.
     let mut members = equal_members(12, 1);
     let before = place(&members, None, Epoch(1));
     members[4].status = MemberStatus::Down;
@@ -433,8 +432,8 @@ fn an_id_that_occurs_twice_is_a_bug() {
     let _ = place(&[member(1, "a", 1), member(1, "b", 1)], None, Epoch(1));
 }
 
-/// How many standbys changed, beyond those that no fair table could have kept: with each pair of
-/// owner and standby, at most their exact share rounded up may stay.
+/// How many standbys changed, not counting those that no fair table could have kept: for each pair of owner
+/// and standby, at most their exact share rounded up may stay.
 fn needless_standby_changes(
     members: &[Member],
     before: &PartitionTable,
@@ -465,8 +464,8 @@ fn needless_standby_changes(
 
 #[test]
 fn hardly_a_standby_changes_that_could_have_stayed() {
-    // Of 4096; rounding leaves a choice in each of some hundred pairs. Blind to what stands, it
-    // costs 14.
+    // Of 4096. Rounding leaves a choice in each of some hundred pairs. A choice that ignores the present
+    // standbys costs 14.
     let weighted = |count, second| {
         let mut members = equal_members(count, 3);
         members.iter_mut().for_each(|member| member.weight = 100);
