@@ -1,7 +1,7 @@
-//! What must hold for the parts of a view, and how it is said when it does not. Pure.
+//! Checks the parts of a view, and describes their mistakes. Pure.
 //!
-//! Called by [`View::new`](super::View::new). All mistakes are found in one run, each told once
-//! however many partitions share it, so that their number is bounded by what was given.
+//! Called by [`View::new`](super::View::new). One run finds all mistakes. Each is reported once, even if many
+//! partitions share it, so their number is bounded by the input.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use crate::topology::model::group::Group;
 use crate::topology::model::member::{MAX_MEMBERS, MAX_WEIGHT, Member};
 use crate::topology::model::partitions::{Assignment, PartitionTable};
 
-/// Everything that is wrong with the parts of a view. Whoever made the topology is at fault, and
-/// trying again does not help.
+/// All mistakes in the parts of a view. The maker of the topology is at fault, and a retry does not help.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ViewError {
     /// At least one.
@@ -32,7 +31,7 @@ impl fmt::Display for ViewError {
     }
 }
 
-/// One thing that is wrong with the parts of a view. Of partitions, the first and how many.
+/// One mistake in the parts of a view. For partitions it has the first, and the number of others.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ViewMistake {
     /// More than [`MAX_MEMBERS`].
@@ -65,43 +64,43 @@ pub enum ViewMistake {
         id: NodeId,
         /// The first partition that names it.
         first: Partition,
-        /// How many more do.
+        /// How many more name it.
         others: usize,
     },
     /// A partition breaks a rule that concerns it alone.
     #[error("partition {first} and {others} others: {rule}")]
     BrokenRule {
-        /// What does not hold.
+        /// The rule.
         rule: PartitionRule,
-        /// The first partition for which it does not.
+        /// The first partition that breaks it.
         first: Partition,
-        /// For how many more it does not.
+        /// How many more break it.
         others: usize,
     },
 }
 
-/// What must hold for each partition by itself.
+/// A rule for each partition by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PartitionRule {
-    /// A standby stands by for somebody else.
+    /// The standby is another member than the owner.
     #[error("the standby is the owner")]
     StandbyIsNotOwner,
-    /// A standby stands by for somebody.
+    /// Where there is a standby, there is an owner.
     #[error("there is a standby and no owner")]
     StandbyHasOwner,
     /// A tenure is the epoch of a command that was committed, and no ownership is older than its tenure.
     #[error("the tenure is newer than the ownership, or that than the epoch")]
     TenureWithinEpoch,
-    /// What is inherited is older.
+    /// An inherited tenure is older than the tenure.
     #[error("the inherited tenure is not older than the tenure")]
     InheritsOlder,
-    /// A move goes from an owner to somebody else.
+    /// A move goes from an owner to another member.
     #[error("it moves to its owner, or has no owner")]
     MovesElsewhere,
-    /// A move brings a tenure that is newer, of a command that was committed.
+    /// The tenure of a move is newer than the tenure, and is the epoch of a command that was committed.
     #[error("the tenure of its move is not newer than the tenure, or newer than the epoch")]
     MoveTenureNewer,
-    /// Copies are a standby's, since a command that was committed.
+    /// Where there are copies, there is a standby; they count from a command that was committed.
     #[error("it has copies and no standby, or copies of a later epoch")]
     CopiesWithStandby,
 }
@@ -145,7 +144,7 @@ impl PartitionRule {
     }
 }
 
-/// Whether these parts make a view. `members` and `groups` are sorted by id.
+/// Checks whether these parts make a view. `members` and `groups` are sorted by id.
 pub(super) fn check(
     epoch: Epoch,
     members: &[Member],
@@ -221,7 +220,7 @@ fn check_partitions(
         }
     }
     unknown.sort_unstable();
-    // A partition that names the same stranger twice is one partition.
+    // A partition that names the same unknown member twice counts once.
     unknown.dedup();
     for same in unknown.chunk_by(|(a, _), (b, _)| a == b) {
         let (id, first) = same[0];

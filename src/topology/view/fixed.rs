@@ -1,6 +1,6 @@
-//! A topology that nobody changes: members and groups, placed from scratch. Pure.
+//! A topology that never changes: members and groups, placed from scratch. Pure.
 //!
-//! For tests and benchmarks of the data plane alone; clusters go by what their nodes agree on.
+//! For tests and benchmarks of the data plane alone; in a cluster the nodes agree on the topology.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::topology::model::member::Member;
 use crate::topology::placement::place;
 use crate::topology::view::{View, ViewError};
 
-/// The only epoch there is.
+/// The only epoch.
 const EPOCH: Epoch = Epoch(1);
 
-/// The name that such a cluster has.
+/// The name of such a cluster.
 const CLUSTER: &str = "static";
 
-/// The view of these members and groups. Groups get their ids in the order given, from 1.
+/// The view of these members and groups. Groups get ids in their given order, from 1.
 ///
 /// # Errors
-/// [`ViewError`], with everything that is wrong.
+/// [`ViewError`], with all mistakes.
 pub fn fixed_view(
     members: Vec<Member>,
     groups: Vec<(String, GroupSpec)>,

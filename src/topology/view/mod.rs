@@ -1,7 +1,7 @@
-//! The view: an immutable topology snapshot in memory, made to be read.
+//! The view: an immutable topology snapshot in memory, made for fast reads.
 //!
-//! Frontends route by it, nodes decide by it whether they may answer. Pure: whoever follows the
-//! topology builds a new view for every epoch and swaps it in whole; readers never lock.
+//! Frontends route by it, and nodes decide by it whether they may answer. Pure: a process that follows the
+//! topology builds a new view for every epoch and replaces the whole view; readers never lock.
 
 pub mod fixed;
 
@@ -28,7 +28,7 @@ pub struct View {
     /// In ascending order of their ids.
     members: Box<[Member]>,
     slots: Box<[Slot]>,
-    /// Apart from the slots: reads have no use for them.
+    /// Separate from the slots, because reads do not need them.
     copies: Box<[Copies]>,
     /// In ascending order of their partitions.
     moving: Box<[Moving]>,
@@ -37,8 +37,8 @@ pub struct View {
     groups_by_name: HashMap<Arc<str>, Arc<Group>>,
 }
 
-/// The place of a member in [`View::members`]: small and dense, so that a frontend can keep what it
-/// has per member in a `Vec` beside the view. Means nothing to any other view.
+/// The index of a member in [`View::members`]: small and dense, so that a frontend can keep its data of each
+/// member in a `Vec` beside the view. It has no meaning in any other view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberIndex(u16);
 
@@ -50,7 +50,7 @@ impl MemberIndex {
     }
 }
 
-/// Who answers for a partition, and with what stamps.
+/// The members that answer for a partition, and the stamps of valid entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The partition asked about.
@@ -63,7 +63,7 @@ pub struct Route {
     pub tenure: Tenure,
     /// Entries of this earlier tenure are valid too.
     pub inherits: Option<Tenure>,
-    /// Since when the owner owns it: later than the tenure if it was moved here.
+    /// Since when the owner owns it: later than the tenure if the partition was moved to it.
     pub since: Epoch,
 }
 
@@ -72,15 +72,15 @@ pub struct Route {
 pub struct Moving {
     /// The partition.
     pub partition: Partition,
-    /// Who owns it.
+    /// Its present owner.
     pub from: NodeId,
-    /// Who will.
+    /// Its next owner.
     pub to: NodeId,
-    /// The tenure that it will have then.
+    /// Its future tenure.
     pub tenure: Tenure,
 }
 
-/// What a member is to a partition.
+/// The role of a member for a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It answers for it.
@@ -91,7 +91,7 @@ pub enum Role {
     Neither,
 }
 
-/// A [`Route`] as the view stores it: half a cache line, and never astride two.
+/// A [`Route`] as the view stores it: half a cache line, and never across two.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 struct Slot {
@@ -113,7 +113,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the parts, at once.
+    /// All mistakes in the parts, at once.
     pub fn new(
         cluster: impl Into<Arc<str>>,
         epoch: Epoch,
@@ -184,13 +184,13 @@ impl View {
         self.index_of(id).map(|index| self.at(index))
     }
 
-    /// The place of the member of this id in [`members`](Self::members). A binary search.
+    /// The index of the member of this id in [`members`](Self::members). A binary search.
     #[must_use]
     pub fn index_of(&self, id: NodeId) -> Option<MemberIndex> {
         index_of(&self.members, id)
     }
 
-    /// The member at a place that this view gave out.
+    /// The member at an index that this view returned.
     ///
     /// # Panics
     ///
@@ -222,14 +222,14 @@ impl View {
         self.groups_by_name.get(name)
     }
 
-    /// Who answers for a key: one load from an array.
+    /// The members that answer for a key: one load from an array.
     #[must_use]
     #[inline]
     pub fn route(&self, hash: KeyHash) -> Route {
         self.route_of(hash.partition())
     }
 
-    /// Who answers for a partition.
+    /// The members that answer for a partition.
     ///
     /// # Panics
     ///
@@ -254,7 +254,7 @@ impl View {
         }
     }
 
-    /// What the standby of a partition keeps.
+    /// Whether the standby of a partition keeps copies, and since when.
     ///
     /// # Panics
     ///
@@ -276,7 +276,8 @@ impl View {
         partitions().map(|partition| self.route_of(partition))
     }
 
-    /// Since when `node` owns what it got last, or has copied elsewhere; 0 if it owns nothing.
+    /// Among the partitions that `node` owns, the latest epoch since when it owns one, or since when the
+    /// copies of one count; 0 if it owns none.
     #[must_use]
     pub fn latest_since(&self, node: NodeId) -> Epoch {
         let Some(own) = self.index_of(node) else {
@@ -294,7 +295,7 @@ impl View {
         self.role_of(node, partition) == Role::Owner
     }
 
-    /// What `node` is to `partition`; panics as [`route_of`](Self::route_of) does.
+    /// The role of `node` for `partition`; panics as [`route_of`](Self::route_of) does.
     #[must_use]
     pub fn role_of(&self, node: NodeId, partition: Partition) -> Role {
         let route = self.route_of(partition);
@@ -308,15 +309,15 @@ impl View {
         }
     }
 
-    /// The member that loads a key when its owner and its standby are both unreachable: of those
-    /// that `is_reachable` accepts, the one that [scores](rendezvous::score) highest; one that is up
-    /// goes before all that are not.
+    /// The member that loads a key when its owner and its standby are both unreachable. Of the members that
+    /// `is_reachable` accepts, it is the one with the highest [score](rendezvous::score); members that are up
+    /// come before all others.
     ///
-    /// Who is not up is asked all the same if nobody else is reachable: a frontend that was on its side
-    /// of a partition reaches it first, and what a last resort loads is never kept.
+    /// A member that is not up is asked all the same if no other is reachable: a frontend on its side of a
+    /// network partition reaches it first, and values that a last resort loads are never kept.
     ///
-    /// The owner and the standby are not left out: only the caller knows that they are unreachable,
-    /// and `is_reachable` must say so. It is asked about few members, in no particular order.
+    /// The owner and the standby are not left out: only the caller knows that they are unreachable, so
+    /// `is_reachable` must reject them. It is called for few members, in no particular order.
     #[must_use]
     pub fn last_resort(
         &self,
@@ -327,7 +328,7 @@ impl View {
         for member in self.members.iter() {
             let is_up = member.status == MemberStatus::Up;
             let rank = (is_up, rendezvous::score(hash, member.id));
-            // Members come in ascending order, so of equal scores the lower id stays.
+            // Members come in ascending order, so of equal scores the lower id wins.
             let is_better = best.is_none_or(|(highest, _)| rank > highest);
             if is_better && is_reachable(member.id) {
                 best = Some((rank, member));
@@ -337,7 +338,7 @@ impl View {
     }
 }
 
-/// The place of `id` in `members`, which are sorted by id and at most
+/// The index of `id` in `members`, which are sorted by id and at most
 /// [`MAX_MEMBERS`](crate::topology::model::member::MAX_MEMBERS).
 fn index_of(members: &[Member], id: NodeId) -> Option<MemberIndex> {
     let place = members.binary_search_by_key(&id, |member| member.id).ok()?;

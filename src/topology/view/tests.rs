@@ -67,7 +67,7 @@ fn hashes(count: u64) -> impl Iterator<Item = KeyHash> {
 }
 
 #[test]
-fn a_route_is_what_the_table_says_of_the_hashs_partition() {
+fn a_route_is_the_tables_entry_of_the_hashs_partition() {
     let members = members(&[30, 10, 20, 40]);
     let table = place(&members, None, Epoch(5));
     let table = PartitionTable::from_fn(|partition| Assignment {
@@ -97,7 +97,7 @@ fn a_route_is_what_the_table_says_of_the_hashs_partition() {
 }
 
 #[test]
-fn roles_are_told_by_node_and_partition() {
+fn a_role_depends_on_node_and_partition() {
     let view = view(members(&[1, 2, 3]));
     for route in view.routes() {
         let [owner, standby] = [route.owner, route.standby].map(|i| view.at(i.unwrap()).id);
@@ -114,7 +114,7 @@ fn roles_are_told_by_node_and_partition() {
 }
 
 #[test]
-fn members_and_groups_are_found_by_what_identifies_them() {
+fn members_and_groups_are_found_by_id_index_and_name() {
     let members = members(&[30, 10, 20]);
     let table = place(&members, None, Epoch(1));
     let groups = vec![group(9, "scores"), group(4, "accounts")];
@@ -154,13 +154,13 @@ fn a_member_that_is_down_may_still_own_but_is_the_last_of_last_resorts() {
             .any(|route| view.at(route.owner.unwrap()).id == NodeId(1))
     );
     assert!(hashes(100).all(|hash| view.last_resort(hash, |_| true).unwrap().id == NodeId(2)));
-    // It goes before nobody at all.
+    // It is the last resort if no other member is reachable.
     let alone = |id| id == NodeId(1);
     assert!(hashes(100).all(|hash| view.last_resort(hash, alone).unwrap().id == NodeId(1)));
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let mut members = members(&[1, 2, 2, 3]);
     members[3].name = "node-1".into();
     members[0].weight = 0;
@@ -254,7 +254,7 @@ fn more_members_than_the_most_are_refused() {
 }
 
 #[test]
-fn an_unreachable_last_resort_hands_on_its_own_keys_and_no_others_evenly() {
+fn an_unreachable_last_resort_passes_on_only_its_own_keys_and_evenly() {
     let view = view(members(&[1, 2, 3, 4, 5]));
     let mut inherited = [0; 6];
     for hash in hashes(20_000) {
@@ -266,14 +266,14 @@ fn an_unreachable_last_resort_hands_on_its_own_keys_and_no_others_evenly() {
             assert_eq!(after, before);
         }
     }
-    // 4000 keys hand on 1000 to each of the others, with a standard deviation of 30.
+    // Of 4000 keys, 1000 are expected at each of the others, with a standard deviation of 30.
     assert_eq!(inherited[3], 0);
     for id in [1, 2, 4, 5] {
         assert!((850..=1150).contains(&inherited[id]), "{inherited:?}");
     }
 }
 
-/// `tests/data/rendezvous.txt`: a key hash and the ids in their order as last resorts, a line each.
+/// Each line of `tests/data/rendezvous.txt` has a key hash, and the ids in their order as last resorts.
 /// Frozen; written by `GCACHE_BLESS=1 cargo test golden`.
 #[test]
 fn golden_last_resorts_hold() {
