@@ -1,8 +1,7 @@
-//! The state that the log replicates: one value, the same on every node at the same entry. Pure.
+//! The state that the log replicates: one value, which is the same on every node at the same entry. Pure.
 //!
-//! Owned by `raft`, which applies each committed command, puts the encoded state in its snapshots and
-//! compares hashes with other nodes; everybody else reads. How commands change it is in `apply`, how
-//! it becomes bytes in `codec`.
+//! `raft` owns it: it applies each committed command, puts the encoded state in its snapshots and compares
+//! hashes with other nodes. All others read it. `apply` has the effect of each command, `codec` the encoding.
 
 pub(super) mod apply;
 pub mod codec;
@@ -23,49 +22,49 @@ use crate::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 use crate::topology::placement::place;
 use crate::topology::view::{View, ViewError};
 
-/// How many removed members keep their name. All others that were removed keep their id.
+/// The most removed members whose names are kept. Of earlier ones only the id stays reserved.
 pub const KEPT_TOMBSTONES: usize = 64;
 
-/// How many revisions of the groups are kept, unless their text is too much.
+/// The most revisions of the groups that are kept; fewer if their text is too long.
 pub const KEPT_REVISIONS: usize = 16;
 
-/// How many superseded clusters are known: each is one recovery after the loss of everything.
+/// The most superseded clusters that are kept: each stands for one recovery after the loss of everything.
 pub const KEPT_SUPERSEDED: usize = 64;
 
-/// The founder's id; ids are given from here on upwards.
+/// The founder's id. Later members get the ids after it.
 const FOUNDER: NodeId = NodeId(1);
 
-/// The version that a founded cluster has in use.
+/// The command version that is in use in a new cluster.
 const FOUNDING_VERSION: u32 = 1;
 
-/// What a cluster begins with.
+/// The description of a new cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founding {
     /// Drawn at random.
     pub cluster: ClusterId,
-    /// The clusters that this one continues, the oldest first. Of more than [`KEPT_SUPERSEDED`] the
-    /// oldest are forgotten.
+    /// The clusters that this one continues, the oldest first. If there are more than [`KEPT_SUPERSEDED`],
+    /// the oldest are forgotten.
     pub supersedes: Vec<ClusterId>,
-    /// What all processes must have in common.
+    /// The settings that all processes must share.
     pub settings: Agreed,
-    /// The founder, who becomes member 1.
+    /// The founder, which becomes member 1.
     pub first: Joiner,
 }
 
-/// One revision of the groups: all that the operator had written when it was made.
+/// One revision of the groups: the complete description by the operator at that time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
     /// Counts from 1.
     pub number: u64,
     /// The proposer's time, in milliseconds since 1970. Data for operators, never compared.
     pub at_unix_ms: u64,
-    /// What the operator said of it.
+    /// The operator's note.
     pub note: Arc<str>,
     /// Every group by name.
     pub groups: Arc<BTreeMap<Arc<str>, Arc<GroupSpec>>>,
 }
 
-/// What the log replicates. Equal states have equal bytes, on every platform.
+/// The replicated state. Equal states have equal bytes, on every platform.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// The highest version of a command that was applied.
@@ -75,12 +74,12 @@ pub struct State {
     pub(super) supersedes: Vec<ClusterId>,
     pub(super) settings: Agreed,
     pub(super) epoch: Epoch,
-    /// The id of the next member. Every lower one was given.
+    /// The id of the next member. Every lower id was given.
     pub(super) next_node: NodeId,
-    /// The id of the next group. Every lower one was given.
+    /// The id of the next group. Every lower id was given.
     pub(super) next_group: GroupId,
     pub(super) members: BTreeMap<NodeId, MemberRecord>,
-    /// The latest removed last, at most [`KEPT_TOMBSTONES`].
+    /// In the order of their removal, the latest last; at most [`KEPT_TOMBSTONES`].
     pub(super) tombstones: Vec<Tombstone>,
     pub(super) quorum: Quorum,
     /// Shared with clones until one of them changes it, so that a clone is cheap.
@@ -88,14 +87,15 @@ pub struct State {
     pub(super) groups: BTreeMap<GroupId, Group>,
     /// The latest last, at most [`KEPT_REVISIONS`].
     pub(super) revisions: Vec<Revision>,
-    /// Partitions stay with owners that live: an operator's word, until it is taken back.
+    /// Whether an operator has paused the ring: partitions stay with owners that live until the operator
+    /// resumes it.
     pub(super) is_paused: bool,
 }
 
 impl State {
-    /// A cluster of one member, which is up, votes and owns every partition.
+    /// The state of a new cluster: one member, which is up, votes and owns every partition.
     ///
-    /// Of a founder that [`Founding::check`] refuses, the state has no [`view`](Self::view).
+    /// If [`Founding::check`] refuses the founder, the state has no [`view`](Self::view).
     #[must_use]
     pub fn found(founding: Founding) -> Self {
         let Founding {
@@ -129,7 +129,7 @@ impl State {
         }
     }
 
-    /// What a node of `cluster` knows before its first snapshot: nobody, and no partition's owner.
+    /// The state of a node of `cluster` before its first snapshot: no members, and no partition has an owner.
     #[must_use]
     pub fn unknown(cluster: ClusterId) -> Self {
         Self {
@@ -150,25 +150,26 @@ impl State {
         }
     }
 
-    /// Gives the ids of removed members away again: a mistake, for the simulator to find.
+    /// Gives the ids of removed members out again: a mistake, for the simulator to find.
     #[cfg(feature = "simulation")]
     pub fn forget_ids(&mut self) {
         let last = self.members.keys().next_back().copied().unwrap_or(FOUNDER);
         self.next_node = NodeId(last.0 + 1);
     }
 
-    /// Takes over who votes, as raft has applied it. The epoch stays: it is no part of the topology.
+    /// Takes the quorum over as raft has applied it. The epoch stays, because the quorum is no part of the
+    /// topology.
     pub fn set_quorum(&mut self, quorum: Quorum) {
         self.quorum = quorum;
     }
 
-    /// Who votes.
+    /// The quorum.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
     }
 
-    /// Whether raft may make this change: its members exist, each is named once, somebody votes
+    /// Checks whether raft may make this change: its members exist, each is named once, there is a voter
     /// afterwards, and no other change is under way.
     ///
     /// # Errors
@@ -200,7 +201,7 @@ impl State {
         Ok(())
     }
 
-    /// The cluster, for ever.
+    /// The id of the cluster, which never changes.
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
         self.cluster
@@ -218,20 +219,21 @@ impl State {
         self.epoch
     }
 
-    /// The highest version of a command that was applied. An executable that knows less cannot join.
+    /// The highest version of a command that was applied. An executable that knows only lower versions cannot
+    /// join.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The highest version of a command that every member can apply. The leader proposes none above.
+    /// The highest version of a command that every member can apply. The leader proposes no command above it.
     #[must_use]
     pub fn known_version(&self) -> u32 {
         let versions = self.members.values().map(|record| record.version);
         versions.min().unwrap_or(self.version)
     }
 
-    /// Every member, whatever its status, in ascending order of the ids.
+    /// Every member of any status, in ascending order of the ids.
     pub fn members(&self) -> impl ExactSizeIterator<Item = &MemberRecord> {
         self.members.values()
     }
@@ -249,25 +251,25 @@ impl State {
         member.is_some_and(|member| member.status == MemberStatus::Up)
     }
 
-    /// Whether `id` was a member's and is none's any more.
+    /// Whether `id` belonged to a member that was removed.
     #[must_use]
     pub fn is_tombstone(&self, id: NodeId) -> bool {
         (FOUNDER..self.next_node).contains(&id) && !self.members.contains_key(&id)
     }
 
-    /// The [`KEPT_TOMBSTONES`] members that were removed last, the latest last.
+    /// The members that were removed last, the latest last: at most [`KEPT_TOMBSTONES`].
     #[must_use]
     pub fn tombstones(&self) -> &[Tombstone] {
         &self.tombstones
     }
 
-    /// The id that the next member gets. Every lower one was given.
+    /// The id that the next member gets. Every lower id was given.
     #[must_use]
     pub fn next_node(&self) -> NodeId {
         self.next_node
     }
 
-    /// Who owns each partition.
+    /// The partition table: each partition's owner and standby.
     #[must_use]
     pub fn table(&self) -> &PartitionTable {
         &self.table
@@ -278,7 +280,7 @@ impl State {
         self.groups.values()
     }
 
-    /// Whether any group has two copies, so that standbys keep some.
+    /// Whether any group has two copies, so that standbys keep copies.
     #[must_use]
     pub fn has_copies(&self) -> bool {
         self.groups.values().any(|group| group.spec.copies > 1)
@@ -296,35 +298,35 @@ impl State {
         self.revisions.last().map_or(0, |revision| revision.number)
     }
 
-    /// Whether an operator has paused the ring: partitions stay with owners that live, and nobody is
-    /// removed. Members come and fail over as ever.
+    /// Whether an operator has paused the ring: partitions stay with owners that live, and no member is
+    /// removed. Members still join and fail over.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.is_paused
     }
 
-    /// What all processes must have in common.
+    /// The settings that all processes must share.
     #[must_use]
     pub fn settings(&self) -> &Agreed {
         &self.settings
     }
 
-    /// The topology as readers have it.
+    /// The view of this topology, for readers.
     ///
     /// # Errors
-    /// What is wrong with the state. None that came of [`apply`](Self::apply) has anything.
+    /// The mistakes in the state. A state that [`apply`](Self::apply) made has none.
     pub fn view(&self) -> Result<View, ViewError> {
         let groups = self.groups.values().cloned().collect();
         let cluster = self.cluster.to_string();
         View::new(cluster, self.epoch, self.ring(), &self.table, groups)
     }
 
-    /// The members as placement has them.
+    /// The members in the form that placement uses.
     pub(super) fn ring(&self) -> Vec<Member> {
         self.members.values().map(MemberRecord::member).collect()
     }
 
-    /// The member of this id, or why there is none.
+    /// The member of this id, or the reason why there is none.
     pub(super) fn known(&self, id: NodeId) -> Result<&MemberRecord, Refusal> {
         self.members.get(&id).ok_or(if self.is_tombstone(id) {
             Refusal::Removed(id)
@@ -350,16 +352,16 @@ impl State {
         Ok(record)
     }
 
-    /// The member of this id, to be changed.
+    /// The member of this id, for a change.
     pub(super) fn record_mut(&mut self, id: NodeId) -> &mut MemberRecord {
         self.members
             .get_mut(&id)
-            .expect("whoever changes a member has looked for it")
+            .expect("the caller has found this member")
     }
 }
 
 impl Joiner {
-    /// The row of this node as member `id`.
+    /// The record of this node as member `id`.
     pub(super) fn record(&self, id: NodeId, status: MemberStatus) -> MemberRecord {
         MemberRecord {
             id,

@@ -1,7 +1,7 @@
-//! A new cluster from what is left of one whose majority is gone for good. Pure.
+//! Makes a new cluster from the state of one that has lost its majority for good. Pure.
 //!
-//! Asked for by `gcache cluster recover` alone, while no node runs. It is not a command of the log: the
-//! log that it would be written to is the one that nobody can decide about any more.
+//! Only `gcache cluster recover` asks for it, while no node runs. It is not a command of the log, because the
+//! old cluster can commit nothing to its log any more.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use crate::topology::model::quorum::Quorum;
 use crate::topology::placement::place;
 use crate::topology::state::{KEPT_SUPERSEDED, KEPT_TOMBSTONES, State};
 
-/// What a cluster is continued as.
+/// The description of the cluster that continues an old one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
-    /// The new cluster, drawn at random.
+    /// The id of the new cluster, drawn at random.
     pub cluster: ClusterId,
-    /// The cluster that the data directory names, where that is another than the state's: the new one
-    /// takes its place too.
+    /// The cluster that the data directory names, if it differs from the state's: the new cluster supersedes
+    /// it too.
     pub latched: Option<ClusterId>,
     /// The only member of the new cluster.
     pub founder: Joiner,
 }
 
 impl State {
-    /// The first state of the cluster that takes this one's place.
+    /// The first state of the cluster that takes the place of this one.
     ///
-    /// Groups, their ids and revisions are kept, as is whether the ring is paused; and every group gets its next generation: nothing that
-    /// was cached under the old cluster counts. The founder is the only member, with an id that no
-    /// member had; it is up, votes and owns every partition; all others are removed. Those who follow
-    /// the old cluster find it among [`supersedes`](State::supersedes), of which the oldest are
-    /// forgotten beyond [`KEPT_SUPERSEDED`].
+    /// It keeps the groups, their ids and revisions, and whether the ring is paused. Every group gets its
+    /// next generation, so that no entry that was cached under the old cluster is valid. The founder is the
+    /// only member, with an id that no member had: it is up, votes and owns every partition. All other
+    /// members are removed. Nodes and frontends that follow the old cluster find it among
+    /// [`supersedes`](State::supersedes), of which the oldest are forgotten beyond [`KEPT_SUPERSEDED`].
     ///
     /// # Errors
     /// The founder cannot be a member, or a group has had too many generations.
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_stay_and_what_was_cached_of_them_is_void() {
+    fn groups_stay_and_their_cached_entries_are_void() {
         let old = old();
         let new = old.recover(recovery(2)).unwrap();
         assert_eq!(new.revisions(), old.revisions());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_founder_is_alone_under_an_id_that_nobody_had() {
+    fn the_founder_is_alone_under_an_id_that_no_member_had() {
         let old = old();
         let new = old.recover(recovery(2)).unwrap();
         let members: Vec<_> = new.members().collect();
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(new.table().owned_by(NodeId(4)), crate::hash::PARTITIONS);
         assert!((1..4).all(|id| new.is_tombstone(NodeId(id))));
         assert_eq!(new.tombstones().len(), 3);
-        // No tenure of the old cluster is one of the new.
+        // No tenure of the old cluster is valid in the new one.
         for (_, assignment) in new.table().iter() {
             assert_eq!(assignment.tenure.0, new.epoch().0);
             assert_eq!(assignment.inherits, None);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_has_paused_stays_so() {
+    fn a_paused_ring_stays_paused() {
         let mut old = old();
         assert!(!old.recover(recovery(2)).unwrap().is_paused());
         old.apply(&Command::SetPaused(true)).unwrap();
@@ -177,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_used_like_any_other() {
+    fn a_recovered_state_can_be_used_like_any_other() {
         let mut new = old().recover(recovery(2)).unwrap();
         assert_eq!(State::decode(&new.encode()), Ok(new.clone()));
         new.view().unwrap();
-        // The others come back under their old names.
+        // The other nodes come back under their old names.
         for n in [1, 3] {
             new.apply(&Command::Join(joiner(n))).unwrap();
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn it_supersedes_what_was_superseded_and_what_the_directory_names() {
+    fn it_supersedes_all_earlier_clusters_and_the_one_of_the_directory() {
         let old = old();
         let new = old.recover(recovery(1)).unwrap();
         let wanted = [ClusterId(7), ClusterId(8), old.cluster()];

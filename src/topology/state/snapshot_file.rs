@@ -1,4 +1,5 @@
-//! A state as a file that operators keep: `gcache cluster snapshot` writes it, `recover` reads it. Pure.
+//! The snapshot file, in which operators keep a state: `gcache cluster snapshot` writes it, `recover` reads
+//! it. Pure.
 //!
 //! ```text
 //! 0   8  the bytes "gcachess"
@@ -11,19 +12,19 @@
 use super::State;
 use super::codec::DecodeError;
 
-/// What a snapshot file begins with.
+/// The first bytes of a snapshot file.
 const MAGIC: &[u8; 8] = b"gcachess";
 
-/// The version of the layout. Another one is refused.
+/// The version of the layout. Other versions are refused.
 const FORMAT: u32 = 1;
 
 /// Bytes before the state.
 const HEADER_BYTES: usize = 28;
 
-/// A file that is no snapshot, or not the one that was written.
+/// The reason why a file cannot be read: it is no snapshot file, or it is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFile {
-    /// It does not begin as a snapshot file does.
+    /// It does not begin like a snapshot file.
     #[error(
         "it is no snapshot file of gcache: those are written by `gcache cluster snapshot FILE`"
     )]
@@ -31,15 +32,15 @@ pub enum BadFile {
     /// Written by another version of gcache.
     #[error("it has format {found}, and this version of gcache reads {FORMAT}")]
     Format {
-        /// What the file says.
+        /// The format of the file.
         found: u32,
     },
-    /// Bytes are missing, or there are more than were written.
+    /// The file has fewer or more bytes than were written.
     #[error("it holds {found} bytes of a state of {wanted}: it was not copied whole")]
     Length {
-        /// What the header says.
+        /// The length in the header.
         wanted: u64,
-        /// What there is.
+        /// The length of the rest of the file.
         found: u64,
     },
     /// The bytes are not those that were written.
@@ -50,7 +51,7 @@ pub enum BadFile {
     State(#[from] DecodeError),
 }
 
-/// The whole content of a snapshot file of `state`.
+/// Encodes `state` as the content of a snapshot file.
 #[must_use]
 pub fn encode(state: &State) -> Vec<u8> {
     let encoded = state.encode();
@@ -63,10 +64,10 @@ pub fn encode(state: &State) -> Vec<u8> {
     file
 }
 
-/// The state in a snapshot file.
+/// Decodes the state in the content of a snapshot file.
 ///
 /// # Errors
-/// What is wrong with it. No damage goes unnoticed.
+/// [`BadFile`]. Every damage is noticed.
 pub fn decode(file: &[u8]) -> Result<State, BadFile> {
     let rest = file.strip_prefix(MAGIC).ok_or(BadFile::Foreign)?;
     let (format, rest) = rest.split_first_chunk().ok_or(BadFile::Foreign)?;
@@ -92,13 +93,13 @@ mod tests {
     use crate::topology::fixtures::cluster;
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_state_is_read_back() {
         let state = cluster(3);
         assert_eq!(decode(&encode(&state)), Ok(state));
     }
 
     #[test]
-    fn every_damage_is_told() {
+    fn every_damage_is_reported() {
         let file = encode(&cluster(2));
         for length in 0..file.len() {
             assert!(decode(&file[..length]).is_err(), "cut at {length}");

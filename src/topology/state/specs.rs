@@ -1,7 +1,7 @@
-//! The different specs that revisions of the groups mention, each once. Pure.
+//! The distinct specs in the revisions of the groups, each once. Pure.
 //!
-//! Sixteen revisions of the same groups say nearly the same: what counts and what is encoded is each
-//! pair of name and spec, once.
+//! Sixteen revisions of the same groups are nearly the same. So each pair of name and spec is counted and
+//! encoded only once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::topology::model::group::{GroupSpec, Source};
 /// Every group of a revision, by name.
 pub(super) type Specs = BTreeMap<Arc<str>, Arc<GroupSpec>>;
 
-/// Pairs of name and spec that differ from each other, by value.
+/// Distinct pairs of name and spec, compared by value.
 #[derive(Default)]
 pub(super) struct Pool<'a> {
     pairs: Vec<(&'a Arc<str>, &'a Arc<GroupSpec>)>,
-    /// The places in `pairs` of each name.
+    /// For each name, its indexes in `pairs`.
     places: BTreeMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Pool<'a> {
-    /// The place of this pair, and whether it was not there before.
+    /// Adds a pair. Returns its index, and whether it is new.
     pub(super) fn add(&mut self, name: &'a Arc<str>, spec: &'a Arc<GroupSpec>) -> (usize, bool) {
         let places = self.places.entry(name).or_default();
         let known = places.iter().find(|place| self.pairs[**place].1 == spec);
@@ -33,19 +33,19 @@ impl<'a> Pool<'a> {
         (place, true)
     }
 
-    /// The place of this pair, if it is there.
+    /// The index of this pair, if it was added.
     pub(super) fn place(&self, name: &str, spec: &GroupSpec) -> Option<usize> {
         let mut places = self.places.get(name)?.iter().copied();
         places.find(|place| **self.pairs[*place].1 == *spec)
     }
 
-    /// The pairs, by their first mention.
+    /// The pairs, in the order in which they were first added.
     pub(super) fn pairs(&self) -> &[(&'a Arc<str>, &'a Arc<GroupSpec>)] {
         &self.pairs
     }
 }
 
-/// How many bytes of text a group has.
+/// The number of bytes of a group's text.
 pub(super) fn text_bytes(name: &str, spec: &GroupSpec) -> usize {
     let source = match &spec.source {
         Source::Table {

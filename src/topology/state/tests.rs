@@ -17,7 +17,7 @@ use crate::topology::commands::{
 use crate::topology::fixtures::{cluster, founding, joiner, query_spec, set_groups, table_spec};
 use crate::topology::model::member::MAX_WEIGHT;
 
-/// What somebody wants, said without knowing the state; most of it can be done.
+/// A wish for a command, made without knowledge of the state; most wishes can be fulfilled.
 #[derive(Clone, Debug)]
 enum Wish {
     Join {
@@ -25,18 +25,18 @@ enum Wish {
         nonce: u64,
     },
     Resume {
-        who: Index,
+        which: Index,
         weight: u32,
         later: u64,
     },
     SetStatus {
-        who: Index,
+        which: Index,
         status: MemberStatus,
         late: bool,
     },
     Plan,
     FailOver {
-        who: Index,
+        which: Index,
     },
     Assign {
         first: u16,
@@ -69,10 +69,10 @@ enum Wish {
         name: u8,
     },
     Remove {
-        who: Index,
+        which: Index,
     },
     Quorum {
-        who: Index,
+        which: Index,
         is_member: bool,
     },
 }
@@ -93,17 +93,17 @@ fn any_wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         4 => (1..8u64, 0..3u64).prop_map(|(n, nonce)| Wish::Join { n, nonce }),
         2 => (index(), 0..MAX_WEIGHT + 2, 0..3u64)
-            .prop_map(|(who, weight, later)| Wish::Resume { who, weight, later }),
+            .prop_map(|(which, weight, later)| Wish::Resume { which, weight, later }),
         6 => (index(), any_status(), late())
-            .prop_map(|(who, status, late)| Wish::SetStatus { who, status, late }),
+            .prop_map(|(which, status, late)| Wish::SetStatus { which, status, late }),
         3 => Just(Wish::Plan),
-        1 => index().prop_map(|who| Wish::FailOver { who }),
+        1 => index().prop_map(|which| Wish::FailOver { which }),
         3 => (span(), index(), index(), any::<bool>(), late()).prop_map(
             |((first, count), owner, standby, is_inheriting, late)| Wish::Assign {
                 first, count, owner, standby, is_inheriting, late,
             }
         ),
-        // Short runs: owners are scattered, and a long one has the target among them.
+        // Short runs: owners are scattered, so the target is among the owners of a long run.
         6 => (0..PARTITIONS as u16, 0..3u16, index()).prop_map(|(first, count, to)| Wish::Prepare { first, count, to }),
         3 => (index(), index()).prop_map(|(at, standby)| Wish::Activate { at, standby }),
         2 => index().prop_map(|at| Wish::Abort { at }),
@@ -113,14 +113,14 @@ fn any_wish() -> impl Strategy<Value = Wish> {
             }
         ),
         1 => (0..5u8).prop_map(|name| Wish::Reset { name }),
-        3 => index().prop_map(|who| Wish::Remove { who }),
-        1 => (index(), any::<bool>()).prop_map(|(who, is_member)| Wish::Quorum { who, is_member }),
+        3 => index().prop_map(|which| Wish::Remove { which }),
+        1 => (index(), any::<bool>()).prop_map(|(which, is_member)| Wish::Quorum { which, is_member }),
     ]
 }
 
-/// Somebody who was given an id, whether or not it is there still; sometimes nobody was.
-fn somebody(state: &State, who: &Index) -> NodeId {
-    NodeId(who.index(state.next_node.0 as usize + 1) as u64)
+/// An id that was given, whether or not its member still exists; sometimes one that was not given.
+fn any_id(state: &State, which: &Index) -> NodeId {
+    NodeId(which.index(state.next_node.0 as usize + 1) as u64)
 }
 
 /// The start of a member, or the one before it.
@@ -145,8 +145,12 @@ fn member_command(state: &State, wish: &Wish) -> Option<Command> {
             nonce: *nonce,
             ..joiner(*n)
         }),
-        Wish::Resume { who, weight, later } => {
-            let id = somebody(state, who);
+        Wish::Resume {
+            which,
+            weight,
+            later,
+        } => {
+            let id = any_id(state, which);
             let name = state
                 .member(id)
                 .map_or("node-1".into(), |record| record.name.clone());
@@ -159,8 +163,12 @@ fn member_command(state: &State, wish: &Wish) -> Option<Command> {
             };
             Command::Resume(Resume { id, node })
         }
-        Wish::SetStatus { who, status, late } => {
-            let id = somebody(state, who);
+        Wish::SetStatus {
+            which,
+            status,
+            late,
+        } => {
+            let id = any_id(state, which);
             let incarnation = start(state, id, *late);
             Command::SetStatus(SetStatus {
                 id,
@@ -168,8 +176,8 @@ fn member_command(state: &State, wish: &Wish) -> Option<Command> {
                 incarnation,
             })
         }
-        Wish::Remove { who } => Command::RemoveMember(somebody(state, who)),
-        Wish::FailOver { who } => return state.plan_fail_over(somebody(state, who)),
+        Wish::Remove { which } => Command::RemoveMember(any_id(state, which)),
+        Wish::FailOver { which } => return state.plan_fail_over(any_id(state, which)),
         Wish::Plan => return state.plan_assign(),
         _ => return None,
     })
@@ -177,7 +185,7 @@ fn member_command(state: &State, wish: &Wish) -> Option<Command> {
 
 /// The command for any other wish, if there can be one.
 fn other_command(state: &State, wish: &Wish) -> Option<Command> {
-    let id = |who| Some(somebody(state, who)).filter(|id| id.0 != 0);
+    let id = |which| Some(any_id(state, which)).filter(|id| id.0 != 0);
     Some(match *wish {
         Wish::Assign {
             first,
@@ -210,7 +218,7 @@ fn other_command(state: &State, wish: &Wish) -> Option<Command> {
             let run = MoveRun {
                 first: Partition(first),
                 count,
-                to: somebody(state, to),
+                to: any_id(state, to),
             };
             Command::PrepareMoves(PrepareMoves {
                 expected: state.epoch,
@@ -263,8 +271,8 @@ fn other_command(state: &State, wish: &Wish) -> Option<Command> {
 }
 
 /// Changes the quorum as raft would, by a member that may be in it.
-fn change_quorum(state: &mut State, who: &Index, is_member: bool) {
-    let id = somebody(state, who);
+fn change_quorum(state: &mut State, which: &Index, is_member: bool) {
+    let id = any_id(state, which);
     let role = if is_member {
         QuorumRole::Voter
     } else {
@@ -282,7 +290,7 @@ fn change_quorum(state: &mut State, who: &Index, is_member: bool) {
     }
 }
 
-/// What must never go back, as far as it was seen.
+/// The values seen so far that must never go back.
 #[derive(Default)]
 struct Seen {
     generations: BTreeMap<GroupId, Generation>,
@@ -290,7 +298,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Checks what a step did.
+    /// Checks the effect of a step.
     fn check(&mut self, before: &State, after: &State, change: &Result<Change, Refusal>) {
         let is_same = before == after;
         let is_next = after.epoch.0 == before.epoch.0 + 1;
@@ -342,9 +350,9 @@ proptest! {
         let mut other = one.clone();
         let mut seen = Seen::default();
         for wish in &wishes {
-            if let Wish::Quorum { who, is_member } = wish {
-                change_quorum(&mut one, who, *is_member);
-                change_quorum(&mut other, who, *is_member);
+            if let Wish::Quorum { which, is_member } = wish {
+                change_quorum(&mut one, which, *is_member);
+                change_quorum(&mut other, which, *is_member);
             }
             let command = member_command(&one, wish).or_else(|| other_command(&one, wish));
             if let Some(command) = command {
@@ -363,7 +371,7 @@ proptest! {
 }
 
 #[test]
-fn a_plan_that_was_applied_is_followed_by_none() {
+fn no_plan_follows_a_plan_that_was_applied() {
     for size in 1..=7 {
         assert_eq!(cluster(size).plan_assign(), None);
     }
@@ -392,7 +400,8 @@ fn the_oldest_superseded_clusters_are_forgotten() {
 #[test]
 fn a_state_of_a_dozen_members_and_a_score_of_groups_is_below_64_kib() {
     let mut state = cluster(1);
-    // Joins one by one, so that partitions have many tenures, and a history of removed members.
+    // Members join one by one, so that partitions have many tenures and there is a history of removed
+    // members.
     for n in 2..=12 + KEPT_TOMBSTONES as u64 {
         let node = Joiner {
             name: format!("ip-10-0-{n}-{n}.eu-central-1.compute.internal").into(),

@@ -1,4 +1,4 @@
-//! Copies that standbys keep: whether there are any, and from when on they count. Pure.
+//! Changes of copies: whether standbys keep them, and since when they count. Pure.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::topology::commands::{Change, CopiesRun};
 use crate::topology::model::partitions::{Assignment, Copies, PartitionTable};
 use crate::topology::state::State;
 
-/// From now on standbys keep copies, or none. What they kept before is void.
+/// Sets whether standbys keep copies from now on. Copies that they kept before are void.
 pub(super) fn set(state: &mut State, runs: &[CopiesRun]) -> Result<Change, Refusal> {
     let mut table = state.table.clone();
     let wanted = state.has_copies();
@@ -39,8 +39,8 @@ pub(super) fn set(state: &mut State, runs: &[CopiesRun]) -> Result<Change, Refus
     Ok(take(state, table))
 }
 
-/// Makes all copies new ones, or none if no group has two: standbys that begin to be told of a group's
-/// deletes were not told of the earlier ones.
+/// Makes all copies count anew, or drops them if no group has two: a standby that begins to receive the
+/// deletes of a group has not received the earlier ones.
 pub(super) fn renew(state: &mut State) {
     let (at, wanted) = (next_epoch(state), state.has_copies());
     let table = PartitionTable::from_fn(|partition| {

@@ -1,4 +1,4 @@
-//! Epochs and tenures that commands make, and plans that were made for an earlier one. Pure.
+//! The epochs and tenures that commands make, and the check that a plan is for the present epoch. Pure.
 
 use crate::ids::{Epoch, Tenure};
 use crate::topology::commands::Change;
@@ -10,7 +10,7 @@ pub(in crate::topology) fn next_epoch(state: &State) -> Epoch {
     Epoch(state.epoch.0 + 1)
 }
 
-/// The tenure of what the command under way gives to others.
+/// The tenure of the partitions that the command under way assigns.
 pub(super) fn next_tenure(state: &State) -> Tenure {
     Tenure(next_epoch(state).0)
 }
@@ -21,7 +21,7 @@ pub(super) fn bump(state: &mut State) -> Change {
     Change::Epoch(state.epoch)
 }
 
-/// Whether a plan was made for the present epoch.
+/// Checks that a plan was made for the present epoch.
 pub(super) fn check_epoch(state: &State, expected: Epoch) -> Result<(), Refusal> {
     let found = state.epoch;
     if expected == found {

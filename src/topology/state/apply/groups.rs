@@ -1,7 +1,7 @@
-//! Groups are made, changed, removed and reset. Pure.
+//! Changes of groups: they are created, changed, removed and reset. Pure.
 //!
-//! Ids and generations only grow: a name that comes back gets a new id, so that entries of the group
-//! that had it before are never found.
+//! Ids and generations only grow. A name that comes back gets a new id, so that entries of the earlier group
+//! of that name are never found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::topology::state::{KEPT_REVISIONS, Revision, State};
 /// The longest note of a revision.
 pub(in crate::topology) const MAX_NOTE_BYTES: usize = 256;
 
-/// The most text that all groups together have: they are a part of every topology and one entry of the
-/// log.
+/// The most bytes of text of all groups together: they are a part of every topology, and fit in one entry of
+/// the log.
 const MAX_SET_BYTES: usize = 512 << 10;
 
-/// The most text that the revisions before the latest have, each spec counted once.
+/// The most bytes of text of the revisions before the latest, each spec counted once.
 const MAX_HISTORY_BYTES: usize = 1 << 20;
 
-/// Makes the next revision.
+/// Makes the next revision of the groups.
 pub(super) fn set(state: &mut State, set: &SetGroups) -> Result<Change, Refusal> {
     check(state, set)?;
     let before = state.revisions.last();
@@ -80,13 +80,13 @@ pub(super) fn set(state: &mut State, set: &SetGroups) -> Result<Change, Refusal>
     }))
 }
 
-/// Of how many copies each group is.
+/// The number of copies of each group.
 fn copied(state: &State) -> BTreeMap<GroupId, u8> {
     let groups = state.groups.values();
     groups.map(|group| (group.id, group.spec.copies)).collect()
 }
 
-/// Whether the command is for this state and names each group once.
+/// Checks that the command is for this state and names each group once.
 fn check(state: &State, set: &SetGroups) -> Result<(), Refusal> {
     let found = state.revision();
     if set.expected != found {
@@ -117,7 +117,7 @@ fn check(state: &State, set: &SetGroups) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a group may be called and be so.
+/// Checks the name and the spec of a group.
 pub(in crate::topology) fn check_spec(name: &Arc<str>, spec: &GroupSpec) -> Result<(), Refusal> {
     if !is_group_name(name) {
         return Err(Refusal::BadGroupName(name.clone()));
@@ -131,7 +131,7 @@ pub(in crate::topology) fn check_spec(name: &Arc<str>, spec: &GroupSpec) -> Resu
     }
 }
 
-/// Whether all groups together are not too much.
+/// Checks that all groups together are within their bounds.
 pub(in crate::topology) fn check_set(specs: &Specs) -> Result<(), Refusal> {
     if specs.len() > MAX_GROUPS {
         return Err(Refusal::TooManyGroups(specs.len()));
@@ -149,7 +149,8 @@ pub(in crate::topology) fn check_set(specs: &Specs) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Makes a group, or changes it. Only another source makes its entries void: they may be of other rows.
+/// Creates a group or changes it. Only another source makes its entries void, because they may be of other
+/// rows.
 fn upsert(
     state: &mut State,
     name: &Arc<str>,
@@ -208,7 +209,7 @@ fn group_mut(state: &mut State, id: GroupId) -> &mut Group {
     state
         .groups
         .get_mut(&id)
-        .expect("whoever changes a group has looked for it")
+        .expect("the caller has found this group")
 }
 
 fn next_generation(group: &Group) -> Result<Generation, Refusal> {
@@ -217,7 +218,7 @@ fn next_generation(group: &Group) -> Result<Generation, Refusal> {
         .ok_or(Refusal::Exhausted("generations"))
 }
 
-/// Drops the oldest revisions beyond what is kept; never the latest.
+/// Drops the oldest revisions beyond the bounds; never the latest.
 fn forget(revisions: &mut Vec<Revision>) {
     let mut pool = Pool::default();
     let mut bytes = 0;

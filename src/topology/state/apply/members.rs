@@ -1,4 +1,4 @@
-//! Members come, start again, change their status and go. Pure.
+//! Changes of members: they join, start again, change their status and are removed. Pure.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::topology::model::member::{
 use crate::topology::model::rules::{is_host, is_name};
 use crate::topology::state::{KEPT_TOMBSTONES, State};
 
-/// Whether a node says of itself what a node may say.
+/// Checks whether a node's description of itself is valid.
 pub(in crate::topology) fn check_joiner(joiner: &Joiner) -> Result<(), Refusal> {
     let name = "a name of 1 to 63 of a-z 0-9 . - with a letter or digit at both ends";
     let host = "an IP address or a DNS name";
@@ -54,7 +54,7 @@ pub(in crate::topology) fn check_joiner(joiner: &Joiner) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Whether a node has the settings of the cluster.
+/// Checks whether a node has the settings of the cluster.
 pub(in crate::topology) fn check_settings(ours: &Agreed, joiner: &Joiner) -> Result<(), Refusal> {
     let theirs = &joiner.settings;
     let number = |ours: u64, theirs: u64| (ours.to_string(), theirs.to_string());
@@ -82,7 +82,7 @@ pub(in crate::topology) fn check_settings(ours: &Agreed, joiner: &Joiner) -> Res
     Ok(())
 }
 
-/// Whether a node may take part in this cluster at all.
+/// Checks whether a node may take part in this cluster at all.
 fn check(state: &State, joiner: &Joiner) -> Result<(), Refusal> {
     check_joiner(joiner)?;
     check_settings(&state.settings, joiner)?;
@@ -95,12 +95,13 @@ fn check(state: &State, joiner: &Joiner) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Gives a node an id. One that is down loses its name to it.
+/// Gives a node an id. A member of the same name that is down loses its name to it.
 pub(super) fn join(state: &mut State, joiner: &Joiner) -> Result<Change, Refusal> {
     check(state, joiner)?;
     let holder = holder(state, &joiner.name).map(|record| (record.id, record.clone()));
     if let Some((id, record)) = &holder {
-        // The same join again, whose first answer was lost. Meanwhile it may have moved.
+        // This may be the same join again, because the first answer was lost. The node's address may have
+        // changed since.
         let status = record.status;
         let is_same = joiner.nonce != 0
             && joiner.nonce == record.nonce
@@ -144,7 +145,7 @@ fn holder<'a>(state: &'a State, name: &Arc<str>) -> Option<&'a MemberRecord> {
         .find(|record| record.replaced_by.is_none() && record.name == *name)
 }
 
-/// A member is where it says it is now. If it was down or leaving, it has to come up again.
+/// Records a member's new start with its new description. If it was down or leaving, it has to come up again.
 pub(super) fn resume(state: &mut State, resume: &Resume) -> Result<Change, Refusal> {
     let Resume { id, ref node } = *resume;
     let record = state.known(id)?.clone();
@@ -159,7 +160,7 @@ pub(super) fn resume(state: &mut State, resume: &Resume) -> Result<Change, Refus
             found: node.name.clone(),
         });
     }
-    // Its nonce is that of its directory, whatever it says.
+    // The member keeps the nonce of its directory; the nonce in the command does not count.
     let status = match record.status {
         MemberStatus::Up => MemberStatus::Up,
         MemberStatus::Joining | MemberStatus::Leaving | MemberStatus::Down => MemberStatus::Joining,
@@ -179,7 +180,7 @@ pub(super) fn resume(state: &mut State, resume: &Resume) -> Result<Change, Refus
     Ok(bump(state))
 }
 
-/// A member is of another status.
+/// Changes the status of a member.
 pub(super) fn set_status(state: &mut State, set: &SetStatus) -> Result<Change, Refusal> {
     let SetStatus {
         id,
@@ -206,7 +207,7 @@ pub(super) fn set_status(state: &mut State, set: &SetStatus) -> Result<Change, R
     Ok(bump(state))
 }
 
-/// A member goes for ever.
+/// Removes a member for ever.
 pub(super) fn remove(state: &mut State, id: NodeId) -> Result<Change, Refusal> {
     let record = state.known(id)?;
     if state.quorum.contains(id) {

@@ -1,8 +1,8 @@
-//! What each command does to the state. Pure and deterministic: no clock, no chance, no order but that
-//! of ids.
+//! The effect of each command on the state. Pure and deterministic: no clock, no randomness, no order except
+//! that of ids.
 //!
-//! Called by [`State::apply`](super::State::apply) with a state that is thrown away if the command is
-//! refused, so nothing here has to undo what it began.
+//! [`State::apply`](super::State::apply) calls the functions here with a state that it drops if the command
+//! is refused, so they never have to undo anything.
 
 mod copies;
 pub(in crate::topology) mod epoch;
@@ -20,7 +20,7 @@ pub(super) use groups::{MAX_NOTE_BYTES, check_set, check_spec};
 pub(super) use members::{check_joiner, check_settings};
 
 impl Founding {
-    /// Whether this can found a cluster.
+    /// Checks whether this can found a cluster.
     ///
     /// # Errors
     /// What is wrong with the founder.
@@ -31,12 +31,12 @@ impl Founding {
 }
 
 impl State {
-    /// Does what `command` asks for, or nothing at all. Every node comes to the same.
+    /// Carries `command` out, or changes nothing at all. The result is the same on every node.
     ///
     /// # Errors
-    /// Why nothing was done.
+    /// The reason why nothing was changed.
     pub fn apply(&mut self, command: &Command) -> Result<Change, Refusal> {
-        // Changed beside the state, so that a refusal half-way leaves no trace.
+        // A clone is changed, so that a refusal half-way leaves no trace.
         let mut next = self.clone();
         let change = apply_to(&mut next, command)?;
         next.version = next.version.max(command.version());
@@ -45,7 +45,7 @@ impl State {
     }
 }
 
-/// Does what `command` asks for.
+/// Carries `command` out on `state`.
 fn apply_to(state: &mut State, command: &Command) -> Result<Change, Refusal> {
     match command {
         Command::Join(joiner) => members::join(state, joiner),
@@ -64,8 +64,8 @@ fn apply_to(state: &mut State, command: &Command) -> Result<Change, Refusal> {
     }
 }
 
-/// Stops all planned moves, or lets them go on. It makes an epoch, so that a plan which was made before it
-/// is refused: once it is committed, nothing begins to move.
+/// Pauses or resumes the ring. This makes an epoch, so that a plan made before it is refused: once a pause is
+/// committed, no move begins.
 fn set_paused(state: &mut State, is_paused: bool) -> Change {
     if state.is_paused == is_paused {
         return Change::Nothing;

@@ -1,6 +1,6 @@
-//! Partitions change hands: at once, by moves, or because a member failed. Pure.
+//! Changes of owners and standbys: at once, by moves, or because a member failed. Pure.
 //!
-//! Tenures only grow: each new one is the epoch of the command that made it, and every tenure in the
+//! Tenures only grow: each new tenure is the epoch of the command that makes it, and every tenure in the
 //! table is of an earlier epoch.
 
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::topology::model::member::MemberStatus;
 use crate::topology::model::partitions::{Assignment, PartitionTable, PendingMove};
 use crate::topology::state::State;
 
-/// Gives partitions to others, at once.
+/// Gives partitions other owners or standbys, at once.
 pub(super) fn assign(state: &mut State, assign: &Assign) -> Result<Change, Refusal> {
     check_epoch(state, assign.expected)?;
     let table = assigned(state, &state.table, &assign.runs)?;
     Ok(take(state, table))
 }
 
-/// The table after these runs.
+/// The table `before`, changed by these runs.
 fn assigned(
     state: &State,
     before: &Arc<PartitionTable>,
@@ -59,15 +59,15 @@ fn assigned(
     Ok(table)
 }
 
-/// The tenure whose entries the new owner of a partition may serve too.
+/// The earlier tenure whose entries the new owner of a partition may serve too.
 fn inherited(partition: Partition, was: &Assignment, run: &Run) -> Result<Option<Tenure>, Refusal> {
     match run.owner.filter(|_| run.is_inheriting) {
         None => Ok(None),
-        // What a move has brought is stamped with the tenure that it was to have.
+        // Entries that a move has brought have the stamp of the move's tenure.
         Some(id) if was.move_to.is_some_and(|moving| moving.to == id) => {
             Ok(was.move_to.map(|moving| moving.tenure))
         }
-        // Only who kept copies has heard of every delete.
+        // Only a standby that kept copies has received every delete.
         Some(id) => {
             let stamp = was.copies.stamp().filter(|_| was.standby == Some(id));
             stamp
@@ -77,7 +77,8 @@ fn inherited(partition: Partition, was: &Assignment, run: &Run) -> Result<Option
     }
 }
 
-/// Whether a partition may be assigned so: nobody gets a part who is not up, but who has it may stay.
+/// Checks whether a partition may be assigned like this. A member that is not up may keep its part as owner
+/// or standby, but may not get a new one.
 fn check(
     state: &State,
     partition: Partition,
@@ -103,7 +104,7 @@ fn check(
     Ok(())
 }
 
-/// Whether a member may be given a partition.
+/// Checks whether a member may be given a partition.
 fn check_up(state: &State, partition: Partition, id: NodeId) -> Result<(), Refusal> {
     match state.known(id)?.status {
         MemberStatus::Up => Ok(()),
@@ -143,7 +144,7 @@ pub(super) fn prepare(state: &mut State, prepare: &PrepareMoves) -> Result<Chang
     Ok(take(state, table))
 }
 
-/// Ends moves: their targets own, under the tenure that was prepared.
+/// Completes moves: their targets own, under the tenure that was prepared.
 pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change, Refusal> {
     let mut table = state.table.clone();
     let wanted = state.has_copies();
@@ -167,7 +168,8 @@ pub(super) fn activate(state: &mut State, runs: &[ActivateRun]) -> Result<Change
     Ok(take(state, table))
 }
 
-/// Gives moves up: owners and tenures stay, and what the targets have got is void by its stamps.
+/// Gives moves up: owners and tenures stay, and the entries that the targets have received are void by their
+/// stamps.
 pub(super) fn abort(state: &mut State, runs: &[AbortRun]) -> Result<Change, Refusal> {
     let mut table = state.table.clone();
     let mut named = Named::default();
@@ -182,7 +184,7 @@ pub(super) fn abort(state: &mut State, runs: &[AbortRun]) -> Result<Change, Refu
     Ok(take(state, table))
 }
 
-/// Where a partition moves to, if its move has this tenure.
+/// The next owner of a partition, if its move has this tenure.
 fn moving(partition: Partition, was: &Assignment, tenure: Tenure) -> Result<NodeId, Refusal> {
     was.move_to
         .filter(|moving| moving.tenure == tenure)
@@ -190,7 +192,7 @@ fn moving(partition: Partition, was: &Assignment, tenure: Tenure) -> Result<Node
         .ok_or(Refusal::NoSuchMove { partition, tenure })
 }
 
-/// Sets a member down and gives what it had to others, in one step.
+/// Takes a member down and gives its partitions to others, in one step.
 pub(super) fn fail_over(state: &mut State, fail_over: &FailOver) -> Result<Change, Refusal> {
     let FailOver {
         expected,
@@ -232,7 +234,7 @@ pub(super) fn fail_over(state: &mut State, fail_over: &FailOver) -> Result<Chang
     Ok(change)
 }
 
-/// Makes `table` the state's, as a new epoch if it is another.
+/// Makes `table` the state's table, with a new epoch if it differs.
 pub(super) fn take(state: &mut State, table: Arc<PartitionTable>) -> Change {
     if state.table == table {
         return Change::Nothing;
@@ -255,7 +257,7 @@ impl Default for Named {
 }
 
 impl Named {
-    /// The partitions of a run, if they exist and none was named before.
+    /// Marks the partitions of a run as named. Returns them if they exist and none was named before.
     pub(super) fn run(
         &mut self,
         first: Partition,

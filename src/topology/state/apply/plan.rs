@@ -1,7 +1,7 @@
-//! What a leader may propose: assignments that follow from who is up now. Pure.
+//! Plans that a leader may propose: assignments that follow from the members that are up now. Pure.
 //!
-//! A plan is made once, by the leader, and then stands in the log in full; a later version may plan in
-//! another way without old entries meaning anything else.
+//! The leader makes a plan once, and the log then contains all of it. So a later version may plan in another
+//! way without a change of the meaning of old entries.
 
 use super::epoch::next_epoch;
 use crate::ids::{NodeId, Partition};
@@ -13,10 +13,10 @@ use crate::topology::placement::place;
 use crate::topology::state::State;
 
 impl State {
-    /// The command that gives every member that is up its share, if anything is to change.
+    /// The command that gives every member that is up its share; none if nothing has to change.
     ///
-    /// Partitions that are moving stay out of it, and nothing is planned while nobody is up: a member
-    /// that is down then keeps what it owns.
+    /// Partitions that are moving are left out. If no member is up there is no plan: members that are down
+    /// then keep what they own.
     #[must_use]
     pub fn plan_assign(&self) -> Option<Command> {
         let ring = self.ring();
@@ -32,9 +32,10 @@ impl State {
         (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
     }
 
-    /// The command that gives partitions which nobody can answer for, since they have no owner or one that
-    /// is down, to members that are up; if there are such. It is all that is due while the ring is paused:
-    /// [`plan_fail_over`](Self::plan_fail_over) leaves such partitions where nobody was up to take them.
+    /// The command that gives partitions without an owner, or with one that is down, to members that are up;
+    /// none if there are no such partitions. While the ring is paused, no other assignment is due. Such
+    /// partitions remain when [`plan_fail_over`](Self::plan_fail_over) finds no member that is up to take
+    /// them.
     #[must_use]
     pub fn plan_rescue(&self) -> Option<Command> {
         let ring = self.ring();
@@ -54,12 +55,13 @@ impl State {
         (!runs.is_empty()).then_some(Command::Assign(Assign { expected, runs }))
     }
 
-    /// The command that sets a member down and gives what it owns to the standbys, or where there is
-    /// none to whom placement would give it; and what it stands by for, to others. None if there is no
-    /// such member or it is down and has nothing.
+    /// The command that takes a member down. It gives what the member owns to the standbys, or, where there
+    /// is none, to the member that placement chooses; and it gives other standbys to partitions that the
+    /// member is the standby of. None if there is no such member, or if it is down and has no partitions.
     ///
-    /// A partition that was about to move goes where it was about to go, and what was sent there stays
-    /// valid; so is what a standby has copies of. Shares are uneven afterwards, until [`plan_assign`](Self::plan_assign).
+    /// A partition that was moving goes to the target of its move, and the entries that were sent there stay
+    /// valid; so do the copies of a standby that takes over. Shares are uneven afterwards, until
+    /// [`plan_assign`](Self::plan_assign).
     #[must_use]
     pub fn plan_fail_over(&self, id: NodeId) -> Option<Command> {
         let record = self.members.get(&id)?;
@@ -72,7 +74,7 @@ impl State {
             let is_up = |id: &NodeId| ring.iter().any(|other| other.id == *id && other.may_own());
             let target = place(&ring, Some(&self.table), next_epoch(self));
             runs = self.difference(|partition, was| {
-                // Of the others' partitions that are moving, even the standby stays.
+                // Of other members' partitions that are moving to others, even the standby stays.
                 let is_others = was.move_to.is_some_and(|moving| moving.to != id);
                 let moving_to = was.move_to.map(|moving| moving.to).filter(is_up);
                 if was.owner == Some(id) {
@@ -100,8 +102,9 @@ impl State {
         }))
     }
 
-    /// What `pick` wants of each partition, an owner, a standby and whether the owner inherits, where it is
-    /// other than what there is: as few runs as can be.
+    /// The changes that `pick` wants, in as few runs as possible. For each partition `pick` returns an owner,
+    /// a standby and whether the owner inherits; partitions that already have this owner and standby are left
+    /// out.
     fn difference(
         &self,
         pick: impl Fn(Partition, &Assignment) -> Option<(Option<NodeId>, Option<NodeId>, bool)>,
@@ -122,7 +125,7 @@ impl State {
     }
 }
 
-/// Who stands by for `owner` in place of whom `target` has: its standby, or its owner if that is not
+/// The standby for `owner`, chosen from `target`: its standby of the partition, or else its owner; never
 /// `owner` itself.
 fn standby_for(
     owner: Option<NodeId>,

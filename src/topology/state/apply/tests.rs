@@ -1,4 +1,4 @@
-//! Claims about single commands: what each does, and what it refuses.
+//! Claims about single commands: their effects and their refusals.
 
 mod copies;
 mod groups;
@@ -27,7 +27,7 @@ fn changed(state: &mut State, command: &Command) -> Change {
     change
 }
 
-/// Applies a command that finds all as it wants it.
+/// Applies a command that must find the state already as it wants it.
 fn unchanged(state: &mut State, command: &Command) {
     let before = state.encode();
     assert_eq!(state.apply(command), Ok(Change::Nothing));

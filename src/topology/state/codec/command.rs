@@ -109,7 +109,7 @@ pub(super) fn from_wire(envelope: pb::CommandEnvelope) -> Result<Command, Decode
     })
 }
 
-/// Every one of these, or the first error.
+/// Reads all of `wires`, or returns the first error.
 fn all<W, T>(
     wires: Vec<W>,
     read: impl Fn(W) -> Result<T, DecodeError>,
@@ -117,7 +117,7 @@ fn all<W, T>(
     wires.into_iter().map(read).collect()
 }
 
-/// The first partition of a run and its length. Whether they exist is for `apply` to say.
+/// The first partition of a run and its length. `apply` checks whether they exist.
 fn span(first: u32, count: u32) -> Result<(Partition, u16), DecodeError> {
     let first = u16::try_from(first).map_err(|_| bad("partition"))?;
     let count = u16::try_from(count).map_err(|_| bad("partition"))?;

@@ -1,6 +1,6 @@
 //! The spec of a group as a message, with its name. Pure.
 //!
-//! Durations are whole nanoseconds and the jitter its bits, so that nothing is rounded.
+//! Durations are whole nanoseconds, and the jitter is written as its bits, so that nothing is rounded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::pb;
 use crate::topology::model::group::{GroupSpec, KeyType, OnIsolated, Source};
 
 pub(super) fn spec_to_wire(name: &str, spec: &GroupSpec) -> pb::GroupSpec {
-    // A duration beyond the range is refused by `apply`, as the longest in range is too.
+    // A duration beyond the range is written as the longest in range: `apply` refuses both.
     let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     pb::GroupSpec {
         name: name.to_owned(),

@@ -7,12 +7,12 @@ use crate::topology::commands::{Agreed, Joiner};
 use crate::topology::model::member::{MemberRecord, MemberStatus, Tombstone, Zone};
 use crate::topology::model::quorum::Quorum;
 
-/// The id of somebody; 0 is nobody.
+/// The id of a member; 0 is none.
 pub(super) fn maybe_id(id: u64) -> Option<NodeId> {
     (id != 0).then_some(NodeId(id))
 }
 
-/// The number of somebody or nobody.
+/// The number for an id; 0 for none.
 pub(super) fn maybe_number(id: Option<NodeId>) -> u64 {
     id.map_or(0, |id| id.0)
 }

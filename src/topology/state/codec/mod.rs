@@ -1,8 +1,8 @@
 //! Commands and states as bytes. Pure.
 //!
-//! One value has one encoding: what decodes to a value that would be written in another way is
-//! malformed. So a field that this executable does not know is an error and is never dropped, and all
-//! who decode the same bytes have the same.
+//! Each value has exactly one encoding: bytes that decode to a value with another encoding are malformed. So
+//! a field that this executable does not know is an error and is never dropped, and all nodes that decode the
+//! same bytes get the same value.
 
 mod command;
 mod error;
@@ -20,7 +20,7 @@ use self::error::malformed;
 use crate::topology::commands::{COMMAND_VERSION, Command};
 use crate::topology::state::State;
 
-/// Whether a version is one that this executable knows.
+/// Checks that this executable knows a version.
 fn check_version(found: u32) -> Result<(), DecodeError> {
     match found {
         0 => Err(malformed("it has no version")),
@@ -32,7 +32,7 @@ fn check_version(found: u32) -> Result<(), DecodeError> {
     }
 }
 
-/// Whether a value that was decoded is written as it was found.
+/// Checks that a decoded value is encoded to the bytes it was decoded from.
 fn check_canonical(found: &[u8], written: &[u8]) -> Result<(), DecodeError> {
     if found == written {
         Ok(())
@@ -44,17 +44,17 @@ fn check_canonical(found: &[u8], written: &[u8]) -> Result<(), DecodeError> {
 }
 
 impl Command {
-    /// The command as an entry of the log carries it.
+    /// Encodes the command for an entry of the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         command::to_wire(self).encode_to_vec().into()
     }
 
-    /// The command in an entry of the log.
+    /// Decodes the command in an entry of the log.
     ///
     /// # Errors
-    /// The entry is of a later version, or not an encoded command. Whoever applies the log must stop:
-    /// to skip an entry that others apply is to have another state than they.
+    /// The entry is of a later version, or not an encoded command. A node that applies the log must then
+    /// stop: if it skipped an entry that others apply, its state would differ from theirs.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let envelope = pb::CommandEnvelope::decode(bytes).map_err(malformed)?;
         check_version(envelope.version)?;
@@ -65,27 +65,27 @@ impl Command {
 }
 
 impl State {
-    /// The state as a snapshot carries it.
+    /// Encodes the state for a snapshot.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         state::to_wire(self).encode_to_vec().into()
     }
 
-    /// The state in a snapshot.
+    /// Decodes the state in a snapshot.
     ///
     /// # Errors
-    /// The bytes are no state, or one that only a later executable understands.
+    /// The bytes are no state, or a state that only a later executable understands.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire = pb::State::decode(bytes).map_err(malformed)?;
         check_version(wire.version)?;
         let state = state::from_wire(wire)?;
-        // In this order: only a state that holds together can be encoded.
+        // In this order: only a consistent state can be encoded.
         state::check(&state)?;
         check_canonical(bytes, &state.encode())?;
         Ok(state)
     }
 
-    /// A digest of the whole state: it differs if two nodes have come apart.
+    /// A digest of the whole state. It differs if the states of two nodes have diverged.
     #[must_use]
     pub fn hash(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&self.encode())

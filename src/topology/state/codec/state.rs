@@ -1,4 +1,4 @@
-//! The state as a message, and what must hold for one that comes from elsewhere. Pure.
+//! The state as a message, and the checks of a state that was decoded. Pure.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::topology::state::apply::{MAX_NOTE_BYTES, check_set, check_spec};
 use crate::topology::state::specs::{Pool, Specs};
 use crate::topology::state::{KEPT_REVISIONS, KEPT_SUPERSEDED, KEPT_TOMBSTONES, Revision, State};
 
-/// Counters of a state are below it, so that none overflows within any cluster's life.
+/// Counters of a state must be below this, so that none overflows in the life of any cluster.
 const MAX_COUNTER: u64 = 1 << 62;
 
 pub(super) fn to_wire(state: &State) -> pb::State {
@@ -138,7 +138,7 @@ fn revision(wire: pb::Revision, pairs: &Pairs) -> Result<Revision, DecodeError> 
     })
 }
 
-/// Whether a state is one that commands can lead to.
+/// Checks that commands can lead to this state.
 pub(super) fn check(state: &State) -> Result<(), DecodeError> {
     let counters = [state.epoch.0, state.next_node.0, state.revision()];
     if state.epoch.0 == 0 || counters.into_iter().any(|counter| counter >= MAX_COUNTER) {
@@ -171,7 +171,7 @@ pub(super) fn check(state: &State) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Whether the groups are those of the latest revision, and all are as they may be.
+/// Checks that the groups are those of the latest revision, and that all revisions are valid.
 fn check_groups(state: &State) -> Result<(), DecodeError> {
     let numbers = state.revisions.iter().map(|revision| revision.number);
     if state.revisions.len() > KEPT_REVISIONS || !numbers.is_sorted_by(|a, b| a < b) {

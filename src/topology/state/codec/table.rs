@@ -1,8 +1,8 @@
-//! The partition table as a message: a column for each field, of short numbers. Pure.
+//! The partition table as a message: one column of short numbers for each field. Pure.
 //!
-//! Placement scatters owners over the circle, so that runs alone would save nothing: each partition
-//! names its owner by its place among the few different ones, in one byte while they are below 64. What
-//! all partitions share, such as "no move", is one run.
+//! Placement scatters owners over the circle, so runs alone would save nothing. Instead each partition names
+//! its owner by an index into the few distinct owners, in one byte while these are fewer than 64. A value
+//! that all partitions share, such as "no move", is one run.
 
 use super::error::{DecodeError, bad};
 use super::member::{maybe_id, maybe_number};
@@ -23,13 +23,13 @@ pub(super) fn table_to_wire(table: &PartitionTable) -> pb::Table {
         inherits: column(|at| at.inherits.map_or(0, |tenure| tenure.0)),
         move_to: column(|at| at.move_to.map_or(0, |moving| moving.to.0)),
         move_tenure: column(|at| at.move_to.map_or(0, |moving| moving.tenure.0)),
-        // Left out where it says nothing that the tenure does not.
+        // Left out if it equals the tenure everywhere.
         since: match table.iter().all(|(_, at)| at.since.0 == at.tenure.0) {
             true => None,
             false => column(|at| at.since.0),
         },
-        copies_since: column(|at| at.copies.since.0).filter(says_something),
-        copies_kept: column(|at| at.copies.are_kept.into()).filter(says_something),
+        copies_since: column(|at| at.copies.since.0).filter(is_not_all_zero),
+        copies_kept: column(|at| at.copies.are_kept.into()).filter(is_not_all_zero),
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
         None => tenures.clone(),
         since => column(since)?,
     };
-    // Left out where there never were any.
+    // Left out if there never were copies.
     let copies = |wire: Option<pb::Column>| match wire {
         None => Ok(vec![0; PARTITIONS]),
         wire => column(wire),
@@ -72,13 +72,13 @@ pub(super) fn table(wire: Option<pb::Table>) -> Result<PartitionTable, DecodeErr
     }))
 }
 
-fn says_something(column: &pb::Column) -> bool {
+fn is_not_all_zero(column: &pb::Column) -> bool {
     column.values != [0]
 }
 
 fn column_to_wire(numbers: &[u64]) -> pb::Column {
     let mut values = numbers.to_vec();
-    // Once before, so that a column of one run costs no sorting.
+    // Deduplicated once before the sort, so that a column of one run costs no sorting.
     values.dedup();
     values.sort_unstable();
     values.dedup();

@@ -1,4 +1,4 @@
-//! Claims about bytes: they are frozen, canonical, and nobody panics on any.
+//! Claims about encodings: they are frozen and canonical, and no bytes cause a panic.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -199,7 +199,7 @@ fn state() -> State {
     state
 }
 
-/// Compares `rendered` with `tests/data/NAME`, or writes it there if it is to be blessed.
+/// Compares `rendered` with `tests/data/NAME`, or writes it there if `GCACHE_BLESS` is set.
 fn check_golden(name: &str, rendered: &str) {
     let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("GCACHE_BLESS").is_some() {
@@ -218,8 +218,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// `tests/data/commands_v1.txt`: a command's name and its bytes, a line each. Frozen: logs hold them.
-/// Written by `GCACHE_BLESS=1 cargo test golden`.
+/// Each line of `tests/data/commands_v1.txt` has a command's name and its bytes. Frozen, because logs contain
+/// them. Written by `GCACHE_BLESS=1 cargo test golden`.
 #[test]
 fn golden_commands_hold() {
     let mut rendered = String::from(
@@ -234,8 +234,8 @@ fn golden_commands_hold() {
     check_golden("commands_v1.txt", &rendered);
 }
 
-/// `tests/data/state_v1.txt`: the hash and the bytes of a state, 32 a line. Frozen: snapshots hold
-/// them. Written by `GCACHE_BLESS=1 cargo test golden`.
+/// `tests/data/state_v1.txt` has the hash and the bytes of a state, 32 a line. Frozen, because snapshots
+/// contain them. Written by `GCACHE_BLESS=1 cargo test golden`.
 #[test]
 fn golden_states_hold() {
     let state = state();
@@ -295,9 +295,9 @@ fn a_later_version_stops_and_names_itself() {
     assert_eq!(State::decode(&wire.encode_to_vec()), Err(unknown));
 }
 
-/// A group that says something which version 1 does not know is an entry of version 2.
+/// An entry with a group that uses a field unknown to version 1 has version 2.
 #[test]
-fn what_is_newer_in_a_group_is_of_a_newer_version() {
+fn a_newer_field_of_a_group_needs_a_newer_version() {
     let group = |on_isolated| {
         let spec = GroupSpec {
             on_isolated,
@@ -323,7 +323,7 @@ fn what_is_newer_in_a_group_is_of_a_newer_version() {
     }
 }
 
-/// One that has no copies is written as it was before there were any.
+/// A state without copies is encoded as it was before copies existed.
 #[test]
 fn a_state_keeps_copies_and_since_when() {
     let mut state = state();
@@ -349,7 +349,7 @@ fn a_state_keeps_copies_and_since_when() {
     assert_eq!(State::decode(&state.encode()).unwrap(), state);
 }
 
-/// One that is not paused is written as it was before there was such a thing.
+/// A state that is not paused is encoded as it was before pauses existed.
 #[test]
 fn a_state_keeps_whether_it_is_paused() {
     let mut state = state();
@@ -364,7 +364,7 @@ fn a_state_keeps_whether_it_is_paused() {
 }
 
 #[test]
-fn what_is_unknown_is_not_skipped() {
+fn unknown_fields_are_not_skipped() {
     let is_malformed =
         |bytes: &[u8]| matches!(Command::decode(bytes), Err(DecodeError::Malformed(_)));
     // Version 1 with a command of field 100; a known command with a field 100 beside it.
@@ -424,7 +424,7 @@ fn a_column_of_another_length_is_malformed() {
     assert!(is_malformed(&[0], &[1, 4095]) && is_malformed(&[0], &[1, 4097]));
     assert!(is_malformed(&[0], &[1]) && is_malformed(&[0], &[3, 4096]));
     assert!(is_malformed(&[0], &[1, u32::MAX]) && is_malformed(&[], &[]));
-    // Two runs of what is one: the same table, and not as we write it.
+    // Two runs instead of one: the same table, but not its one encoding.
     assert!(is_malformed(&[0], &[1, 4000, 1, 96]));
 }
 

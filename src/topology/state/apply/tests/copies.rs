@@ -1,4 +1,4 @@
-//! Claims about copies: when there are some, from when on they count, and who inherits them.
+//! Claims about copies: when there are some, since when they count, and which members inherit them.
 
 use super::*;
 use crate::ids::{NodeId, Partition, Tenure};
@@ -39,7 +39,7 @@ fn assign(state: &mut State, owner: u64, standby: u64) {
     changed(state, &command);
 }
 
-/// Three members and a group of two copies; 1 owns [`P`], and 2 stands by.
+/// Three members and a group of two copies; member 1 owns [`P`], and 2 is its standby.
 fn copied() -> State {
     let mut state = cluster(3);
     assign(&mut state, 3, 1);
@@ -60,7 +60,7 @@ fn now(state: &State) -> Copies {
 }
 
 #[test]
-fn copies_count_from_the_last_change_of_owner_standby_or_what_is_copied() {
+fn copies_count_from_the_last_change_of_owner_standby_or_copied_groups() {
     let mut state = cluster(3);
     assign(&mut state, 3, 1);
     set(&mut state, &[("a", spec(1))], &[]);
@@ -72,7 +72,7 @@ fn copies_count_from_the_last_change_of_owner_standby_or_what_is_copied() {
         assert_eq!(copies(&state), now(&state), "{owner} {standby}");
     }
     let before = copies(&state);
-    // What one group has more has nothing to do with the others' copies.
+    // A change of one group that does not change which groups are copied leaves the copies as they are.
     set(&mut state, &[("b", spec(2)), ("c", spec(1))], &[]);
     assert_eq!(copies(&state), before);
     set(&mut state, &[], &["b"]);
@@ -95,13 +95,13 @@ fn copies_count_from_the_last_change_of_owner_standby_or_what_is_copied() {
         are_kept: false,
     };
     assert_eq!(copies(&state), nothing);
-    // The owner is not to wait for anybody then.
+    // Then the owner has to wait for no member.
     assign(&mut state, 2, 3);
     assert_eq!(copies(&state), nothing);
 }
 
 #[test]
-fn only_who_keeps_copies_inherits_and_only_those() {
+fn only_a_standby_with_copies_inherits_and_only_its_copies() {
     let mut state = copied();
     let stamp = copies(&state).stamp().unwrap();
     let to_another = give(&mut state, 3, 1, true);
@@ -122,7 +122,7 @@ fn only_who_keeps_copies_inherits_and_only_those() {
 }
 
 #[test]
-fn a_standby_that_comes_back_has_nothing_to_inherit_of_before() {
+fn a_standby_that_comes_back_inherits_nothing_from_before() {
     let mut state = copied();
     let first = copies(&state).stamp().unwrap();
     assign(&mut state, 1, 3);
@@ -162,12 +162,12 @@ fn copies_are_taken_away_and_given_back_as_new_ones() {
     assert_eq!(
         failed.table()[P].inherits,
         None,
-        "it did not hear of deletes"
+        "it did not receive deletes"
     );
     unchanged(&mut state, &run(taken.since, false));
     changed(&mut state, &run(taken.since, true));
     assert_eq!(copies(&state).stamp(), Some(Tenure(state.epoch().0)));
     let mut single = cluster(3);
-    let nobody = Refusal::NobodyCopies(P);
-    assert_eq!(refused(&mut single, &run(Epoch(0), true)), nobody);
+    let refusal = Refusal::NobodyCopies(P);
+    assert_eq!(refused(&mut single, &run(Epoch(0), true)), refusal);
 }

@@ -80,7 +80,11 @@ fn a_reset_is_the_next_generation() {
         changed(&mut state, &by_id),
         Change::Reset(GroupId(1), Generation(3))
     );
-    assert_eq!(state.revision(), 1, "what the operator wrote is the same");
+    assert_eq!(
+        state.revision(),
+        1,
+        "the operator's description is the same"
+    );
     let unknown = Command::ResetGroup(GroupRef::Name("b".into()));
     assert_eq!(
         refused(&mut state, &unknown).to_string(),
@@ -155,7 +159,7 @@ fn a_group_that_is_named_wrongly_is_refused() {
 }
 
 #[test]
-fn what_a_groups_file_may_not_say_is_refused() {
+fn a_spec_that_the_groups_file_does_not_allow_is_refused() {
     let mut state = cluster(1);
     let good = || table_spec("t", 60);
     let long = format!("SELECT $1 {}", "x".repeat(MAX_STATEMENT_BYTES));
@@ -281,7 +285,7 @@ fn revisions_with_much_text_are_forgotten_earlier_and_the_same_everywhere() {
     let spec = |round: usize| query_spec(&format!("SELECT $1, {round} {}", "x".repeat(16_000)));
     let names: Vec<String> = (0..30).map(|n| format!("g{n}")).collect();
     for round in 0..8 {
-        // Every other revision is the same: by value, and after decoding in memory too.
+        // Every second revision is the same: by value, and after decoding also in memory.
         let spec = spec(round % 2 * round);
         let upserts: Vec<_> = names
             .iter()

@@ -35,7 +35,7 @@ fn a_founder_owns_and_votes_alone() {
 }
 
 #[test]
-fn an_id_is_never_given_again() {
+fn an_id_is_never_given_twice() {
     let mut state = cluster(1);
     let before = state.clone();
     assert_eq!(
@@ -132,7 +132,7 @@ fn a_join_that_is_sent_again_from_elsewhere_is_the_same_join() {
     let member = state.member(NodeId(2)).unwrap();
     assert_eq!((&*member.host, member.weight), ("10.0.0.99", 7));
     assert_eq!(state.next_node(), NodeId(3));
-    // Once it is in the ring, it says where it is by resuming.
+    // Once the node is in the ring, it reports a new address by resuming.
     changed(&mut state, &status(2, MemberStatus::Up));
     let again = refused(&mut state, &join(joiner(2)));
     assert!(matches!(again, Refusal::NameTaken { .. }), "{again:?}");
@@ -175,7 +175,7 @@ fn a_silent_member_loses_its_name_and_a_live_one_does_not() {
 }
 
 #[test]
-fn a_joiner_with_other_settings_is_told_which() {
+fn a_joiner_with_another_setting_is_refused_with_its_name() {
     let mut state = cluster(1);
     let mut other = joiner(2);
     other.settings.partitions = 1024;
@@ -215,7 +215,7 @@ fn a_joiner_below_the_version_in_use_is_refused() {
 }
 
 #[test]
-fn what_a_joiner_says_is_checked() {
+fn the_fields_of_a_joiner_are_checked() {
     let mut state = cluster(1);
     let cases = [
         (
@@ -348,7 +348,7 @@ fn a_member_resumes_with_a_later_start_only() {
 }
 
 #[test]
-fn nobody_is_set_joining() {
+fn no_command_sets_a_member_joining() {
     let mut state = cluster(2);
     assert_eq!(
         refused(&mut state, &status(2, MemberStatus::Joining)),

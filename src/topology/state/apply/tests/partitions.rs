@@ -58,7 +58,7 @@ fn abort(tenure: Tenure) -> Command {
     }])
 }
 
-/// Three members, with [`P`] and the next partition owned by 1, and 2 standing by.
+/// Three members; member 1 owns [`P`] and the next partition, and 2 is their standby.
 fn three() -> State {
     let mut state = cluster(3);
     let command = assign(&state, &[run(P.0, 2, 1, 2)]);
@@ -186,7 +186,7 @@ fn a_move_ends_with_the_tenure_that_it_began_with() {
 }
 
 #[test]
-fn an_aborted_move_leaves_its_tenure_to_nobody() {
+fn the_tenure_of_an_aborted_move_is_never_used() {
     let mut state = three();
     let was = state.table()[P];
     let command = prepare(&state, 3);
@@ -261,7 +261,7 @@ fn a_failed_member_loses_all_in_one_epoch() {
     for (partition, now) in state.table().iter() {
         let was = was[partition];
         if was.owner == Some(NodeId(1)) {
-            // Where it was moving, or to the standby.
+            // To the target of the move, or to the standby.
             let heir = was.move_to.map(|moving| moving.to).or(was.standby);
             assert_eq!((now.owner, now.tenure), (heir, tenure));
         } else {
@@ -333,6 +333,6 @@ fn a_plan_is_made_until_shares_are_even_and_leaves_moves_alone() {
     for id in 1..=4 {
         state.apply(&status(id, MemberStatus::Down)).unwrap();
     }
-    assert_eq!(state.plan_assign(), None, "nobody is up");
+    assert_eq!(state.plan_assign(), None, "no member is up");
     assert_eq!(state.plan_fail_over(NodeId(9)), None);
 }

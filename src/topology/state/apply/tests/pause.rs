@@ -10,7 +10,7 @@ fn paused(state: &mut State, is_paused: bool) {
 }
 
 #[test]
-fn what_is_paused_can_be_paused_again_and_nothing_changes() {
+fn a_paused_ring_can_be_paused_again_and_nothing_changes() {
     let mut state = cluster(3);
     paused(&mut state, true);
     unchanged(&mut state, &Command::SetPaused(true));
@@ -51,14 +51,14 @@ fn moves_that_were_prepared_before_it_can_end() {
 }
 
 #[test]
-fn only_what_nobody_answers_for_is_given_to_others() {
+fn only_partitions_that_no_member_answers_for_are_given_to_others() {
     let mut state = cluster(3);
     changed(&mut state, &Command::Join(joiner(4)));
     changed(&mut state, &status(4, MemberStatus::Up));
     paused(&mut state, true);
-    assert_eq!(state.plan_rescue(), None, "everybody answers");
+    assert_eq!(state.plan_rescue(), None, "every owner answers");
     let before: Vec<_> = state.table().iter().map(|(_, at)| at.owner).collect();
-    // Nobody is up to take over, and then one that owns nothing is.
+    // At first no member is up to take over, and then one that owns nothing is.
     for n in [1, 2, 3] {
         changed(&mut state, &status(n, MemberStatus::Leaving));
     }
@@ -66,7 +66,7 @@ fn only_what_nobody_answers_for_is_given_to_others() {
     changed(&mut state, &status(4, MemberStatus::Down));
     let fail_over = state.plan_fail_over(NodeId(3)).unwrap();
     changed(&mut state, &fail_over);
-    assert_eq!(state.plan_rescue(), None, "nobody could take it");
+    assert_eq!(state.plan_rescue(), None, "no member could take it");
     changed(&mut state, &status(4, MemberStatus::Up));
     let rescue = state.plan_rescue().unwrap();
     changed(&mut state, &rescue);
