@@ -1,4 +1,4 @@
-//! What a leader knows of the members, and what can be asked of that. Pure.
+//! What a leader knows of the members, and questions about that. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::model::quorum::{Progress, Quorum, QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
-/// Entries that a member may lack and still count as caught up.
+/// The most entries that a member may lack and still count as caught up.
 const LAG_MAX: u64 = 250;
 
-/// Ticks since a member was last heard of, for it to count as there: a second.
+/// The most ticks since a member was last heard of for it to count as present: one second.
 const SILENT_MAX: u64 = 10;
 
-/// How long a renewal shows that its member is there.
+/// How long a renewal proves that its member is present.
 const HEARD_MS: u64 = 1_000;
 
-/// What a leader knows.
+/// The knowledge of a leader.
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// The leader itself.
@@ -26,61 +26,62 @@ pub struct Facts<'a> {
     pub state: &'a State,
     /// The last entry that is known to be committed.
     pub last_index: u64,
-    /// How far each peer is.
+    /// How far the log of each peer is.
     pub progress: &'a [Progress],
-    /// Ticks for which this node has led: a member that was not heard may have been silent for as long.
+    /// Ticks since this node began to lead: a member that was not heard may have been silent for as long.
     pub led_ticks: u64,
-    /// What it has noted while it leads.
+    /// The notes it has taken while it leads.
     pub noted: Noted<'a>,
 }
 
-/// What a leader has noted while it leads.
+/// The notes of a leader in its term.
 #[derive(Clone, Copy, Debug)]
 pub struct Noted<'a> {
-    /// How many voters there are to be: an odd number, since one more would tolerate no more failures.
+    /// How many voters the cluster should have: an odd number, because one more would tolerate no more
+    /// failures.
     pub voters: usize,
     /// Whether partitions are handed over warm, in moves, and not at once and empty.
     pub is_warm: bool,
-    /// Since when members are caught up without a break.
+    /// Since when each caught-up member has been caught up without a break.
     pub caught_up: &'a Since,
-    /// Members that discovery says are nowhere any more.
+    /// Members that discovery no longer lists.
     pub unlisted: &'a BTreeSet<NodeId>,
     /// The last renewal of each member that was decided, and when.
     pub heard: &'a Heard,
-    /// No member that holds a lease has applied less.
+    /// Every member that holds a lease has applied this epoch.
     pub settled: Epoch,
     /// The leader's time.
     pub now: Millis,
-    /// When a member was last failed over, or moves were given up, in this term.
+    /// When, in this term, the leader last failed a member over or gave moves up.
     pub failed_over: Option<Millis>,
-    /// The partitions were found to be shared out well at this very epoch.
+    /// Whether the partitions were found to be shared out well in exactly this epoch.
     pub is_shared_out: bool,
 }
 
-/// Renewals, and when each was decided.
+/// Renewals by member, each with the time when it was decided.
 pub type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
 
-/// Moments by member.
+/// Times by member.
 pub type Since = BTreeMap<NodeId, Millis>;
 
-/// The renewals of nobody.
-static NOBODY_HEARD: Heard = Heard::new();
+/// No renewals.
+static NONE_HEARD: Heard = Heard::new();
 
-/// The moments of nobody.
-static NOBODY_SINCE: Since = Since::new();
+/// No times.
+static NONE_SINCE: Since = Since::new();
 
-/// Nobody.
-static NOBODY: BTreeSet<NodeId> = BTreeSet::new();
+/// No members.
+static NO_MEMBERS: BTreeSet<NodeId> = BTreeSet::new();
 
 impl Default for Noted<'_> {
-    /// Nothing is known.
+    /// The notes of a leader that knows nothing yet.
     fn default() -> Self {
         Self {
             voters: 3,
             is_warm: true,
-            caught_up: &NOBODY_SINCE,
-            unlisted: &NOBODY,
-            heard: &NOBODY_HEARD,
+            caught_up: &NONE_SINCE,
+            unlisted: &NO_MEMBERS,
+            heard: &NONE_HEARD,
             settled: Epoch(0),
             now: Millis(0),
             failed_over: None,
@@ -90,7 +91,7 @@ impl Default for Noted<'_> {
 }
 
 impl Facts<'_> {
-    /// Whether a member that is down renews again, and knows what it missed.
+    /// Whether a member that is down renews again, and has applied what it missed.
     pub(super) fn is_back(&self, member: &MemberRecord) -> bool {
         let heard = self.noted.heard.get(&member.id);
         let is_back = |(renewal, at): &(Renewal, Millis)| {
@@ -101,7 +102,7 @@ impl Facts<'_> {
         member.replaced_by.is_none() && heard.is_some_and(is_back)
     }
 
-    /// Whether most members are silent: then it may be this node that is cut off.
+    /// Whether most members are silent: then this node itself may be cut off.
     pub(super) fn is_frozen(&self) -> bool {
         let members = self.state.members();
         let is_counted = |status| matches!(status, MemberStatus::Up | MemberStatus::Leaving);
@@ -114,7 +115,7 @@ impl Facts<'_> {
         silent * 2 > all
     }
 
-    /// Whether those who are heard can decide by themselves, now and after `change`.
+    /// Whether the members that are heard are a quorum, both now and after `change`.
     pub(super) fn can_decide_after(&self, change: &QuorumChange) -> bool {
         let quorum = self.state.quorum();
         let after = Quorum {
@@ -131,22 +132,23 @@ impl Facts<'_> {
             return 0;
         }
         let peer = self.progress.iter().find(|peer| peer.node == id);
-        // Who is in no quorum is no peer, and has been silent for as long as that.
+        // A member outside the quorum is no peer: it counts as silent since this node began to lead.
         peer.and_then(|peer| peer.silent_ticks)
             .unwrap_or(self.led_ticks)
     }
 
-    /// Whether a member was heard of a moment ago.
+    /// Whether a member was heard a moment ago.
     pub(super) fn is_there(&self, id: NodeId) -> bool {
         self.silence(id) <= SILENT_MAX
     }
 
-    /// Whether a member has all that is committed, or nearly, and was heard a moment ago.
+    /// Whether a member was heard a moment ago, and has all committed entries, or nearly all and gets the
+    /// rest as it comes.
     pub fn has_caught_up(&self, id: NodeId) -> bool {
         if id == self.me {
             return true;
         }
-        // Who has just started again is probed, and stays so until there is an entry that it lacks.
+        // A peer that has just started again is probed, and stays so until there is an entry that it lacks.
         let has_all = |peer: &Progress| peer.matched >= self.last_index;
         let is_near =
             |peer: &Progress| peer.is_replicating && peer.matched + LAG_MAX >= self.last_index;

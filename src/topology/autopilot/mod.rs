@@ -1,8 +1,9 @@
-//! The autopilot: what a leader does next about the members. Pure: the same facts give the same step.
+//! The autopilot: decides the next step that a leader takes for its members. Pure: the same facts give the
+//! same step.
 //!
-//! One step at a time, and the next only after its effect is seen in the state. Who votes is in `vote`, how
-//! a member goes in `removal`. What follows from what is written down in tests/data/autopilot, where anyone
-//! can add a case. The idea is that of HashiCorp's raft-autopilot.
+//! It takes one step at a time, and the next only after the state shows the effect of the last. `vote`
+//! chooses the voters, `removal` removes a member. tests/data/autopilot lists facts with the steps that
+//! follow from them; a new case is a new file there. The idea is that of HashiCorp's raft-autopilot.
 
 pub mod facts;
 pub mod removal;
@@ -15,34 +16,35 @@ use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 use crate::topology::moves::WAVE_MAX;
 
-/// Ticks of silence after which a member is removed that discovery does not know any more: 120 s.
+/// Ticks of silence after which a member that discovery no longer lists is removed: 120 s.
 const REMOVED_AFTER: u64 = 1_200;
 
-/// How long after a fail-over the partitions stay as they are.
+/// How long after a fail-over the autopilot does not share partitions out.
 const SHARE_OUT_AFTER_MS: u64 = 10_000;
 
-/// One step.
+/// One step of a leader.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// A command for the log.
     Propose(Command),
-    /// Another quorum.
+    /// A change of the quorum.
     ChangeQuorum(QuorumChange),
 }
 
-/// The next step, if there is one to take.
+/// Decides the next step, if there is one to take.
 ///
-/// A new member first listens; once it has caught up it is in the ring; and as soon as there are enough
-/// of those, they vote: from one voter to three in one change, since two tolerate less than one. Who is gone
-/// for good goes from the quorum and from the list. While the ring is paused only what nobody answers for is
-/// shared out. No voters are chosen that could not decide at once, and while
-/// most members are silent all stays as it is.
+/// A new member is first a learner. Once it has caught up, it enters the ring. As soon as there are enough
+/// members in the ring, they become voters: from one voter to three in one change, because two voters
+/// tolerate fewer failures than one. A member that is gone for good is removed from the quorum and then from
+/// the members. While the ring is paused, only partitions that no member answers for are assigned. No change
+/// of the quorum is made after which the voters that are heard could not decide at once, and while most
+/// members are silent nothing changes.
 pub fn decide(facts: &Facts<'_>) -> Next {
-    // The driver leaves a joint configuration.
+    // The driver ends a joint configuration by itself.
     if facts.state.quorum().is_joint() || facts.is_frozen() {
         return Next::Wait;
     }
-    // All that can are in the ring before any of them is chosen to vote.
+    // All members that can enter the ring do so before any of them is chosen to vote.
     let listen = || listen(facts).map(Step::ChangeQuorum);
     let enter_ring = || enter_ring(facts).map(Step::Propose);
     let vote = || vote(facts).map(Step::ChangeQuorum);
@@ -60,28 +62,28 @@ pub fn decide(facts: &Facts<'_>) -> Next {
     }
 }
 
-/// What is to be done now.
+/// What the leader should do now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// This.
+    /// Take this step.
     Step(Step),
-    /// Nothing, and the partitions are shared out as they are to be.
+    /// Nothing: the partitions are shared out as they should be.
     SharedOut,
-    /// Nothing yet.
+    /// Wait: nothing can be done yet.
     Wait,
 }
 
-/// Who is a member and hears nothing yet.
+/// Makes a member outside the quorum a learner.
 fn listen(facts: &Facts<'_>) -> Option<QuorumChange> {
     let quorum = facts.state.quorum();
     let may_hear =
         |member: &&MemberRecord| member.status != MemberStatus::Down || facts.is_back(member);
     let mut members = facts.state.members().filter(may_hear);
-    let deaf = members.find(|member| !quorum.contains(member.id))?;
-    Some(change([(deaf.id, QuorumRole::Learner)]))
+    let outside = members.find(|member| !quorum.contains(member.id))?;
+    Some(change([(outside.id, QuorumRole::Learner)]))
 }
 
-/// Who has caught up and owns nothing yet: a member that joins, or one that was down and is heard again.
+/// Brings a member that has caught up into the ring: one that joins, or one that was down and renews again.
 fn enter_ring(facts: &Facts<'_>) -> Option<Command> {
     let may_enter = |member: &&MemberRecord| match member.status {
         MemberStatus::Joining => facts.has_caught_up(member.id),
@@ -97,7 +99,7 @@ fn enter_ring(facts: &Facts<'_>) -> Option<Command> {
 }
 
 impl Facts<'_> {
-    /// What gives everybody his share.
+    /// The command that gives each member its share.
     fn share_out(&self) -> Option<Command> {
         if self.noted.is_shared_out {
             return None;
@@ -110,17 +112,18 @@ impl Facts<'_> {
     }
 
     /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and
-    /// what is moved among the others meanwhile would be moved twice.
+    /// partitions that moved among the others in between would move twice.
     pub(super) fn waits_to_share_out(&self) -> bool {
         let is_recent = |at| self.noted.now.since(at) < SHARE_OUT_AFTER_MS;
         self.noted.failed_over.is_some_and(is_recent)
     }
 
-    /// The next step towards a cluster without a member that is gone for good: its name is another's, it
-    /// has left, or discovery does not know it any more.
+    /// The next step towards a cluster without a member that is gone for good: another member has its name,
+    /// it has left, or discovery no longer lists it.
     fn leave(&self) -> Option<Step> {
         let is_gone = |member: &&MemberRecord| {
-            // Names that are not used again never come back, whatever discovery says.
+            // A member that leaves on term never comes back under its name, even if discovery lists its
+            // address.
             let is_nowhere = self.noted.unlisted.contains(&member.id) || member.leaves_on_term;
             let is_forgotten = is_nowhere && self.silence(member.id) >= REMOVED_AFTER;
             let has_left = member.leaves_on_term && member.has_left;

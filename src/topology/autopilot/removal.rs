@@ -1,8 +1,7 @@
-//! What a leader does next about a member that an operator wants removed. Pure: the same facts give the
-//! same step.
+//! Decides the next step of a leader to remove a member for ever. Pure: the same facts give the same step.
 //!
-//! Every step is looked for in the state anew, so that another leader, or the same one when it is asked
-//! again, goes on where the last one stopped.
+//! Every step is derived from the state anew. So another leader, or the same one when it is asked again, goes
+//! on where the last one stopped.
 
 use super::facts::{Facts, change};
 use super::vote::candidate;
@@ -12,34 +11,35 @@ use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 use crate::topology::state::State;
 
-/// Ticks since a member was last heard of, for it to count as alive: 3 s.
+/// The most ticks since a member was last heard of for it to count as alive: 3 s.
 const ALIVE_TICKS: u64 = 30;
 
-/// The same for one that is down as the log says: it is about to come back. A second.
+/// The same for a member that is down as the log says, which may be about to come back: one second.
 const BACK_TICKS: u64 = 10;
 
-/// With so many voters none goes without another in its place: two tolerate less than one.
+/// The fewest voters that must remain when one is removed without a replacement: two tolerate fewer failures
+/// than one.
 const LEAST_VOTERS: usize = 3;
 
-/// One step.
+/// One step of a removal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// It was removed already.
+    /// The member was removed already.
     Gone,
-    /// Never as things are: why, and what would help.
+    /// The removal is not possible now: the reason, and what would help.
     Refuse(String),
-    /// Somebody else has to do something first, who will.
+    /// Something else has to happen first, and will without the caller.
     Wait(String),
-    /// To be committed, and what that does, in words.
+    /// A command to commit, and its effect in words.
     Propose(Command, String),
-    /// To be committed, and what that does, in words.
+    /// A change of the quorum to commit, and its effect in words.
     ChangeQuorum(QuorumChange, String),
-    /// To be committed last.
+    /// The last command to commit.
     Remove(Command),
 }
 
-/// The next step towards a cluster without the member `id`. In `facts`, a leader has led for as long as
-/// it has looked at this member.
+/// The next step towards a cluster without member `id`. In `facts`, `led_ticks` counts from when the leader
+/// began to look at this member.
 pub fn next(facts: &Facts<'_>, id: NodeId) -> Step {
     let state = facts.state;
     let Some(record) = state.member(id) else {
@@ -50,11 +50,11 @@ pub fn next(facts: &Facts<'_>, id: NodeId) -> Step {
     };
     if state.is_paused() {
         return Step::Refuse(
-            "the ring is paused, and nobody is removed meanwhile: use gcache ring resume first"
+            "the ring is paused, and no member is removed meanwhile: use gcache ring resume first"
                 .into(),
         );
     }
-    if let Some(step) = stand_in_the_way(facts, record) {
+    if let Some(step) = obstacle(facts, record) {
         return step;
     }
     let vote = match state.quorum().is_voter(id) {
@@ -73,13 +73,13 @@ pub fn next(facts: &Facts<'_>, id: NodeId) -> Step {
     let name = &record.name;
     if state.quorum().contains(id) {
         let change = change([(id, QuorumRole::Removed)]);
-        return Step::ChangeQuorum(change, format!("{name} gets the log no more"));
+        return Step::ChangeQuorum(change, format!("{name} no longer gets the log"));
     }
     Step::Remove(Command::RemoveMember(id))
 }
 
-/// Why a member must not be removed, or not yet: it leads, or it may be alive.
-fn stand_in_the_way(facts: &Facts<'_>, record: &MemberRecord) -> Option<Step> {
+/// The reason why a member must not be removed, or not yet: it leads, or it may be alive.
+fn obstacle(facts: &Facts<'_>, record: &MemberRecord) -> Option<Step> {
     let (id, name) = (record.id, &record.name);
     if id == facts.me {
         return Some(Step::Refuse(format!(
@@ -88,7 +88,7 @@ fn stand_in_the_way(facts: &Facts<'_>, record: &MemberRecord) -> Option<Step> {
     }
     let peer = facts.progress.iter().find(|peer| peer.node == id);
     let silent_ticks = peer.and_then(|peer| peer.silent_ticks);
-    // The process of one that was replaced may be alive for ever: it is removed to be shut out.
+    // The process of a replaced member may be alive for ever: it is removed in order to shut it out.
     let alive_ticks = match record.status {
         MemberStatus::Down => BACK_TICKS,
         MemberStatus::Up | MemberStatus::Joining | MemberStatus::Leaving => ALIVE_TICKS,
@@ -112,7 +112,7 @@ fn stand_in_the_way(facts: &Facts<'_>, record: &MemberRecord) -> Option<Step> {
     }
 }
 
-/// A voter's place goes to a learner, if there is one; there may be enough voters without.
+/// Gives a voter's vote to a learner if there is one, or takes it away if there are enough other voters.
 fn give_vote(facts: &Facts<'_>, record: &MemberRecord) -> Step {
     let (id, name) = (record.id, &record.name);
     let quorum = facts.state.quorum();
@@ -122,7 +122,7 @@ fn give_vote(facts: &Facts<'_>, record: &MemberRecord) -> Step {
     let stay: Vec<_> = quorum.voters.iter().copied().filter(|v| *v != id).collect();
     if stay.len() >= LEAST_VOTERS {
         let change = change([(id, QuorumRole::Removed)]);
-        return Step::ChangeQuorum(change, format!("{name} votes no more"));
+        return Step::ChangeQuorum(change, format!("{name} no longer votes"));
     }
     if let Some(heir) = candidate(facts, &stay) {
         let heir_name = facts.state.member(heir).map(|heir| heir.name.to_string());
@@ -150,8 +150,8 @@ fn give_vote(facts: &Facts<'_>, record: &MemberRecord) -> Step {
     ))
 }
 
-/// What the member owns and stands by for goes to others. It is down from then on, so that nobody gives
-/// it anything again.
+/// Gives the partitions that the member owns, or is the standby of, to others. The member is down from then
+/// on, so that no plan gives it anything again.
 fn give_partitions(state: &State, record: &MemberRecord) -> Option<Step> {
     let (id, name) = (record.id, &record.name);
     let is_its = |at: &crate::topology::Assignment| {
@@ -165,16 +165,16 @@ fn give_partitions(state: &State, record: &MemberRecord) -> Option<Step> {
         };
         return Some(Step::Propose(command, done));
     }
-    let is_anybody_up = state
+    let is_any_member_up = state
         .members()
         .any(|member| member.status == MemberStatus::Up);
-    match (left, is_anybody_up) {
+    match (left, is_any_member_up) {
         (0, _) => None,
         (_, true) => Some(Step::Wait(format!(
             "{left} partitions of {name} are moving between others"
         ))),
         (_, false) => Some(Step::Refuse(format!(
-            "nobody is up to take the {left} partitions of {name}: start a node first"
+            "no member is up to take the {left} partitions of {name}: start a node first"
         ))),
     }
 }
@@ -198,7 +198,7 @@ mod tests {
         })
     }
 
-    /// Members 1 to `members`, all up, of whom the first `voters` vote and the others listen.
+    /// Members 1 to `members`, all up. The first `voters` of them are voters and the others learners.
     fn state(members: u64, voters: u64) -> State {
         let mut state = State::found(Founding {
             cluster: ClusterId(1),
@@ -228,7 +228,7 @@ mod tests {
         state.apply(&command).unwrap();
     }
 
-    /// Everybody is heard of but `silent`.
+    /// The step for member `id` when all members but `silent` are heard.
     fn step(state: &State, silent: &[u64], id: u64) -> Step {
         let peer = |id: NodeId| Progress {
             node: id,
@@ -248,7 +248,7 @@ mod tests {
         next(&facts, NodeId(id))
     }
 
-    /// Takes steps until there is none to take; what was done, and how it ended.
+    /// Takes steps until there is none to take. Returns what was done, and the last step.
     fn steps(state: &mut State, id: u64) -> (Vec<String>, Step) {
         let mut done = Vec::new();
         loop {
@@ -288,10 +288,10 @@ mod tests {
         let mut four = state(4, 3);
         down(&mut four, 4);
         let (done, last) = steps(&mut four, 4);
-        assert_eq!(done, ["n4 gets the log no more"]);
+        assert_eq!(done, ["n4 no longer gets the log"]);
         assert_eq!(last, Step::Gone);
         assert!(four.is_tombstone(NodeId(4)));
-        // Once more is the same.
+        // A second request has the same outcome.
         assert_eq!(step(&four, &[], 4), Step::Gone);
     }
 
@@ -310,23 +310,23 @@ mod tests {
         let mut three = state(3, 3);
         down(&mut three, 2);
         refused(step(&three, &[2], 2), "start a node in its place first");
-        // A learner that is silent is none.
+        // A silent learner does not count.
         let mut four = state(4, 3);
         down(&mut four, 2);
         refused(step(&four, &[2, 4], 2), "3 voters are the least");
-        // One that is about to catch up is waited for.
+        // A member that is about to catch up is waited for.
         let mut joining = state(3, 3);
         down(&mut joining, 2);
         joining.apply(&Command::Join(named("n4"))).unwrap();
         assert!(matches!(step(&joining, &[2], 2), Step::Wait(_)));
-        // Of four voters one may go, of five too.
+        // Of four voters one may go without a replacement, and of five too.
         let mut more = state(4, 4);
         down(&mut more, 2);
-        assert_eq!(steps(&mut more, 2).0, ["n2 votes no more"]);
+        assert_eq!(steps(&mut more, 2).0, ["n2 no longer votes"]);
     }
 
     #[test]
-    fn nobody_is_removed_while_the_ring_is_paused() {
+    fn no_member_is_removed_while_the_ring_is_paused() {
         let mut four = state(4, 3);
         down(&mut four, 4);
         four.apply(&Command::SetPaused(true)).unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leads_or_lives_stays() {
+    fn a_member_that_leads_or_lives_stays() {
         let mut four = state(4, 3);
         refused(step(&four, &[], 1), "gcache cluster transfer");
         refused(step(&four, &[], 4), "is alive: stop it first");
@@ -344,13 +344,13 @@ mod tests {
         down(&mut four, 4);
         refused(step(&four, &[], 4), "is alive: stop it first");
         refused(step(&four, &[], 9), "there is no member 9");
-        // One that lost its name while it was down is shut out, alive or not.
+        // A member that lost its name while it was down is shut out, alive or not.
         four.apply(&Command::Join(named("n4"))).unwrap();
         assert!(matches!(step(&four, &[], 4), Step::ChangeQuorum(..)));
     }
 
     #[test]
-    fn who_joins_and_is_silent_goes_once_that_is_certain() {
+    fn a_silent_joining_member_goes_once_its_silence_is_certain() {
         let mut four = state(3, 3);
         four.apply(&Command::Join(named("n4"))).unwrap();
         let unheard = |led_ticks| {
@@ -373,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_its_partitions_is_given_away_first() {
+    fn the_partitions_of_the_member_are_given_away_first() {
         let mut four = state(4, 3);
-        // Down without a fail-over, as an operator's tool of old might have left it.
+        // Down without a fail-over, as an old operator's tool might have left it.
         four.apply(&status(4, MemberStatus::Down)).unwrap();
         let (done, last) = steps(&mut four, 4);
         assert!(done[0].starts_with("n4 is down, its "), "{done:?}");
@@ -386,6 +386,6 @@ mod tests {
             alone.apply(&status(n, MemberStatus::Leaving)).unwrap();
         }
         alone.apply(&status(4, MemberStatus::Down)).unwrap();
-        refused(step(&alone, &[4], 4), "nobody is up");
+        refused(step(&alone, &[4], 4), "no member is up");
     }
 }

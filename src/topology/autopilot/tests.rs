@@ -1,13 +1,14 @@
-//! What the autopilot does, as pairs of what a leader knows and the steps that follow.
+//! Tests of the autopilot, as pairs of facts that a leader knows and the steps that follow.
 //!
 //! Each file of tests/data/autopilot is such a pair: lines of facts, a line `---`, and the steps that are
-//! taken until there is none. `GCACHE_BLESS=1` writes the steps. The facts:
+//! taken until there is none to take. `GCACHE_BLESS=1` writes the steps. The facts:
 //!
-//! - `leader ID`, `voters 3|5` (wanted), `members COUNT` (all up, in one zone, learners, well),
-//!   `unassigned` (the founder owns everything still), `failed-over MS` (ago), `paused` (the ring);
-//! - `member IDS WORD…` with any of `zone=Z`, `voter`, `none` (in no quorum), `joining`, `leaving`,
-//!   `left` (it was leaving before it was down), `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`, `lag=ENTRIES`, `heard=TICKS`, `never`
-//!   (heard of), `snapshot` (is sent one, or probed), `stable=MS` (caught up for so long; 60000 unless given).
+//! - `leader ID`, `voters 3|5` (wanted), `members COUNT` (all up, in one zone, learners, heard and caught
+//!   up), `unassigned` (the founder still owns everything), `failed-over MS` (ago), `paused` (the ring);
+//! - `member IDS WORD…` with any of `zone=Z`, `voter`, `none` (in no quorum), `joining`, `leaving`, `left`
+//!   (it was leaving before it was down), `down`, `back` (renews), `replaced`, `leaves-on-term`, `unlisted`,
+//!   `lag=ENTRIES`, `heard=TICKS` (ago), `never` (heard), `snapshot` (is sent one, or probed), `stable=MS`
+//!   (how long it has been caught up; 60000 by default).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,13 +25,13 @@ use crate::topology::model::quorum::{Progress, Quorum};
 use crate::topology::moves::{MoveBook, MoveReport};
 use crate::topology::state::{Founding, State};
 
-/// Steps after which a case goes round in circles.
+/// The most steps of a case: one with more goes round in circles.
 const STEPS_MAX: usize = 20;
 
 const LAST_INDEX: u64 = 10_000;
 const NOW: Millis = Millis(1_000_000);
 
-/// What a file says.
+/// The facts of a file.
 struct Case {
     leader: NodeId,
     wanted: usize,
@@ -72,7 +73,7 @@ fn joiner(id: u64, words: &Words) -> Joiner {
     }
 }
 
-/// The case of a file's facts.
+/// Reads the facts of a file.
 fn case(text: &str) -> Case {
     let mut members: Vec<Words> = Vec::new();
     let (mut leader, mut wanted, mut failed_over, mut is_assigned) = (NodeId(1), 3, None, true);
@@ -127,7 +128,7 @@ fn case(text: &str) -> Case {
 }
 
 impl Case {
-    /// What the leader knows of a member beside the state.
+    /// Adds what the leader knows of a member beside the state.
     fn know(&mut self, id: NodeId, words: &Words) {
         if !words.has("none") {
             self.progress.push(Progress {
@@ -179,7 +180,7 @@ impl Case {
         }
     }
 
-    /// All that moves arrives.
+    /// Completes all moves.
     fn end_moves(&mut self) {
         let mut book = MoveBook::default();
         let _known = book.next(Millis(0), &self.state, self.state.epoch());
@@ -189,7 +190,7 @@ impl Case {
         }
     }
 
-    /// Takes a step, as it is committed; in words.
+    /// Takes a step as if it were committed. Returns it in words.
     fn take(&mut self, step: Step) -> String {
         match step {
             Step::Propose(command) => {
@@ -230,7 +231,7 @@ impl Case {
                     });
                     let is_peer = self.progress.iter().any(|peer| peer.node == id);
                     if !is_peer && role == QuorumRole::Learner {
-                        // It gets the log from now on, and is quick.
+                        // The member gets the log from now on, and catches up at once.
                         self.progress.push(Progress {
                             node: id,
                             matched: LAST_INDEX,
@@ -245,7 +246,7 @@ impl Case {
         }
     }
 
-    /// All steps until there is none, and what everybody owns then.
+    /// All steps until there is none to take, and what each member owns then.
     fn steps(mut self) -> String {
         let mut steps = String::new();
         for _ in 0..STEPS_MAX {
@@ -272,7 +273,9 @@ fn state(members: &[Words], is_assigned: bool) -> State {
         first: joiner(1, &members[0]),
     });
     let apply = |state: &mut State, command: Command| {
-        state.apply(&command).expect("a case describes what can be");
+        state
+            .apply(&command)
+            .expect("a case describes a possible state");
     };
     let status = |id, status| {
         Command::SetStatus(SetStatus {
@@ -315,7 +318,7 @@ fn state(members: &[Words], is_assigned: bool) -> State {
 }
 
 #[test]
-fn each_case_has_the_steps_that_are_written_down() {
+fn each_case_has_the_steps_in_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/autopilot");
     let mut count = 0;
     for file in std::fs::read_dir(&folder).expect("the cases are there") {

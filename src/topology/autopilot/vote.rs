@@ -1,23 +1,24 @@
-//! Who is to vote: an odd number of members that have caught up, spread over zones. Pure.
+//! Chooses the voters: an odd number of members that have caught up, spread over zones. Pure.
 
 use super::facts::{Facts, change};
 use crate::ids::NodeId;
 use crate::topology::model::member::MemberStatus;
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
 
-/// With fewer voters than this the loss of one stops everything: whoever has caught up votes at once.
+/// With fewer voters than this the loss of one stops everything: then a member votes as soon as it has caught
+/// up.
 const SAFE_VOTERS: usize = 3;
 
-/// How long a member has to be caught up before it votes where there are voters enough.
+/// How long a member has to be caught up before it votes, if there are enough voters without it.
 const STABLE_MS: u64 = 10_000;
 
-/// Ticks of silence after which a voter's place is given to another: 30 s. It stays a member.
+/// Ticks of silence after which a voter is replaced by another: 30 s. It stays a member.
 const REPLACED_AFTER: u64 = 300;
 
-/// The change that brings the voters nearer to what they are to be.
+/// The change that brings the voters nearer to the wanted ones.
 ///
-/// In one joint change, so that their number stays odd: from one to three, from three to five, one in the
-/// place of another, two fewer. Without enough candidates everything stays as it is.
+/// It is one joint change, so that their number stays odd: from one to three, from three to five, one in the
+/// place of another, or two fewer. Without enough candidates nothing changes.
 pub(super) fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
     let voters = &facts.state.quorum().voters;
     more(facts)
@@ -26,7 +27,7 @@ pub(super) fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
         .filter(|change| !change.changes.is_empty() && !voters.is_empty())
 }
 
-/// Learners that are to vote too.
+/// Makes learners voters, if there are too few.
 fn more(facts: &Facts<'_>) -> Option<QuorumChange> {
     let mut voters: Vec<NodeId> = facts.state.quorum().voters.iter().copied().collect();
     let before = voters.len();
@@ -38,14 +39,14 @@ fn more(facts: &Facts<'_>) -> Option<QuorumChange> {
         voters.push(next);
         changes.push((next, QuorumRole::Voter));
     }
-    // The last one stays out if it would make their number even; two members have one voter.
+    // The last one is left out if it would make their number even: of two members, one votes.
     if voters.len().is_multiple_of(2) && voters.len() > before {
         changes.pop();
     }
     (!changes.is_empty()).then(|| change(changes))
 }
 
-/// A learner in the place of a voter that is silent for too long, or gone for good.
+/// Replaces a voter that has been silent for too long, or is gone for good, by a learner.
 fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
     let voters = &facts.state.quorum().voters;
     let is_lost = |id: &&NodeId| {
@@ -67,22 +68,22 @@ fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
     ]))
 }
 
-/// What a voter is when it votes no more.
+/// The role of a former voter.
 fn after_vote(facts: &Facts<'_>, id: NodeId) -> QuorumRole {
     let record = facts.state.member(id);
-    // One whose name is another's by now never comes back.
+    // A member whose name another member has taken never comes back.
     match record.is_some_and(|record| record.replaced_by.is_some()) {
         true => QuorumRole::Removed,
         false => QuorumRole::Learner,
     }
 }
 
-/// Voters beyond what is wanted, two at a time, or one of an even number: silent ones first, then of the zone with the most. Never
-/// the leader.
+/// Removes the votes of surplus voters, two at a time, or of one if their number is even. Silent voters go
+/// first, then those of the zone with the most. The leader never does.
 fn fewer(facts: &Facts<'_>) -> Option<QuorumChange> {
     let mut voters: Vec<NodeId> = facts.state.quorum().voters.iter().copied().collect();
     let target = facts.noted.voters.max(SAFE_VOTERS);
-    // An even number, after one was removed, bears no more than one fewer.
+    // An even number, which is left when a voter was removed, tolerates no more failures than one fewer.
     let wanted = match voters.len() {
         even if even.is_multiple_of(2) && even > SAFE_VOTERS => 1,
         many if many >= target + 2 => 2,
@@ -92,7 +93,7 @@ fn fewer(facts: &Facts<'_>) -> Option<QuorumChange> {
     for _ in 0..wanted {
         let others = voters.iter().copied().filter(|id| *id != facts.me);
         let order = |id: &NodeId| (facts.is_there(*id), usize::MAX - crowd(facts, &voters, *id));
-        // Of equals the one that came last.
+        // Of equal ones, the member that joined last.
         let last = others.min_by_key(|id| (order(id), u64::MAX - id.0))?;
         voters.retain(|id| *id != last);
         changes.push((last, after_vote(facts, last)));
@@ -100,15 +101,15 @@ fn fewer(facts: &Facts<'_>) -> Option<QuorumChange> {
     Some(change(changes))
 }
 
-/// How many of these are in the zone of `id`.
+/// How many of `voters` are in the zone of `id`.
 fn crowd(facts: &Facts<'_>, voters: &[NodeId], id: NodeId) -> usize {
     let zone = |id: NodeId| facts.state.member(id).map(|member| &member.zone);
     let own = zone(id);
     voters.iter().filter(|voter| zone(**voter) == own).count()
 }
 
-/// The learner that is to vote next: the [`candidate`] among those that are caught up for a while, or among
-/// all while there are too few voters.
+/// The learner that should vote next: the [`candidate`] among those that have been caught up for a while, or
+/// among all as long as there are too few voters.
 fn stable_candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
     let is_urgent = facts.state.quorum().voters.len() < SAFE_VOTERS;
     let is_stable = |id: NodeId| {
@@ -118,8 +119,8 @@ fn stable_candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
     best(facts, voters, is_stable)
 }
 
-/// The learner that would spread the voters best: of the zone with the fewest, then the lowest id. It is up
-/// and has caught up.
+/// The learner that would spread the voters best: in the zone with the fewest voters, then with the lowest
+/// id. It is up and has caught up.
 pub(super) fn candidate(facts: &Facts<'_>, voters: &[NodeId]) -> Option<NodeId> {
     best(facts, voters, |_| true)
 }
