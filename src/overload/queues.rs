@@ -1,9 +1,9 @@
-//! What waits for a call to the origin: the misses and the refreshes of each group, apart. Pure; time is
-//! an argument.
+//! Queues of what waits for a call to the origin: separate ones for the misses and the refreshes of each
+//! group. Pure; time is an argument.
 //!
-//! A *queue* is one of the two of one group. It has places for calls in flight, and what finds none free waits
-//! in it. Somebody waits for a miss; nobody for a refresh, whose readers have an answer. So refreshes
-//! never take the places of misses, and are the first that are dropped.
+//! A group has two *queues*, one for misses and one for refreshes. Each has places for calls in flight, and
+//! items that find no free place wait in it. Callers wait for a miss, but not for a refresh, whose readers
+//! have a stale answer. So refreshes never take the places of misses, and are dropped first.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,42 +11,43 @@ use std::time::Duration;
 use crate::ids::as_millis;
 use crate::ids::{GroupId, Millis};
 
-/// Whether somebody waits for a load.
+/// The two classes of loads: whether callers wait for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
-    /// Somebody does.
+    /// Callers wait for it.
     Miss,
-    /// Nobody does: a stale entry is refreshed.
+    /// No caller waits for it: a stale entry is refreshed.
     Refresh,
 }
 
-/// What queues and is worked off apart from the rest.
+/// The unit that has a queue and calls of its own.
 pub(crate) type QueueId = (GroupId, Class);
 
 /// The bounds of the queues.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Calls of one group in flight for misses.
+    /// The most calls of one group in flight for misses.
     pub(crate) miss_calls: usize,
-    /// Calls of one group in flight for refreshes.
+    /// The most calls of one group in flight for refreshes.
     pub(crate) refresh_calls: usize,
-    /// Misses that may queue, of all groups.
+    /// The most misses that queue, of all groups together.
     pub(crate) misses: usize,
-    /// Refreshes of one group that may queue.
+    /// The most refreshes of one group that queue.
     pub(crate) refreshes: usize,
-    /// How long anything may queue.
+    /// The longest that an item may queue.
     pub(crate) timeout: Duration,
 }
 
-/// One part in so many of the queue is out of one group's reach: a slow table must not keep the others
-/// from queueing.
+/// The part of the queue that one group must leave to others is one in this many: a slow table must not keep
+/// other groups from queueing.
 const GROUP_LEAVES: usize = 4;
 
-/// What queues.
+/// An item that queues.
 #[derive(Debug)]
 pub(crate) struct Queued<T> {
     pub(crate) item: T,
-    /// When the caller that began it gives up. Past it the miss is loaded only if others wait for it.
+    /// When the caller that began it gives up. After that time the miss is loaded only if other callers wait
+    /// for it.
     pub(crate) until: Millis,
     since: Millis,
 }
@@ -55,7 +56,7 @@ struct Queue<T> {
     waiting: VecDeque<Queued<T>>,
     /// Calls in flight.
     running: usize,
-    /// Whether somebody looks after what has queued too long.
+    /// Whether a task looks for items that have queued too long.
     is_watched: bool,
 }
 
@@ -69,16 +70,16 @@ impl<T> Default for Queue<T> {
     }
 }
 
-/// What is to be done after something was queued.
+/// What the caller must do after [`Queues::enter`].
 #[derive(Debug)]
 pub(crate) enum Entered<T> {
-    /// There is a place for one more call: begin to [`Queues::take`] until there is nothing left.
+    /// There is a place for one more call: call [`Queues::take`] until it returns none.
     Work,
-    /// From now on look for what is [`Queues::overdue`], until that says otherwise.
+    /// From now on look for [`Queues::overdue`] items, until that returns no next time.
     Watch,
-    /// Nothing.
+    /// The caller need do nothing.
     Wait,
-    /// It was not queued: the queue is full.
+    /// The item was not queued, because the queue is full.
     Full(T),
 }
 
@@ -86,12 +87,12 @@ pub(crate) enum Entered<T> {
 pub(crate) struct Queues<T> {
     bounds: Bounds,
     queues: HashMap<QueueId, Queue<T>>,
-    /// Misses that queue, of all groups.
+    /// The misses that queue now, of all groups.
     misses: usize,
 }
 
 impl<T> Queues<T> {
-    /// Empty ones.
+    /// Empty queues with these bounds.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -134,11 +135,12 @@ impl<T> Queues<T> {
         }
     }
 
-    /// The next at most `max` of a queue, for one call; none, and a call fewer in flight, if nothing waits.
+    /// Takes the next items of a queue, at most `max`, for one call. None if nothing waits: then the queue
+    /// has one call fewer in flight.
     ///
-    /// The oldest go first. But where the oldest has waited for half of what it may, the queue is longer
-    /// than the origin can work off, and whatever goes first makes the others wait in vain: then the
-    /// newest do, whose callers are the likeliest to be there still (Maurer, "Fail at Scale", ACM Queue
+    /// The oldest items go first. But once the oldest has waited for half the time that it may, the queue is
+    /// longer than the origin can work off, and some items wait in vain in any order. Then the newest go
+    /// first, because their callers are the likeliest to be still waiting (Maurer, "Fail at Scale", ACM Queue
     /// 13(8), 2015: adaptive LIFO).
     pub(crate) fn take(
         &mut self,
@@ -163,7 +165,7 @@ impl<T> Queues<T> {
         Some(taken)
     }
 
-    /// Takes out what has queued too long, and says when to look again; never again if nothing waits.
+    /// Takes out the items that have queued too long. Returns also when to look again; none if nothing waits.
     pub(crate) fn overdue(&mut self, queue: QueueId, now: Millis) -> (Vec<T>, Option<Millis>) {
         let timeout = as_millis(self.bounds.timeout);
         let Some(state) = self.queues.get_mut(&queue) else {
@@ -182,7 +184,7 @@ impl<T> Queues<T> {
         (overdue, next)
     }
 
-    /// Takes out all that waits in a queue; a call fewer is in flight.
+    /// Takes out all items that wait in a queue, and ends one of its calls.
     pub(crate) fn abandon(&mut self, queue: QueueId) -> Vec<Queued<T>> {
         let Some(state) = self.queues.get_mut(&queue) else {
             return Vec::new();
@@ -210,7 +212,7 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Whether nothing more may queue behind what waits in the queue.
+    /// Whether nothing more may enter the queue.
     fn is_full(&self, queue: QueueId) -> bool {
         let (group, class) = queue;
         match class {
@@ -234,7 +236,7 @@ impl<T> Queues<T> {
         }
     }
 
-    /// Forgets a queue in which nothing happens.
+    /// Forgets a queue that has no calls in flight and is not watched.
     fn drop_idle(&mut self, queue: QueueId) {
         let state = self.queues.get(&queue);
         if state.is_some_and(|state| state.running == 0 && !state.is_watched) {
@@ -252,7 +254,7 @@ mod tests {
     const REFRESHES: QueueId = (GROUP, Class::Refresh);
     const NEVER: Millis = Millis(u64::MAX);
 
-    /// One call at a time, queues of eight and two, and a second to wait.
+    /// One call at a time, queues of eight misses and two refreshes, and one second to wait.
     fn queues() -> Queues<u64> {
         Queues::new(Bounds {
             miss_calls: 1,
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn refreshes_leave_the_places_of_misses_and_misses_those_of_refreshes() {
+    fn misses_and_refreshes_never_take_the_places_of_each_other() {
         let mut queues = queues();
         for queue in [REFRESHES, MISSES] {
             assert!(matches!(enter(&mut queues, queue, 1, 0), Entered::Work));
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn refreshes_have_a_queue_of_their_own_and_none_while_misses_queue() {
+    fn refreshes_have_a_queue_of_their_own_which_is_closed_while_misses_queue() {
         let mut queues = queues();
         assert!(matches!(enter(&mut queues, REFRESHES, 0, 0), Entered::Work));
         assert_eq!(take(&mut queues, REFRESHES, 9, 0), Some(vec![0]));
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first_until_they_have_waited_for_half_of_what_they_may() {
+    fn the_oldest_go_first_until_they_have_waited_for_half_the_timeout() {
         let mut queues = queues();
         for (item, now) in [(1, 0), (2, 100), (3, 200), (4, 300)] {
             enter(&mut queues, MISSES, item, now);
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_queued_too_long_is_taken_out_at_its_moment_and_not_before() {
+    fn an_item_that_has_queued_too_long_is_taken_out_at_its_timeout_and_not_before() {
         let mut queues = queues();
         for (item, now) in [(0, 0), (1, 0), (2, 0), (3, 250)] {
             enter(&mut queues, MISSES, item, now);
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_forgotten_once_nothing_happens_in_it() {
+    fn a_queue_is_forgotten_once_nothing_happens_in_it() {
         let mut queues = queues();
         enter(&mut queues, MISSES, 1, 0);
         enter(&mut queues, MISSES, 2, 0);

@@ -1,10 +1,10 @@
-//! Places for calls that wait: so many in all, so many for one group, and never more for one group than
-//! are still free. Pure but for a lock.
+//! Places for calls that wait. They are bounded in total and for each group, and no group ever gets more
+//! places than are still free. Pure except for a lock.
 //!
-//! The last rule keeps several groups with slow origins from taking everything between them: `n` of them
-//! get `n` of `n + 1` parts at most, so there is always room for the first calls of another. It is the
+//! The last rule keeps several groups with slow origins from taking all places together: `n` such groups get
+//! at most `n` of `n + 1` parts, so there is always room for the first calls of another group. It is the
 //! dynamic threshold of shared-memory switches, with α = 1 (Choudhury and Hahne, IEEE/ACM Transactions on
-//! Networking 6(2), 1998). Both ends of a pipeline go by it, and a frontend with all its look-ups.
+//! Networking 6(2), 1998). Both ends of a pipeline use it, and so does a frontend for all its look-ups.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,19 +14,19 @@ use parking_lot::Mutex;
 
 use crate::ids::GroupId;
 
-/// How many places there are.
+/// The number of places.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// For all groups together, at least 1.
     pub in_all: usize,
-    /// For one of them.
+    /// For one group.
     pub per_group: usize,
 }
 
-/// The bound that left no place.
+/// The bound because of which a call gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// [`Bounds::in_all`]: no places are left, or no more than the group has already.
+    /// [`Bounds::in_all`]: no more places are free than the group has already.
     InAll,
     /// [`Bounds::per_group`].
     PerGroup,
@@ -41,7 +41,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// All places, free.
+    /// All places are free.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -50,7 +50,7 @@ impl Shares {
         }
     }
 
-    /// Takes a place for `group`; to be given back with [`Shares::leave`].
+    /// Takes a place for `group`. The caller gives it back with [`Shares::leave`].
     pub(crate) fn enter(&mut self, group: GroupId) -> Result<(), Full> {
         let own = self.by_group.entry(group.0.into()).or_default();
         let full = if *own >= self.bounds.per_group {
@@ -78,7 +78,7 @@ impl Shares {
     /// Gives back a place that `group` took.
     pub(crate) fn leave(&mut self, group: GroupId) {
         let own = self.by_group.get_mut(&group.0.into());
-        let own = own.expect("whoever leaves has entered");
+        let own = own.expect("a group that leaves has entered");
         *own -= 1;
         self.taken -= 1;
         if *own == 0 {
@@ -93,7 +93,7 @@ pub struct Gate {
     shares: Arc<Mutex<Shares>>,
 }
 
-/// A place at a gate, given back when dropped.
+/// A place at a gate. It is given back when dropped.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
 pub struct Place {
@@ -113,7 +113,7 @@ impl Gate {
     /// Takes a place for `group`. Never waits.
     ///
     /// # Errors
-    /// Which bound left none.
+    /// The bound because of which there is no place.
     pub fn enter(&self, group: GroupId) -> Result<Place, Full> {
         self.shares.lock().enter(group)?;
         Ok(Place {
@@ -129,8 +129,8 @@ impl Drop for Place {
     }
 }
 
-/// Spreads consecutive numbers with one multiplication. They are our own: nobody can choose ones
-/// that collide, which is what the standard hasher spends its time against.
+/// Spreads consecutive numbers with one multiplication. The numbers are our own, so no client can choose ones
+/// that collide, against which the standard hasher spends its time.
 #[derive(Default)]
 pub(crate) struct NumberHasher(u64);
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_groups_take_all_they_can_another_finds_a_place() {
+    fn another_group_finds_a_place_however_many_take_all_they_can() {
         let mut shares = Shares::new(Bounds {
             in_all: 1024,
             per_group: 1024,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_not_remembered() {
+    fn a_group_without_places_is_not_remembered() {
         let gate = Gate::new(Bounds {
             in_all: 1,
             per_group: 1,
