@@ -1,4 +1,4 @@
-//! Who may import whom: `main → cli → dev → roles → adapters → pure`.
+//! Which modules may import which: `main → cli → dev → roles → adapters → pure`.
 
 use crate::source::{File, find_words, is_word};
 
@@ -27,13 +27,13 @@ const LAYERS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("role", &["node", "frontend", "loadgen"]),
-    // Wires roles together, so that none of them needs another.
+    // It wires roles together, so that no role needs another.
     ("dev", &["dev"]),
     ("cli", &["cli"]),
     ("main", &["main"]),
 ];
 
-/// Adapters that any adapter may use: each wraps one thing that all of them do.
+/// Adapters that any adapter may use, each with the reason: it wraps one thing that all adapters do.
 const FOUNDATIONS: [(&str, &str); 4] = [
     ("clock", "one monotonic origin per process"),
     ("net", "every socket binds to the process's own address"),
@@ -41,7 +41,7 @@ const FOUNDATIONS: [(&str, &str); 4] = [
     ("metrics", "every component registers its own"),
 ];
 
-/// Adapters that may import one other, and why.
+/// Adapters that may import one other adapter, each with the reason.
 const EXCEPTIONS: [(&str, &str, &str); 2] = [
     (
         "admin",
@@ -63,7 +63,8 @@ const CONFINED: [(&str, &str); 4] = [
     ("hashlru", "cache"),
 ];
 
-/// What pure code may not name: it gets files as text, time as an argument, and never starts anything.
+/// Names that pure code may not contain: it gets files as text and time as an argument, and never starts
+/// anything.
 const IMPURE: [&str; 13] = [
     "std::env::",
     "std::fs::",
@@ -80,13 +81,15 @@ const IMPURE: [&str; 13] = [
     "tokio::time",
 ];
 
-/// What a look-up is sent with, and the one file of a node that may name it: it begins a transfer.
+/// The types by which a look-up can be sent, each with the one file of a node that may name it, to begin a
+/// transfer.
 const LOOK_UPS: [(&str, &str); 2] = [
     ("Pipeline", ""),
     ("CacheClient", "src/node/moves/stream.rs"),
 ];
 
-/// Modules import downwards only; neighbours only in the pure layer, or as the lists above say.
+/// Modules import downwards only. They import neighbours only in the pure layer, or where the lists above
+/// allow it.
 pub(crate) fn imports_go_downwards(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files {
@@ -123,7 +126,7 @@ pub(crate) fn imports_go_downwards(files: &[File]) -> Vec<String> {
     violations
 }
 
-/// A confined crate is named in its own module only.
+/// A confined crate is named only in its own module.
 pub(crate) fn crates_stay_where_they_belong(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files {
@@ -179,9 +182,9 @@ fn says_it_is_pure(file: &File) -> bool {
     header.any(|line| find_words(line, "Pure").next().is_some())
 }
 
-/// A node never sends a look-up on to a node, so that no request can go round in circles: it has nothing to
-/// send one with. What owners tell each other of partitions that move is no look-up: it is answered from
-/// memory, and its answer is the end of it.
+/// A node never forwards a look-up to another node, so that no request can go round in circles: it names no
+/// type to send one with. The streams between owners about moving partitions carry no look-ups: their
+/// questions are answered from memory, and cause no further requests.
 pub(crate) fn nodes_look_nothing_up_at_nodes(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files.iter().filter(|file| module(file) == Some("node")) {
@@ -195,7 +198,7 @@ pub(crate) fn nodes_look_nothing_up_at_nodes(files: &[File]) -> Vec<String> {
     violations
 }
 
-/// The module of the crate's root that a file of `src` belongs to; `lib.rs` is above them all.
+/// The top-level module that a file of `src` belongs to; none for `lib.rs`, which is above them all.
 fn module(file: &File) -> Option<&str> {
     let path = file.path.strip_prefix("src/")?;
     let first = path.split('/').next()?;
@@ -203,17 +206,17 @@ fn module(file: &File) -> Option<&str> {
     (name != "lib").then_some(name)
 }
 
-/// The position of a module's layer, from the bottom.
+/// The index of a module's layer, from the bottom.
 fn layer(module: &str) -> Option<usize> {
     LAYERS
         .iter()
         .position(|(_, modules)| modules.contains(&module))
 }
 
-/// The modules of the crate's root that a file names, with where it does.
+/// The top-level modules that a file names, each with its offset.
 fn imports(file: &File) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    // The binary sees the library by its name, everybody else as `crate`.
+    // The binary names the library as `gcache`, all other files as `crate`.
     let root = if file.path == "src/main.rs" {
         "gcache::"
     } else {

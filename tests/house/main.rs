@@ -1,8 +1,9 @@
-//! The house rules that a machine can check, on the text of the source tree.
+//! The house rules that a machine can check, applied to the text of the source tree.
 //!
-//! `source` reads Rust well enough to tell code from comments and strings; `layers`, `shape` and `names`
-//! hold one family of rules each, a function per rule from files to violations; `pages` holds those of what
-//! strangers read. Beside each rule stands a test that it catches one: a check that cannot fail is a defect.
+//! `source` parses Rust well enough to separate code from comments and strings. `layers`, `shape` and `names`
+//! each have one family of rules; each rule is a function from files to violations. `pages` has the rules for
+//! the pages in Markdown. Each rule has a test that it catches a violation: a check that cannot fail is a
+//! defect.
 
 mod layers;
 mod names;
@@ -13,7 +14,7 @@ mod source;
 use pages::Page;
 use source::File;
 
-/// A rule: what of these files breaks it, one line each.
+/// A rule: returns the violations in these files, one line each.
 type Rule = fn(&[File]) -> Vec<String>;
 
 /// A rule about pages.

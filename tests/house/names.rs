@@ -1,14 +1,14 @@
-//! What operators read: the names of metrics, the messages of logs and errors.
+//! Rules for what operators read: the names of metrics, and the messages of logs and errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{File, Literal, find_words};
 
-/// What every metric of ours begins with.
+/// The prefix of every metric of ours.
 const PREFIX: &str = "gcache_";
 
-/// The components that have metrics. One that is missing here is new to operators too: add it with its
-/// dashboard.
+/// The components that have metrics. A component that is missing here is new to operators too: add it
+/// together with its dashboard.
 const COMPONENTS: [&str; 9] = [
     "admin",
     "cache",
@@ -21,7 +21,7 @@ const COMPONENTS: [&str; 9] = [
     "raft",
 ];
 
-/// What a metric can count or measure: base units, and nouns for things that are counted.
+/// The units of metrics: base units, and nouns for things that are counted.
 const UNITS: [&str; 26] = [
     "renewals",
     "seconds",
@@ -57,7 +57,7 @@ pub(crate) const METRICS_PAGE: &str = "docs/metrics.md";
 /// The macros that write log lines.
 const LOG_MACROS: [&str; 5] = ["trace!(", "debug!(", "info!(", "warn!(", "error!("];
 
-/// `gcache_<component>_<thing>_<unit>[_total]`; where the unit says what the thing is, it is enough.
+/// `gcache_<component>_<thing>_<unit>[_total]`. The thing may be left out if the unit already names it.
 pub(crate) fn metrics_are_well_named(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for (file, literal) in metrics(files) {
@@ -109,7 +109,7 @@ pub(crate) fn metrics_use_every_word(files: &[File]) -> Vec<String> {
         .collect()
 }
 
-/// Two declarations of one name drift apart.
+/// A metric is declared once, because two declarations of one name drift apart.
 pub(crate) fn metrics_are_declared_once(files: &[File]) -> Vec<String> {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (file, literal) in metrics(files) {
@@ -143,7 +143,7 @@ pub(crate) fn metrics_are_documented(files: &[File], page: &str) -> Vec<String> 
     missing.chain(stale).collect()
 }
 
-/// Log and error messages are lower-case phrases without a full stop; log messages have fields instead of
+/// Log and error messages are lower-case phrases without a full stop. Log messages have fields instead of
 /// interpolation, so that they can be searched for.
 pub(crate) fn messages_are_phrases(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
@@ -191,7 +191,7 @@ fn metrics(files: &[File]) -> impl Iterator<Item = (&File, &Literal)> {
 }
 
 /// The message among the arguments of a macro, which begin at `start`: the string that is an argument by
-/// itself, and no field's value.
+/// itself and not the value of a field.
 fn message<'f>(file: &'f File, code: &str, start: usize) -> Option<&'f Literal> {
     let mut depth = 0;
     let mut end = start;
@@ -214,7 +214,7 @@ fn message<'f>(file: &'f File, code: &str, start: usize) -> Option<&'f Literal> 
         })
 }
 
-/// Whether a message begins with a capital that is not one of an abbreviation.
+/// Whether a message begins with a capital letter that is not part of an abbreviation.
 fn begins_upper_case(message: &str) -> bool {
     let word: String = message
         .chars()

@@ -1,13 +1,13 @@
-//! What strangers read: README, docs/ and the other pages in Markdown.
+//! Rules for the pages in Markdown: README, docs/ and others.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// One page.
 pub(crate) struct Page {
-    /// From the root of the repository, with `/`.
+    /// The path from the root of the repository, with `/`.
     pub(crate) path: String,
-    /// What the page holds.
+    /// The text of the page.
     pub(crate) text: String,
 }
 
@@ -18,18 +18,18 @@ impl Page {
     }
 }
 
-/// The longest README.
+/// The most lines of the README.
 const MAX_README_LINES: usize = 200;
 
-/// The longest line of prose, without the targets of its links.
+/// The most characters of a line of prose, without the targets of its links.
 const MAX_LINE_CHARACTERS: usize = 120;
 
-/// What the path of something in the repository begins with.
+/// The beginnings of paths in the repository.
 const ROOTS: [&str; 8] = [
     "src/", "tests/", "bench/", "config/", "proto/", "docs/", "testkit/", ".ci/",
 ];
 
-/// The README sells and starts; everything else has a page of its own.
+/// The README is short: it is a pitch and a start, and everything else has a page of its own.
 pub(crate) fn readme_is_short(pages: &[Page]) -> Vec<String> {
     let readme = pages.iter().filter(|page| page.path == "README.md");
     let lines = readme.map(|page| page.text.lines().count());
@@ -39,7 +39,8 @@ pub(crate) fn readme_is_short(pages: &[Page]) -> Vec<String> {
         .collect()
 }
 
-/// A line of prose fits an editor's window. Rows of tables and code cannot be broken.
+/// Lines of prose are short, so that they fit in an editor's window. Rows of tables and code cannot be
+/// broken.
 pub(crate) fn lines_are_short(pages: &[Page]) -> Vec<String> {
     let mut violations = Vec::new();
     for page in pages.iter().filter(|page| is_for_strangers(page)) {
@@ -56,7 +57,7 @@ pub(crate) fn lines_are_short(pages: &[Page]) -> Vec<String> {
     violations
 }
 
-/// A link within the repository leads to a file that is there, and to a heading that is in it.
+/// A link within the repository leads to an existing file, and to a heading in it.
 pub(crate) fn links_lead_somewhere(pages: &[Page]) -> Vec<String> {
     let mut violations = Vec::new();
     for page in pages {
@@ -95,7 +96,7 @@ pub(crate) fn named_paths_are_there(pages: &[Page]) -> Vec<String> {
     violations
 }
 
-/// Every page of the repository that people write: what benchmarks write is no page of ours.
+/// Every page of the repository that is written by hand: pages that benchmarks write do not count.
 pub(crate) fn pages() -> Vec<Page> {
     let mut folders = ROOTS.map(str::to_owned).to_vec();
     let mut pages = markdown("", &mut Vec::new());
@@ -107,7 +108,7 @@ pub(crate) fn pages() -> Vec<Page> {
     pages
 }
 
-/// The pages in a folder; the folders in it go to `folders`.
+/// The pages in a folder. Adds the folders in it to `folders`.
 fn markdown(folder: &str, folders: &mut Vec<String>) -> Vec<Page> {
     let mut pages = Vec::new();
     let entries = std::fs::read_dir(root().join(folder)).into_iter().flatten();
@@ -132,7 +133,7 @@ fn exists(path: &str) -> bool {
     root().join(path).exists()
 }
 
-/// README, CONTRIBUTING and docs/.
+/// Whether the page is the README, CONTRIBUTING or in docs/.
 fn is_for_strangers(page: &Page) -> bool {
     ["README.md", "CONTRIBUTING.md"].contains(&&*page.path) || page.path.starts_with("docs/")
 }
@@ -153,7 +154,7 @@ fn prose(page: &Page) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What the links and images of a line lead to.
+/// The targets of the links and images in a line.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](")
         .skip(1)
@@ -180,7 +181,7 @@ fn resolved(from: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// What links call the headings of a page.
+/// The anchors of a page's headings, as links name them.
 fn anchors(page: &Page) -> BTreeSet<String> {
     let headings = prose(page).filter(|(_, line)| line.starts_with('#'));
     headings

@@ -1,17 +1,17 @@
-//! How files look: a header, a bounded length, nothing left for later.
+//! Rules for the shape of files: a header, a bounded length, no unfinished work.
 
 use crate::source::{File, block_len, find_words};
 
-/// The longest file, its inline tests aside.
+/// The most lines of a file, not counting its inline tests.
 const MAX_FILE_LINES: usize = 500;
 
-/// The longest function: one screen.
+/// The most lines of a function: one screen.
 const MAX_FUNCTION_LINES: usize = 70;
 
-/// What stands for work that was not done.
+/// The marks of unfinished work.
 const UNFINISHED: [&str; 4] = ["todo!", "unimplemented!", "#[ignore]", "#[ignore ="];
 
-/// Every file opens with its job, its boundary and who calls it.
+/// Every file opens with its job, its boundary and its callers.
 pub(crate) fn files_say_what_they_are(files: &[File]) -> Vec<String> {
     let silent = files.iter().filter(|file| !file.text.starts_with("//! "));
     silent
@@ -19,7 +19,7 @@ pub(crate) fn files_say_what_they_are(files: &[File]) -> Vec<String> {
         .collect()
 }
 
-/// A file that grows beyond the limit is two ideas.
+/// Files are short: a file that grows beyond the limit has two ideas.
 pub(crate) fn files_are_short(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files {
@@ -46,14 +46,14 @@ pub(crate) fn files_are_short(files: &[File]) -> Vec<String> {
     violations
 }
 
-/// A function is read on one screen.
+/// Functions fit on one screen.
 pub(crate) fn functions_fit_a_screen(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files {
         let code = file.production();
         for offset in find_words(&code, "fn ") {
             let rest = &code[offset..];
-            // A `;` before any body: a signature in a trait. One inside `[u8; 4]` is no end.
+            // A `;` before any body: a signature in a trait. A `;` inside `[u8; 4]` ends nothing.
             let open = rest.find('{').unwrap_or(rest.len());
             let ends = rest[..open].find(";\n").is_some();
             if ends || open == rest.len() {
@@ -72,7 +72,7 @@ pub(crate) fn functions_fit_a_screen(files: &[File]) -> Vec<String> {
     violations
 }
 
-/// What is in the tree is done.
+/// The tree has no unfinished work.
 pub(crate) fn nothing_is_unfinished(files: &[File]) -> Vec<String> {
     let mut violations = Vec::new();
     for file in files {

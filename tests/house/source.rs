@@ -1,36 +1,36 @@
-//! Rust source with its comments and strings told apart from its code.
+//! Parses Rust source into code, comments and strings.
 
 use std::ops::Range;
 use std::path::Path;
 
 /// One source file.
 pub(crate) struct File {
-    /// From the root of the repository, with `/`.
+    /// The path from the root of the repository, with `/`.
     pub(crate) path: String,
-    /// What the file holds.
+    /// The text of the file.
     pub(crate) text: String,
-    /// The text with everything in comments, strings and characters blanked, byte for byte.
+    /// The text with the content of comments, strings and characters blanked, byte for byte.
     pub(crate) code: String,
-    /// The strings.
+    /// The string literals.
     pub(crate) literals: Vec<Literal>,
-    /// Where the inline test modules are.
+    /// The ranges of the inline test modules.
     test_modules: Vec<Range<usize>>,
-    /// The whole file is a test module, as the file that declares it says.
+    /// Whether the whole file is a test module, because the file that declares it says so.
     is_test_module: bool,
 }
 
-/// A string in the code.
+/// A string literal in the code.
 pub(crate) struct Literal {
     /// The offset of its opening quote.
     pub(crate) start: usize,
-    /// The offset behind its closing quote.
+    /// The offset after its closing quote.
     pub(crate) end: usize,
-    /// What is between the quotes, escapes as written.
+    /// The text between the quotes, with escapes as written.
     pub(crate) text: String,
 }
 
 impl File {
-    /// Takes a file apart.
+    /// Parses a file.
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let (code, literals) = mask(text);
         let test_modules = test_modules(&code);
@@ -86,7 +86,7 @@ impl File {
                 .any(|range| range.contains(&offset))
     }
 
-    /// The code without inline test modules, which are blanked too.
+    /// The code in which inline test modules are blanked too.
     pub(crate) fn production(&self) -> String {
         if self.is_test() {
             return String::new();
@@ -99,7 +99,7 @@ impl File {
     }
 }
 
-/// Where the inline test modules of `code` are. `mod tests;` is a file of its own and none of them.
+/// The ranges of the inline test modules of `code`. `mod tests;` is a file of its own and does not count.
 fn test_modules(code: &str) -> Vec<Range<usize>> {
     let starts = code.match_indices("#[cfg(test)]").map(|(start, _)| start);
     starts
@@ -259,13 +259,13 @@ fn character_len(rest: &[u8]) -> Option<usize> {
             .position(|byte| *byte == b'\'')
             .map(|at| at + 4);
     }
-    // The longest character has four bytes; whatever is cut off behind it does not matter.
+    // The longest character has four bytes; it does not matter what is cut off after them.
     let text = String::from_utf8_lossy(&rest[1..rest.len().min(6)]);
     let len = text.chars().next()?.len_utf8();
     (rest.get(1 + len) == Some(&b'\'')).then_some(len + 2)
 }
 
-/// Every Rust file of the repository that people write.
+/// Every Rust file of the repository that is written by hand.
 pub(crate) fn tree() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<_> = ["src", "tests", "testkit", "bench", "proto"]
@@ -293,7 +293,7 @@ pub(crate) fn tree() -> Vec<File> {
     files
 }
 
-/// Marks the files that another one declares as test modules.
+/// Marks the files that another file declares as test modules.
 fn mark_test_files(files: &mut [File]) {
     let declared: Vec<String> = files.iter().flat_map(File::declared_test_files).collect();
     for file in files {
@@ -308,7 +308,7 @@ pub(crate) fn page(path: &str) -> String {
 }
 
 #[test]
-fn code_is_told_from_comments_strings_and_characters() {
+fn code_is_separated_from_comments_strings_and_characters() {
     let text =
         "a // \"b\"\n/* c /* d */ e */ f(\"g \\\" h\", r#\"i \" j\"#, b\"k\", '\"', '\\'', 'l')";
     let file = File::new(
@@ -331,7 +331,7 @@ fn code_is_told_from_comments_strings_and_characters() {
 }
 
 #[test]
-fn inline_tests_are_no_production_code_and_what_follows_a_test_file_is() {
+fn inline_tests_are_no_production_code_but_code_after_them_is() {
     let file = File::new(
         "src/x.rs",
         "fn a() {}\n#[cfg(test)]\nmod tests;\nfn b() {}\n#[cfg(test)]\nmod c { fn d() {} }\nfn e() {}",
