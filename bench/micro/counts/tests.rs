@@ -31,7 +31,7 @@ fn found(now: Count) -> Vec<Finding> {
 }
 
 #[test]
-fn the_same_again_is_nothing_to_tell() {
+fn the_same_counts_again_are_no_finding() {
     assert_eq!(found(COUNT), []);
 }
 

@@ -1,7 +1,7 @@
-//! The paths over the wire. The node or the frontend runs here, on one thread; whoever asks it, and the node
+//! The paths over the wire. The node or the frontend runs here, on one thread; what asks it, and the node
 //! that a frontend asks, is a process beside it (`beside`), which is not counted.
 //!
-//! Time stands still here: no ping and no sweep falls into a longer run more often than into a shorter one.
+//! Time stands still here: no ping and no sweep falls into what is counted.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
