@@ -84,7 +84,7 @@ pub(in crate::node) struct Running {
     pub(in crate::node) raft: Handle,
     /// Reaches the leader of this node, which works while the node leads.
     pub(in crate::node) leader: LeaderHandle,
-    /// The names of nodes that it refused lately, with the reasons: at most [`proposals::REFUSALS_MAX`], the
+    /// The names of nodes that it refused lately, with the reasons: at most `proposals::REFUSALS_MAX`, the
     /// newest last.
     pub(in crate::node) refused: Mutex<VecDeque<(String, String)>>,
 }

@@ -5,7 +5,7 @@
 //! through one bounded inbox; a message that finds it full is dropped, as a network drops messages, and
 //! a request that finds it full is refused.
 //!
-//! What ends the thread, for good: its driver ([`Fatal`]), a panic, a write that does not return for
+//! What ends the thread, for good: its driver ([`Fatal`](super::driver::Fatal)), a panic, a write that does not return for
 //! [`STALL_MAX`], or being asked. Nothing is sent in the node's name afterwards; the [`End`] says why.
 
 mod end;
