@@ -39,7 +39,7 @@ async fn a_full_disk_ends_the_nodes_raft_and_its_process_once_others_own() {
     for words in [
         "raft thread ended",
         "No space left on device",
-        "its log has failed",
+        "stopping after a failed log",
     ] {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
