@@ -90,9 +90,10 @@ pub(crate) fn count(path: &Path) -> anyhow::Result<Count> {
     })
 }
 
-/// What callgrind calls the functions of [`Meter`], however the compiler writes names.
-const BEGIN: &str = "*counts::measure::Meter*::begin";
-const END: &str = "*counts::measure::Meter*::end";
+/// What callgrind calls the functions of [`Meter`]. A compiler that writes names in another way leaves no
+/// profile, which is an error.
+const BEGIN: &str = "counts::measure::Meter::begin";
+const END: &str = "counts::measure::Meter::end";
 
 fn callgrind(executable: &FilePath, profile: &str) -> Command {
     let mut command = Command::new("valgrind");
