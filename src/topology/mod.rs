@@ -16,7 +16,7 @@
 //! - `state`: the replicated state, the effect of each command on it, its encoding, its snapshot file.
 //! - `moves`: which partitions move or are copied next, and what a change of members would move.
 //! - `lease`: how long an owner may act.
-//! - `autopilot`: the next step that a leader takes for its members.
+//! - `leader`: the next step that a leader takes for its members.
 
 pub mod model;
 
@@ -31,7 +31,7 @@ pub mod moves;
 
 pub mod lease;
 
-pub mod autopilot;
+pub mod leader;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -14,8 +14,8 @@ use crate::raft::event::Outcome;
 use crate::raft::thread::TICK;
 use crate::rpc::control_proto::Removed;
 use crate::rpc::control_proto::remove_reply::Outcome as Reply;
-use crate::topology::autopilot::facts::{Facts, Noted};
-use crate::topology::autopilot::removal::{Step, next};
+use crate::topology::leader::facts::{Facts, Noted};
+use crate::topology::leader::removal::{Step, next};
 
 /// How long all steps together may take: less than an operator's command waits for its answer.
 const REMOVAL_MAX: Duration = Duration::from_secs(8);

@@ -1,7 +1,7 @@
 //! A leader at work, for as long as it leads: it grants leases, fails over members that are silent, and looks
 //! after the others, one step at a time.
 //!
-//! The rules are in [`crate::topology::lease`] and [`crate::topology::autopilot`]; this module connects them
+//! The rules are in [`crate::topology::lease`] and [`crate::topology::leader`]; this module connects them
 //! to the clock, the network and Raft. All that a leader knows belongs to one term, and is dropped with it.
 
 pub(super) mod handle;
@@ -25,9 +25,9 @@ use crate::ids::as_millis;
 use crate::raft::event::Outcome;
 use crate::raft::thread::{Handle, Standing, TICK};
 use crate::shutdown::Shutdown;
-use crate::topology::autopilot::facts::{Facts, Noted};
-use crate::topology::autopilot::{Next, Step, decide};
 use crate::topology::commands::Command;
+use crate::topology::leader::decide::{Next, Step, decide};
+use crate::topology::leader::facts::{Facts, Noted};
 use crate::topology::lease::Round;
 use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;

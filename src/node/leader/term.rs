@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::handle::{Answer, Asked};
 use crate::ids::{Epoch, Millis, NodeId};
-use crate::topology::autopilot::facts::{Heard, Since};
 use crate::topology::commands::{AbortRun, Command};
+use crate::topology::leader::facts::{Heard, Since};
 use crate::topology::lease::{LeaseBook, Renewal};
 use crate::topology::moves::MoveBook;
 use crate::topology::state::State;

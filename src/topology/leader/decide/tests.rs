@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::facts::{Heard, Noted, Since};
 use super::*;
 use crate::ids::{ClusterId, Epoch, Incarnation, Millis, NodeId};
 use crate::topology::commands::{Agreed, Joiner};
 use crate::topology::fixtures::named;
+use crate::topology::leader::facts::{Heard, Noted, Since};
 use crate::topology::lease::Renewal;
 use crate::topology::model::member::Zone;
 use crate::topology::model::quorum::{Progress, Quorum};

@@ -5,12 +5,9 @@
 //! chooses the voters, `removal` removes a member. tests/data/autopilot lists facts with the steps that
 //! follow from them; a new case is a new file there. The idea is that of HashiCorp's raft-autopilot.
 
-pub mod facts;
-pub mod removal;
-mod vote;
-
-use self::facts::{Facts, change};
-use self::vote::vote;
+use super::facts::{Facts, change};
+use super::removal;
+use super::vote::vote;
 use crate::topology::commands::{Command, SetStatus};
 use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
@@ -113,7 +110,7 @@ impl Facts<'_> {
 
     /// Whether shares stay uneven for now: a member that was failed over may be back in a moment, and
     /// partitions that moved among the others in between would move twice.
-    pub(super) fn waits_to_share_out(&self) -> bool {
+    fn waits_to_share_out(&self) -> bool {
         let is_recent = |at| self.noted.now.since(at) < SHARE_OUT_AFTER_MS;
         self.noted.failed_over.is_some_and(is_recent)
     }

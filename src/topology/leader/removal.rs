@@ -183,9 +183,9 @@ fn give_partitions(state: &State, record: &MemberRecord) -> Option<Step> {
 mod tests {
     use super::*;
     use crate::ids::{ClusterId, Incarnation};
-    use crate::topology::autopilot::facts::Noted;
     use crate::topology::commands::{Agreed, SetStatus};
     use crate::topology::fixtures::named;
+    use crate::topology::leader::facts::Noted;
     use crate::topology::model::quorum::Progress;
     use crate::topology::model::quorum::Quorum;
     use crate::topology::state::Founding;
