@@ -15,7 +15,7 @@
 //!   `Cache-Status` made in `frontend/respond`.
 //! - **a delete**: the same way to `node/read/delete`: dropped from `cache`, acknowledged once every member that may
 //!   hold the entry has dropped it too (`cache/feed`, [`topology::lease`]).
-//! - **an agreed change**: `node/leader` (what a leader decides, by [`topology::leader`]), another node's `Enter`
+//! - **an agreed change**: `node/leader` (the shell of what a leader decides, [`topology::leader`]), another node's `Enter`
 //!   or an operator's `Commit` (`node/control/service`) → `raft/thread` → `raft/driver` → `raft/log` and
 //!   `raft/transport` → `topology/state/apply` → [`topology::state::State`].
 //! - **a topology change**: `node/member/raft_link` (state → [`topology::view::View`]) → `node/read` (may I

@@ -9,7 +9,8 @@ use super::filter::MessageRefusal;
 use crate::ids::NodeId;
 use crate::topology::Refusal;
 use crate::topology::commands::Change;
-use crate::topology::model::quorum::QuorumChange;
+use crate::topology::leader;
+use crate::topology::model::quorum::{Progress, QuorumChange};
 use crate::topology::state::State;
 
 /// A question of the driver's caller, which chooses the number and never reuses it in one process.
@@ -68,6 +69,32 @@ pub struct Role {
     pub is_leader: bool,
 }
 
+/// What others see of the driver.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Which node leads, and in which term.
+    pub role: Role,
+    /// The last index that was applied.
+    pub applied: u64,
+    /// The last index that is known to be committed.
+    pub commit: u64,
+    /// How far each peer is, if this node leads.
+    pub progress: Vec<Progress>,
+}
+
+impl Standing {
+    /// What the leader of this node goes by.
+    #[must_use]
+    pub fn leading(&self) -> leader::Standing {
+        leader::Standing {
+            leads: self.role.is_leader.then_some(self.role.term),
+            commit: self.commit,
+            applied: self.applied,
+            progress: self.progress.clone(),
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -91,4 +118,28 @@ pub enum Outcome {
     Refused(&'static str),
     /// It may have been committed, or may yet be, or never.
     Unknown,
+}
+
+impl Outcome {
+    /// Whether a question was answered: the state may be read.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        matches!(self, Self::Readable(_))
+    }
+}
+
+impl From<Outcome> for leader::event::Outcome {
+    /// The outcome of a step, as a leader sees it.
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Applied { result: Ok(_), .. } => Self::Applied,
+            Outcome::Applied {
+                result: Err(refusal),
+                ..
+            } => Self::Void(refusal),
+            Outcome::Refused(why) => Self::Refused(why),
+            Outcome::NotLeader(leader) => Self::NotLeader(leader),
+            Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => Self::Unknown,
+        }
+    }
 }

@@ -16,7 +16,7 @@
 //! - `state`: the replicated state, the effect of each command on it, its encoding, its snapshot file.
 //! - `moves`: which partitions move or are copied next, and what a change of members would move.
 //! - `lease`: how long an owner may act.
-//! - `leader`: the next step that a leader takes for its members.
+//! - `leader`: what a leader decides: leases, moves, copies, the members and their votes.
 
 pub mod model;
 

@@ -40,6 +40,8 @@ enum Step {
     Join,
     Change(QuorumChange),
     Forget(NodeId),
+    /// The leader is asked to remove the member.
+    Remove(NodeId),
     Transfer(NodeId),
 }
 
@@ -104,6 +106,8 @@ impl World {
                 self.plan(step, now);
                 self.propose(leader, remove.encode())
             }
+            // The leader answers by itself.
+            Step::Remove(id) => return self.remove(leader, *id),
             Step::Transfer(to) => {
                 let to = *to;
                 self.plan(step, now);
@@ -146,6 +150,11 @@ impl World {
             steps.push(Step::Join);
         }
         let members = state.members().map(|member| member.id);
+        if self.has_leases {
+            // Who listens and who votes is the leader's to decide.
+            steps.extend(members.filter(|_| has(Fault::Remove)).map(Step::Remove));
+            return steps;
+        }
         for id in members.filter(|id| !quorum.contains(*id)) {
             if self.is_there(id) && grows {
                 steps.push(change(&[(id, QuorumRole::Learner)]));

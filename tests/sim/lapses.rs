@@ -1,17 +1,12 @@
 //! Mistakes about leases that members and leaders can be told to make, and that each is found.
 
+use gcache::topology::leader::mistake::Mistake;
+
 use crate::run::{self, Flaw};
 use crate::violation::Promise;
 
 /// Seeds within which a mistake is found.
-const SEEDS: u64 = 300;
-
-/// A lease counted from arrival is found by one seed in several hundred: its grant must be late by more
-/// than a second, and nothing else of its member may arrive after it. The search begins near one.
-const ARRIVAL_FROM: u64 = 400;
-
-/// A grant during a fail-over must come between its proposal and its commit: one seed in several hundred.
-const GRANT_FROM: u64 = 600;
+const SEEDS: u64 = 400;
 
 /// A mistake about leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +27,25 @@ pub(crate) enum Lapse {
     ResetNotAwaited,
 }
 
-/// One of the seeds finds the mistake.
-fn is_caught(lapse: Lapse, promises: &[Promise]) {
-    is_caught_from(0, lapse, promises);
+impl Lapse {
+    /// The mistake that the product's leader makes, if it is one of the leader.
+    pub(crate) fn of_leader(self) -> Option<Mistake> {
+        match self {
+            Self::DownAfterOneSecond => Some(Mistake::DownAfterOneSecond),
+            Self::GrantWhileFailing => Some(Mistake::GrantWhileFailing),
+            Self::NoWaitOfNewLeader => Some(Mistake::NoWaitOfNewLeader),
+            Self::CountedFromArrival
+            | Self::NoQuorum
+            | Self::EpochNotAwaited
+            | Self::ResetNotAwaited => None,
+        }
+    }
 }
 
-fn is_caught_from(first: u64, lapse: Lapse, promises: &[Promise]) {
+/// One of the seeds finds the mistake.
+fn is_caught(lapse: Lapse, promises: &[Promise]) {
     let flaw = Some(Flaw::Lease(lapse));
-    let batch = run::run_many(first, SEEDS, flaw);
+    let batch = run::run_many(0, SEEDS, flaw);
     let Some(seed) = batch.broken else {
         panic!("{SEEDS} seeds do not find {lapse:?}");
     };
@@ -54,8 +60,7 @@ fn is_caught_from(first: u64, lapse: Lapse, promises: &[Promise]) {
 
 #[test]
 fn the_checker_catches_a_lease_that_is_counted_from_arrival() {
-    is_caught_from(
-        ARRIVAL_FROM,
+    is_caught(
         Lapse::CountedFromArrival,
         &[Promise::OneOwner, Promise::ResetsAreKnown],
     );
@@ -79,8 +84,7 @@ fn the_checker_catches_a_member_that_is_down_after_one_second() {
 
 #[test]
 fn the_checker_catches_a_grant_while_a_fail_over_is_under_way() {
-    is_caught_from(
-        GRANT_FROM,
+    is_caught(
         Lapse::GrantWhileFailing,
         &[Promise::OneOwner, Promise::ResetsAreKnown],
     );

@@ -1,18 +1,21 @@
-//! Members renew their leases and the leader grants them, fails over who is silent and brings back who
-//! is heard again: what a node does around [`Lease`] and [`LeaseBook`], over the simulated network.
+//! The shell around the product's leases and leader, over the simulated network: members send renewals and
+//! announce themselves, and what the [`Leader`] of a node wants done is done.
 //!
 //! Only in some runs: a leader that replaces members changes what else there is to be seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gcache::ids::{Epoch, Generation, GroupId, Incarnation, Millis, NodeId};
 use gcache::raft::envelope::Lane;
-use gcache::raft::event::{Event, Outcome, RequestId, Role};
-use gcache::topology::commands::{Change, Command, Joiner, Resume, SetStatus};
-use gcache::topology::lease::{DOWN_MS, Grant, Lease, LeaseBook, LeaseRefusal, Renewal, Round};
-use gcache::topology::model::member::MemberStatus;
+use gcache::raft::event::{Event as RaftEvent, Outcome, RequestId, Role};
+use gcache::topology::commands::{Change, Command, Joiner, Resume};
+use gcache::topology::leader::decide::Step;
+use gcache::topology::leader::event::{Answer, Question, Removal, Settled};
+use gcache::topology::leader::{Around, Caller, Effect, Event, Leader, Settings};
+use gcache::topology::lease::{Grant, Lease, Renewal};
 use gcache::topology::state::State;
 
+use crate::faults::Fault;
 use crate::lapses::Lapse;
 use crate::network::Fate;
 use crate::node::Node;
@@ -23,10 +26,10 @@ use crate::world::{Happening, World};
 /// One run of so many has leases.
 const ONE_RUN_OF: u64 = 5;
 
-/// How often a node looks at its lease, and a leader at its book.
+/// How often a node looks at its lease, and a leader for a step to take.
 pub(crate) const LOOK_EVERY: Micros = 250 * MILLISECOND;
 
-/// How often, in a thousand, a leader looks at its book when a renewal has arrived.
+/// How often, in a thousand, a leader looks for a step when a renewal has arrived.
 const LOOKS_AT_ONCE: u32 = 500;
 
 /// How fast clocks run, in millionths of a right one: all that is allowed.
@@ -35,51 +38,66 @@ const RATES: [u64; 3] = [990_000, 1_010_000, 1_000_000];
 /// What a clock shows when its process starts, in milliseconds.
 const FIRST_MS: u64 = 10_000;
 
+/// How many voters a cluster should have.
+const VOTERS: [usize; 2] = [3, 5];
+
 /// Whether the run of this seed has leases.
 pub(crate) fn has_leases(seed: u64) -> bool {
     seed.is_multiple_of(ONE_RUN_OF)
 }
 
-/// What nodes say to each other of leases.
-#[derive(Clone, Copy, Debug)]
+/// What nodes say to each other beside Raft.
+#[derive(Clone, Debug)]
 pub(crate) enum Said {
     Renewal(Renewal),
     Granted(Grant),
+    /// The leader is asked to commit what a member says of itself.
+    Enter(Command),
+    /// The member was removed.
+    Removed,
 }
 
-/// The leases of one node.
+/// The lease of one node, and its leader.
 pub(crate) struct Leasing {
     rate: u64,
     started: Micros,
     pub(crate) lease: Lease,
-    /// What it keeps while it leads.
-    office: Option<Office>,
-}
-
-/// What a leader keeps.
-struct Office {
-    term: u64,
-    book: LeaseBook,
-    /// The round that is read for.
-    reading: Option<(RequestId, Round)>,
-    /// The proposal under way, and whom it fails over.
-    proposed: Option<(RequestId, Option<NodeId>)>,
-    /// The last decided renewal of each member.
-    decided: BTreeMap<NodeId, (Renewal, Option<LeaseRefusal>)>,
-    /// Resets that nobody was told of yet, by the epoch that has to be settled first.
+    settings: Settings,
+    leader: Leader,
+    settled: Settled,
+    /// Which member each caller of the leader is.
+    callers: BTreeMap<Caller, u64>,
+    next_caller: u64,
+    questions: BTreeMap<RequestId, Question>,
+    /// The terms of the steps under way.
+    steps: BTreeMap<RequestId, u64>,
+    /// Resets that nobody has acknowledged yet, by the epoch that has to be settled first.
     resets: Vec<(Epoch, GroupId, Generation)>,
-    /// Members came or went since the partitions were shared out.
-    is_uneven: bool,
+    /// The term of these resets.
+    term: u64,
 }
 
 impl Leasing {
     /// The leases of node `id`, whose clock is wrong in its own way.
-    pub(crate) fn new(seed: u64, id: u64) -> Self {
+    pub(crate) fn new(seed: u64, id: u64, lapse: Option<Lapse>) -> Self {
+        let voters = VOTERS[(seed / ONE_RUN_OF % 2) as usize];
+        let settings = Settings {
+            mistake: lapse.and_then(Lapse::of_leader),
+            ..Settings::new(voters, !seed.is_multiple_of(3))
+        };
         Self {
             rate: RATES[(seed.wrapping_add(id) % RATES.len() as u64) as usize],
             started: 0,
             lease: Lease::new(NodeId(id), Incarnation(0)),
-            office: None,
+            leader: Leader::new(NodeId(id), settings.clone()),
+            settings,
+            settled: Settled::default(),
+            callers: BTreeMap::new(),
+            next_caller: 0,
+            questions: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            resets: Vec::new(),
+            term: 0,
         }
     }
 
@@ -88,7 +106,12 @@ impl Leasing {
         self.started = now;
         self.lease = Lease::new(NodeId(id), Incarnation(incarnation));
         self.applied(id, state);
-        self.office = None;
+        self.leader = Leader::new(NodeId(id), self.settings.clone());
+        self.settled = Settled::default();
+        self.callers.clear();
+        self.questions.clear();
+        self.steps.clear();
+        self.resets.clear();
     }
 
     /// Its node has applied this.
@@ -98,7 +121,7 @@ impl Leasing {
     }
 
     /// What its clock shows.
-    fn clock(&self, now: Micros) -> Millis {
+    pub(crate) fn clock(&self, now: Micros) -> Millis {
         let passed = (now - self.started) * self.rate / 1_000_000;
         Millis(FIRST_MS + passed / MILLISECOND)
     }
@@ -110,25 +133,24 @@ impl Leasing {
 
     /// Its node leads from now on, or leads no more.
     pub(crate) fn leads(&mut self, role: Role) {
-        let is_same = |office: &Office| office.term == role.term;
-        if !role.is_leader {
-            self.office = None;
-        } else if !self.office.as_ref().is_some_and(is_same) {
-            self.office = Some(Office {
-                term: role.term,
-                book: LeaseBook::default(),
-                reading: None,
-                proposed: None,
-                decided: BTreeMap::new(),
-                resets: Vec::new(),
-                is_uneven: true,
-            });
+        if !role.is_leader || role.term != self.term {
+            // Whoever waits asks another leader.
+            self.resets.clear();
+            self.term = role.term;
         }
+    }
+
+    /// The number under which the answer for member `id` is kept.
+    fn caller(&mut self, id: u64) -> Caller {
+        let caller = Caller(self.next_caller);
+        self.next_caller += 1;
+        self.callers.insert(caller, id);
+        caller
     }
 }
 
 impl World {
-    /// A node looks after its lease, and a leader after everybody's.
+    /// A node looks after its lease, and its leader after everybody's.
     pub(crate) fn look_at_lease(&mut self, id: u64, start: u64) -> Checked {
         let now = self.queue.now();
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.start == start) else {
@@ -144,18 +166,22 @@ impl World {
         }
         self.queue.push(LOOK_EVERY, again);
         let clock = leasing.clock(now);
-        let (renewal, leader) = (leasing.lease.renew(clock), node.role.leader);
-        if let Some(renewal) = renewal {
-            // One that hears of no leader asks everybody.
-            let all: Vec<u64> = match leader {
-                Some(leader) => vec![leader.0],
-                None => self.nodes.keys().copied().collect(),
-            };
-            for to in all {
-                self.say(id, to, Said::Renewal(renewal))?;
+        let (renewal, announced) = (leasing.lease.renew(clock), announcement(id, node));
+        let renewal = renewal.map(Said::Renewal);
+        for said in renewal.into_iter().chain(announced.map(Said::Enter)) {
+            for to in self.asked(id) {
+                self.say(id, to, said.clone())?;
             }
         }
-        self.preside(id)
+        self.lead(id, Event::Look(BTreeSet::new()))
+    }
+
+    /// The leader as node `id` knows it. One that hears of none asks everybody.
+    fn asked(&self, id: u64) -> Vec<u64> {
+        match self.nodes.get(&id).and_then(|node| node.role.leader) {
+            Some(leader) => vec![leader.0],
+            None => self.nodes.keys().copied().collect(),
+        }
     }
 
     /// Says something to a node, or at once to itself.
@@ -167,8 +193,9 @@ impl World {
         let link = (from, to, Lane::Heartbeat);
         let fate = self.network.fate(&mut self.dice, &mut self.seen, link, now);
         let mut arrive = |at: Micros| {
-            let happening = Happening::Said { from, to, said };
-            self.queue.push(at - now, happening);
+            let said = said.clone();
+            self.queue
+                .push(at - now, Happening::Said { from, to, said });
         };
         match fate {
             Fate::Arrives(at) => arrive(at),
@@ -211,162 +238,202 @@ impl World {
                 self.check_leases()
             }
             Said::Renewal(renewal) => {
-                let (Some(office), Some(state)) = (&mut leasing.office, &node.state) else {
-                    return Ok(());
-                };
-                // Who is unknown here is told so by nobody, and asks again.
-                let _unknown = office.book.arrived(renewal, state);
-                self.begin_round(to)?;
-                // It may look at its book at any moment, also while a round is under way.
+                let caller = leasing.caller(from);
+                self.lead(to, Event::Renew(caller, renewal))?;
+                // It may look for a step at any moment, also while a round is under way.
                 if self.dice.chance(LOOKS_AT_ONCE) {
-                    return self.preside(to);
+                    return self.lead(to, Event::Look(BTreeSet::new()));
                 }
+                Ok(())
+            }
+            Said::Enter(command) => match node.role.is_leader {
+                true => self.propose(to, command.encode()).map(|_| ()),
+                false => Ok(()),
+            },
+            Said::Removed => {
+                node.stop();
+                node.is_gone = true;
+                self.checks.requests.ended(to);
                 Ok(())
             }
         }
     }
 
-    /// Begins the next round of a node, if it still runs.
-    pub(crate) fn next_round(&mut self, id: u64, start: u64) -> Checked {
-        let is_same = self.nodes.get(&id).is_some_and(|node| node.start == start);
-        if is_same {
-            self.begin_round(id)
-        } else {
-            Ok(())
+    /// An operator asks the leader `id` to remove a member.
+    pub(crate) fn remove(&mut self, id: u64, member: NodeId) -> Checked {
+        let leasing = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.leasing.as_mut());
+        let Some(leasing) = leasing else {
+            return Ok(());
+        };
+        let caller = leasing.caller(id);
+        self.lead(id, Event::Remove(caller, member))
+    }
+
+    /// A turn of the leader of node `id`.
+    fn lead(&mut self, id: u64, event: Event) -> Checked {
+        let now = self.queue.now();
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        let (Some(driver), Some(leasing)) = (&node.driver, &mut node.leasing) else {
+            return Ok(());
+        };
+        let Some(state) = node.state.clone() else {
+            return Ok(());
+        };
+        let around = Around {
+            now: leasing.clock(now),
+            state: &state,
+            standing: &driver.standing().leading(),
+        };
+        let effects = leasing.leader.turn(&around, event);
+        let start = node.start;
+        for effect in effects {
+            // Not at once: the effects of one turn are done before the next turn begins.
+            self.queue.push(
+                0,
+                Happening::Lead {
+                    node: id,
+                    start,
+                    effect,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// What the leader of a node wants done, if the node still runs.
+    pub(crate) fn led(&mut self, id: u64, start: u64, effect: Effect) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.start == start) else {
+            return Ok(());
+        };
+        let Some(leasing) = &mut node.leasing else {
+            return Ok(());
+        };
+        match effect {
+            Effect::Answer(caller, answer) => {
+                let Some(member) = leasing.callers.remove(&caller) else {
+                    return Ok(());
+                };
+                match answer {
+                    Answer::Granted(grant) => self.say(id, member, Said::Granted(grant)),
+                    Answer::Removed => self.say(id, member, Said::Removed),
+                    // The member asks again.
+                    Answer::Refused(_) | Answer::NotLeader => Ok(()),
+                }
+            }
+            Effect::Ask(question) if self.lapse == Some(Lapse::NoQuorum) => self.lead(
+                id,
+                Event::Answered {
+                    question,
+                    is_confirmed: true,
+                },
+            ),
+            Effect::Ask(question) => {
+                // Known before the answer, which may come at once.
+                leasing
+                    .questions
+                    .insert(self.checks.requests.next(), question);
+                let what = self.checks.requests.read();
+                self.ask(id, what, RaftEvent::Read).map(|_| ())
+            }
+            Effect::Take(term, step) => {
+                leasing.steps.insert(self.checks.requests.next(), term);
+                match step {
+                    Step::Propose(command) => self.propose(id, command.encode()).map(|_| ()),
+                    Step::ChangeQuorum(change) => self.change(id, change).map(|_| ()),
+                }
+            }
+            Effect::Publish(settled) => {
+                leasing.settled = settled;
+                self.acknowledge_resets(id)
+            }
+            Effect::Removal(caller, removal) => {
+                leasing.callers.remove(&caller);
+                if matches!(removal, Removal::Removed { .. }) {
+                    self.seen.add(Fault::Remove);
+                }
+                Ok(())
+            }
+            Effect::Report(_) => Ok(()),
         }
     }
 
-    /// The leader `id` asks the quorum for those who wait.
-    fn begin_round(&mut self, id: u64) -> Checked {
-        let request = self.checks.requests.next();
-        let Some(office) = self.office(id) else {
-            return Ok(());
-        };
-        let Some(round) = office.book.begin() else {
-            return Ok(());
-        };
-        if self.lapse == Some(Lapse::NoQuorum) {
-            return self.confirmed(id, round);
-        }
-        // Known before the answer, which may come at once.
-        office_of(&mut self.nodes, id).reading = Some((request, round));
-        let what = self.checks.requests.read();
-        self.ask(id, what, Event::Read).map(|_| ())
-    }
-
-    /// Somebody has the outcome of a request; maybe a leader waits for it.
+    /// A request has an outcome; maybe a leader waits for it.
     pub(crate) fn leased(&mut self, id: u64, request: RequestId, outcome: &Outcome) -> Checked {
         // Answers come out before the state that they tell of.
-        let driver = self.nodes.get(&id).and_then(|node| node.driver.as_ref());
-        let epoch = driver.map(|driver| driver.state().epoch());
-        let Some(office) = self.office(id) else {
+        let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
-        if let Some((_, round)) = office.reading.take_if(|(asked, _)| *asked == request) {
-            if matches!(outcome, Outcome::Readable(_)) {
-                return self.confirmed(id, round);
-            }
-            let _asked_again = office.book.failed(round);
+        let epoch = node.driver.as_ref().map(|driver| driver.state().epoch());
+        let Some(leasing) = &mut node.leasing else {
             return Ok(());
-        }
-        if let Some((_, failing)) = office.proposed.take_if(|(asked, _)| *asked == request) {
-            let is_done = matches!(outcome, Outcome::Applied { result: Ok(_), .. });
-            office.is_uneven |= is_done;
-            if let Some(member) = failing.filter(|_| *outcome != Outcome::Unknown) {
-                office.book.resolved(member);
-            }
-        }
+        };
         if let Outcome::Applied {
             result: Ok(Change::Reset(group, generation)),
             ..
         } = outcome
         {
             let epoch = epoch.expect("it has applied the reset");
-            office.resets.push((epoch, *group, *generation));
+            leasing.resets.push((epoch, *group, *generation));
+        }
+        if let Some(question) = leasing.questions.remove(&request) {
+            let is_confirmed = outcome.is_readable();
+            let answered = Event::Answered {
+                question,
+                is_confirmed,
+            };
+            return self.lead_soon(id, answered);
+        }
+        if let Some(term) = leasing.steps.remove(&request) {
+            let outcome = outcome.clone().into();
+            return self.lead_soon(id, Event::Ended { term, outcome });
         }
         Ok(())
     }
 
-    /// The round of the leader `id` is confirmed: everybody in it has an answer.
-    fn confirmed(&mut self, id: u64, round: Round) -> Checked {
-        let now = self.queue.now();
-        let node = self.nodes.get_mut(&id).expect("it has asked");
-        let (Some(leasing), Some(state)) = (&mut node.leasing, node.state.clone()) else {
-            return Ok(());
-        };
-        let mut clock = leasing.clock(now);
-        let Some(office) = &mut leasing.office else {
-            return Ok(());
-        };
-        // Nothing is read before an entry of the leader's own term is committed.
-        if self.lapse == Some(Lapse::NoWaitOfNewLeader) {
-            clock = Millis(clock.0 - DOWN_MS);
-        }
-        office.book.first_committed(clock, &state);
-        let clock = leasing.clock(now);
-        let Some(office) = &mut leasing.office else {
-            return Ok(());
-        };
-        let answers = office.book.confirmed(round, clock, &state);
-        let mut granted = Vec::new();
-        for (renewal, answer) in answers {
-            let known = office.decided.entry(renewal.member);
-            known
-                .and_modify(|known| *known = (renewal, answer.err()))
-                .or_insert((renewal, answer.err()));
-            granted.extend(answer.ok());
-        }
-        for grant in granted {
-            self.say(id, grant.renewal.member.0, Said::Granted(grant))?;
-        }
-        // Not at once: the effects of a turn are done before the next turn begins.
+    /// A turn of the leader of node `id` once the present effects are done: the state is as new as the outcome.
+    fn lead_soon(&mut self, id: u64, event: Event) -> Checked {
         let start = self.nodes.get(&id).map_or(0, |node| node.start);
-        self.queue.push(0, Happening::Round { node: id, start });
+        self.queue.push(
+            0,
+            Happening::Heard {
+                node: id,
+                start,
+                event,
+            },
+        );
         Ok(())
     }
 
-    /// The leader `id` says what is settled, and proposes what is due: one thing at a time.
-    fn preside(&mut self, id: u64) -> Checked {
-        let now = self.queue.now();
-        let Some(node) = self.nodes.get_mut(&id) else {
+    /// The leader of a node hears something, if the node still runs.
+    pub(crate) fn heard(&mut self, id: u64, start: u64, event: Event) -> Checked {
+        match self.nodes.get(&id).is_some_and(|node| node.start == start) {
+            true => self.lead(id, event),
+            false => Ok(()),
+        }
+    }
+
+    /// Resets are acknowledged that all have heard of.
+    fn acknowledge_resets(&mut self, id: u64) -> Checked {
+        let leasing = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.leasing.as_mut());
+        let Some(leasing) = leasing else {
             return Ok(());
         };
-        let (Some(leasing), Some(state)) = (&mut node.leasing, node.state.clone()) else {
-            return Ok(());
-        };
-        let clock = leasing.clock(now);
-        let Some(office) = &mut leasing.office else {
-            return Ok(());
-        };
-        let settled = office.book.settled(clock, &state);
-        let is_told = |reset: &&(Epoch, GroupId, Generation)| {
-            reset.0 <= settled || self.lapse == Some(Lapse::ResetNotAwaited)
-        };
-        let resets = office.resets.iter().filter(is_told);
-        for (_, group, generation) in resets {
+        let is_early = self.lapse == Some(Lapse::ResetNotAwaited);
+        let settled = leasing.settled.clone();
+        let is_known = |reset: &(Epoch, GroupId, Generation)| is_early || settled.covers(reset.0);
+        for (_, group, generation) in leasing.resets.iter().filter(|reset| is_known(reset)) {
             self.checks.leases.was_reset(*group, *generation);
         }
-        office.resets.retain(|reset| !is_told(&reset));
-        let next = match office.proposed {
-            Some(_) => None,
-            None => office.next(self.lapse, clock, &state),
-        };
-        self.check_leases()?;
-        let Some(command) = next else {
-            return Ok(());
-        };
-        let failing = match &command {
-            Command::FailOver(fail_over) => Some(fail_over.id),
-            _ => None,
-        };
-        let request = self.checks.requests.next();
-        office_of(&mut self.nodes, id).proposed = Some((request, failing));
-        self.propose(id, command.encode()).map(|_| ())
-    }
-
-    fn office(&mut self, id: u64) -> Option<&mut Office> {
-        let node = self.nodes.get_mut(&id)?;
-        node.leasing.as_mut()?.office.as_mut()
+        leasing.resets.retain(|reset| !is_known(reset));
+        self.check_leases()
     }
 
     /// Whether all promises about leases hold now.
@@ -376,58 +443,13 @@ impl World {
     }
 }
 
-fn office_of(nodes: &mut BTreeMap<u64, Node>, id: u64) -> &mut Office {
-    let leasing = nodes.get_mut(&id).and_then(|node| node.leasing.as_mut());
-    let office = leasing.and_then(|leasing| leasing.office.as_mut());
-    office.expect("it has just presided")
-}
-
-impl Office {
-    /// What is to be proposed next.
-    fn next(&mut self, lapse: Option<Lapse>, clock: Millis, state: &State) -> Option<Command> {
-        let early = match lapse {
-            Some(Lapse::DownAfterOneSecond) => DOWN_MS - 1_000,
-            _ => 0,
-        };
-        if let Some(down) = self.book.down(clock.plus(early), state) {
-            if lapse != Some(Lapse::GrantWhileFailing) {
-                self.book.failing(down, state.epoch());
-            }
-            return state.plan_fail_over(down);
-        }
-        let settled = self.book.settled(clock, state);
-        let decided = std::mem::take(&mut self.decided);
-        let mut steps = decided.into_values().filter_map(|(renewal, refusal)| {
-            let record = state.member(renewal.member)?;
-            let is_known = record.incarnation == renewal.incarnation;
-            let is_new = renewal.epoch >= settled && record.replaced_by.is_none();
-            match (record.status, refusal) {
-                (_, Some(LeaseRefusal::OtherIncarnation(known))) => {
-                    (known < renewal.incarnation).then(|| resume(state, &renewal))?
-                }
-                (MemberStatus::Down | MemberStatus::Joining, _) if is_known && is_new => {
-                    Some(Command::SetStatus(SetStatus {
-                        id: renewal.member,
-                        status: MemberStatus::Up,
-                        incarnation: renewal.incarnation,
-                    }))
-                }
-                _ => None,
-            }
-        });
-        if let Some(step) = steps.next() {
-            return Some(step);
-        }
-        drop(steps);
-        std::mem::take(&mut self.is_uneven)
-            .then(|| state.plan_assign())
-            .flatten()
+/// What a member that has started again says of itself until the state has it.
+fn announcement(id: u64, node: &Node) -> Option<Command> {
+    let state = node.state.as_ref()?;
+    let record = state.member(NodeId(id))?;
+    if record.incarnation.0 >= node.incarnation {
+        return None;
     }
-}
-
-/// A member has started again: what it would say of itself.
-fn resume(state: &State, renewal: &Renewal) -> Option<Command> {
-    let record = state.member(renewal.member)?;
     let node = Joiner {
         name: record.name.clone(),
         host: record.host.clone(),
@@ -436,12 +458,12 @@ fn resume(state: &State, renewal: &Renewal) -> Option<Command> {
         admin_port: record.admin_port,
         zone: record.zone.clone(),
         weight: record.weight,
-        incarnation: renewal.incarnation,
+        incarnation: Incarnation(node.incarnation),
         version: record.version,
         settings: state.settings().clone(),
         nonce: record.nonce,
         leaves_on_term: record.leaves_on_term,
     };
-    let id = renewal.member;
+    let id = NodeId(id);
     Some(Command::Resume(Resume { id, node }))
 }

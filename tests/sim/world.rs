@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::envelope::{Envelope, Lane};
 use gcache::raft::event::Event;
+use gcache::topology::leader::{Effect as LeaderEffect, Event as LeaderEvent};
 
 use crate::check::Checks;
 use crate::churn::Churn;
@@ -52,8 +53,18 @@ pub(crate) enum Happening {
     Churn,
     /// A node looks after its lease.
     Lease { node: u64, start: u64 },
-    /// A leader asks for those whose renewals wait.
-    Round { node: u64, start: u64 },
+    /// Something that the leader of a node wants done.
+    Lead {
+        node: u64,
+        start: u64,
+        effect: LeaderEffect,
+    },
+    /// Something that the leader of a node hears.
+    Heard {
+        node: u64,
+        start: u64,
+        event: LeaderEvent,
+    },
     /// Something about leases arrives.
     Said { from: u64, to: u64, said: Said },
     /// Someone looks whether the nodes agree by now.
@@ -137,7 +148,9 @@ impl World {
     /// A new node, which starts.
     pub(crate) fn add(&mut self, mut node: Node) -> Checked {
         let id = node.id;
-        node.leasing = self.has_leases.then(|| Leasing::new(self.seed, id));
+        node.leasing = self
+            .has_leases
+            .then(|| Leasing::new(self.seed, id, self.lapse));
         self.disks.insert(id, node.disk.clone());
         self.nodes.insert(id, node);
         self.start(id)
@@ -210,7 +223,12 @@ impl World {
             Happening::Ask => self.client(),
             Happening::Churn => self.churn(),
             Happening::Lease { node, start } => self.look_at_lease(node, start),
-            Happening::Round { node, start } => self.next_round(node, start),
+            Happening::Lead {
+                node,
+                start,
+                effect,
+            } => self.led(node, start, effect),
+            Happening::Heard { node, start, event } => self.heard(node, start, event),
             Happening::Said { from, to, said } => self.said(from, to, said),
             Happening::Look => Ok(()),
         }

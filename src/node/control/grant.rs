@@ -1,11 +1,11 @@
 //! Renewals of members, and operators' waits for a settled epoch: from the wire to the leader and back.
 
 use crate::ids::{Epoch, Incarnation, Millis, NodeId, Tenure};
-use crate::node::leader::handle::{Answer, Settled};
 use crate::node::member::Running;
 use crate::node::member::proposals::PATIENCE;
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{Granted, RenewReply, RenewRequest, SettleReply};
+use crate::topology::leader::event::{Answer, Settled};
 use crate::topology::lease::Renewal;
 use crate::topology::moves::MoveReport;
 use crate::topology::moves::copies::Unheard;
@@ -30,7 +30,7 @@ pub(super) async fn renew(running: &Running, request: RenewRequest) -> RenewRepl
     let role = running.raft.standing().borrow().role;
     let outcome = match role.is_leader {
         false => Outcome::Redirect(running.redirect(role.leader)),
-        true => match running.leader.ask(renewal).await {
+        true => match running.leader.renew(renewal).await {
             Answer::Granted(grant) => Outcome::Granted(Granted {
                 epoch: grant.epoch.0,
                 settled: grant.settled.0,
@@ -60,11 +60,7 @@ pub(super) async fn settle(running: &Running, epoch: Epoch) -> SettleReply {
         return reply;
     }
     let mut settled = running.leader.settled();
-    let is_over = |settled: &Settled| {
-        settled
-            .epoch
-            .is_none_or(|is| is >= epoch && settled.all_act)
-    };
+    let is_over = |settled: &Settled| settled.epoch.is_none() || settled.covers(epoch);
     let last = match tokio::time::timeout(PATIENCE, settled.wait_for(is_over)).await {
         Ok(Ok(settled)) => settled.clone(),
         Ok(Err(_)) => Settled::default(),
@@ -73,7 +69,7 @@ pub(super) async fn settle(running: &Running, epoch: Epoch) -> SettleReply {
     match last.epoch {
         // This node leads no more, or its leader has not begun its term yet.
         None => reply.redirect = Some(running.redirect(None)),
-        Some(is) => reply.is_settled = is >= epoch && last.all_act,
+        Some(_) => reply.is_settled = last.covers(epoch),
     }
     let state = running.raft.state().borrow().clone();
     let behind = last.behind.iter().filter_map(|id| state.member(*id));

@@ -22,7 +22,7 @@ use crate::metrics::Registry;
 use crate::node::leader::Leader;
 use crate::node::leader::step_down::step_down;
 use crate::raft::directory::Directory;
-use crate::raft::driver::{Driver, Settings};
+use crate::raft::driver::{Driver, Settings as DriverSettings};
 use crate::raft::latch::Root;
 use crate::raft::rocks::RocksDisk;
 use crate::raft::thread::{self, Standing};
@@ -31,6 +31,7 @@ use crate::raft::transport::{self, Full, Transport};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::shutdown::Shutdown;
 use crate::topology::commands::{Command, Joiner, Resume};
+use crate::topology::leader::Settings;
 
 /// How often a member that knows no leader asks whether its cluster was recovered without it.
 const FATE_EVERY: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ pub(in crate::node) struct Life {
     pub(in crate::node) shared: Arc<Shared>,
     pub(in crate::node) path: PathBuf,
     pub(in crate::node) clock: Clock,
-    pub(in crate::node) settings: Settings,
+    pub(in crate::node) settings: DriverSettings,
     pub(in crate::node) voters: usize,
     pub(in crate::node) is_warm: bool,
     /// Whether the node hands its leadership over before it stops.
@@ -183,8 +184,9 @@ impl Life {
         transport.set_addresses(listings(&raft.state().borrow()));
         let _first = link.set(transport.clone());
         let discovery = self.shared.discovery.clone();
-        let means = (self.voters, self.is_warm, discovery);
-        let (leader, handle) = Leader::new(ident.node, raft.clone(), self.clock, means);
+        let settings = Settings::new(self.voters, self.is_warm);
+        let (leader, handle) =
+            Leader::new(ident.node, raft.clone(), self.clock, settings, discovery);
         let running = Arc::new(Running {
             ident,
             raft,

@@ -15,13 +15,14 @@ use super::{Running, Shared};
 use crate::clock::Clock;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::metrics::Registry;
-use crate::node::leader::handle::{Answer, LeaderHandle};
+use crate::node::leader::handle::LeaderHandle;
 use crate::node::lease::Held;
 use crate::rpc::control::{KeptClient, to_wire};
 use crate::rpc::control_proto::renew_reply::Outcome;
 use crate::rpc::control_proto::{RenewRequest, Unheard};
 use crate::rpc::leader::named_leader;
 use crate::rpc::pipeline::Target;
+use crate::topology::leader::event::Answer;
 use crate::topology::lease::{Grant, LEASE_MS, Lease, Renewal};
 use crate::topology::moves::MoveReport;
 
@@ -195,8 +196,7 @@ impl Renewer {
 }
 
 /// Renews the lease of a running node until it is removed or its Raft ends; true if it was removed. Dropping
-/// the future aborts the renewals under way, and the lease then runs out by itself. Dropping the future
-/// aborts the renewals under way, and the lease then runs out by itself.
+/// the future aborts the renewals under way, and the lease then runs out by itself.
 pub(super) async fn renew(shared: Arc<Shared>, running: Arc<Running>) -> bool {
     let renewer = &shared.renewer;
     renewer.begin(running.ident.node, running.ident.incarnation);
@@ -278,7 +278,7 @@ impl Asking {
     /// Asks the leader on this node. Returns whether it granted the lease; none if no leader decided.
     async fn ask_here(&self, renewal: Renewal) -> Option<bool> {
         let leader: &LeaderHandle = &self.running.leader;
-        match leader.ask(renewal).await {
+        match leader.renew(renewal).await {
             Answer::Granted(grant) => {
                 self.shared.renewer.granted(&grant);
                 return Some(true);

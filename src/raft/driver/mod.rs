@@ -29,7 +29,7 @@ use self::mistake::Mistake;
 use self::requests::Requests;
 use super::disk::{Disk, DiskError};
 use super::envelope::{Envelope, Lane, Sender};
-use super::event::{Effect, Event, Outcome, RequestId, Role};
+use super::event::{Effect, Event, Outcome, RequestId, Role, Standing};
 use super::filter::{self, Facts};
 use super::log::{Ident, Log};
 use crate::ids::{Incarnation, NodeId};
@@ -385,6 +385,17 @@ impl<D: Disk> Driver<D> {
                 (entry.index, entry.term, encoded.into())
             })
             .collect()
+    }
+
+    /// What others see of this driver.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            role: self.role,
+            applied: self.applied,
+            commit: self.commit(),
+            progress: self.progress(),
+        }
     }
 
     /// Returns how far each peer is, as a leader sees it; nothing from others.

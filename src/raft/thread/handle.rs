@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 use super::end::End;
 use crate::ids::NodeId;
 use crate::raft::envelope::Envelope;
-use crate::raft::event::{Event, Outcome, RequestId, Role};
+use crate::raft::event::{Event, Outcome, RequestId, Standing};
 use crate::topology::commands::Command;
-use crate::topology::model::quorum::{Progress, QuorumChange};
+use crate::topology::model::quorum::QuorumChange;
 use crate::topology::state::State;
 
 /// Between two attempts to stop a thread whose inbox is full.
@@ -19,19 +19,6 @@ const STOP_EVERY: Duration = Duration::from_millis(10);
 
 /// The sending side of an inbox.
 type Inlet = SyncSender<Input>;
-
-/// What others see of the driver.
-#[derive(Clone, Debug, Default)]
-pub struct Standing {
-    /// Which node leads, and in which term.
-    pub role: Role,
-    /// The last index that was applied.
-    pub applied: u64,
-    /// The last index that is known to be committed.
-    pub commit: u64,
-    /// How far each peer is, if this node leads.
-    pub progress: Vec<Progress>,
-}
 
 /// What goes into the inbox.
 pub(super) enum Input {

@@ -31,14 +31,16 @@ use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId};
 use super::filter::MessageRefusal;
 use crate::metrics::Registry;
+use crate::topology::leader::TICK_MS;
 use crate::topology::state::State;
 
 pub use self::end::{End, STALL_MAX};
-pub use self::handle::{Handle, Inbox, Standing};
+pub use self::handle::{Handle, Inbox};
 pub use self::watchdog::STALL_NOTICED;
+pub use super::event::Standing;
 
 /// Time between two ticks of the driver.
-pub const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(TICK_MS);
 
 /// Messages and requests that may wait for the driver.
 pub const INBOX_MAX: usize = 4096;
@@ -236,14 +238,7 @@ impl<D: Disk> Thread<D> {
     }
 
     fn publish(&self) {
-        let driver = &self.driver;
-        let standing = Standing {
-            role: driver.role(),
-            applied: driver.applied(),
-            commit: driver.commit(),
-            progress: driver.progress(),
-        };
-        self.standings.send_replace(standing);
+        self.standings.send_replace(self.driver.standing());
     }
 }
 

@@ -118,7 +118,7 @@ impl Holder<'_> {
     /// The partition, if this member acts for it: it owns it, and since when is settled.
     fn acts_for(&self, partition: Partition) -> bool {
         let at = self.state.table()[partition];
-        at.owner == Some(self.id) && at.tenure.0 <= self.leasing.lease.settled().0
+        at.owner == Some(self.id) && at.since <= self.leasing.lease.settled()
     }
 }
 

@@ -25,6 +25,8 @@ const ITEMS_MAX: u64 = 4;
 /// What members say to each other.
 pub(super) enum Carried {
     Renewal(Renewal),
+    /// This start of a member says that it is there.
+    Started(u64, u64),
     Grant(Grant),
     /// A stream looks whether there is something to send.
     Carry(u64),
@@ -45,6 +47,7 @@ impl World {
     pub(super) fn carried(&mut self, carried: Carried) {
         match carried {
             Carried::Renewal(renewal) => self.renewal_arrived(renewal),
+            Carried::Started(id, start) => self.started(id, start),
             Carried::Grant(grant) => self.granted(grant),
             Carried::Carry(stream) => self.carry(stream),
             Carried::Deliver(stream) => self.deliver(stream),

@@ -24,13 +24,13 @@ mod stream;
 mod world;
 
 use self::slips::Slip;
-use self::world::World;
+use self::world::{WARM_UP, World};
 use crate::queue::{Micros, SECOND};
 
 /// Histories of a batch, where nobody says how many.
 const HISTORIES: u64 = 300;
 
-/// How long a history is.
+/// How long a history is, once the first leader has led for a while.
 const LENGTH: Micros = 6 * SECOND;
 
 /// What was seen to happen, so that a batch in which nothing happens is no proof.
@@ -130,7 +130,7 @@ impl Seen {
 /// One history. What was seen, or what was broken and how it came to that.
 fn run(seed: u64, slip: Option<Slip>, is_told: bool) -> Result<Seen, String> {
     let mut world = World::new(seed, slip, is_told);
-    while world.now() < LENGTH {
+    while world.now() < WARM_UP + LENGTH {
         world.step();
         if let Some(broken) = world.broken() {
             return Err(format!("seed {seed}: {broken}"));

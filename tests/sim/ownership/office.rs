@@ -1,11 +1,19 @@
-//! The leader: it grants leases, fails over who is silent, and begins and ends moves.
+//! The shell around the product's leader: which member leads, whether a quorum hears it, and what becomes of
+//! its questions and steps. The log is taken for granted: a step is committed at once or refused.
 
-use gcache::ids::{Epoch, Incarnation, Millis, NodeId};
-use gcache::topology::commands::{Command, GroupRef, MoveRun, PrepareMoves, Resume, SetStatus};
-use gcache::topology::lease::{DOWN_MS, Grant, LeaseBook, Renewal, Round};
+use std::collections::{BTreeMap, BTreeSet};
+
+use gcache::ids::{Epoch, Incarnation, NodeId};
+use gcache::topology::commands::{Command, GroupRef, MoveRun, PrepareMoves, Resume};
+use gcache::topology::leader::decide::Step;
+use gcache::topology::leader::event::{Answer, Outcome, Question};
+use gcache::topology::leader::mistake::Mistake;
+use gcache::topology::leader::{
+    Around, Caller, Effect, Event, Leader, Settings, Standing, TICK_MS,
+};
+use gcache::topology::lease::{Grant, Renewal};
 use gcache::topology::model::member::MemberStatus;
-use gcache::topology::moves::{MOVE_MAX_MS, MoveBook};
-use gcache::topology::state::State;
+use gcache::topology::model::quorum::Progress;
 
 use super::carry::Carried;
 use super::slips::Slip;
@@ -19,42 +27,58 @@ const LOOK_EVERY: Micros = 50 * MILLISECOND;
 /// How long a leader may be without a quorum before the others have another.
 const ELECTION: Micros = 1_200 * MILLISECOND;
 
-/// What a leader has, in one term.
+/// How often moves begin that no plan asks for.
+const MOVES_EVERY: Micros = 60 * MILLISECOND;
+
+/// The member that leads, and its leader.
 pub(super) struct Office {
     pub(super) on: u64,
     term: u64,
-    book: LeaseBook,
-    moves: MoveBook,
+    leader: Leader,
+    /// When each member was heard last.
+    heard: BTreeMap<u64, Micros>,
     /// When it last had a quorum.
     had_quorum: Micros,
     /// Resets under way: the epoch that has to be settled, and the versions from then on.
     resets: Vec<(Epoch, [u64; KEYS])>,
     last_move: Micros,
+    /// The number of the next caller. No answer needs it: a grant names its member.
+    callers: u64,
 }
 
 impl Office {
-    pub(super) fn new(on: u64, term: u64) -> Self {
+    /// The office of member `on` in `term`, where `voters` vote.
+    pub(super) fn new(on: u64, term: u64, voters: usize, slip: Option<Slip>) -> Self {
+        let settings = Settings {
+            mistake: slip.and_then(Slip::of_leader),
+            ..Settings::new(voters, true)
+        };
         Self {
             on,
             term,
-            book: LeaseBook::default(),
-            moves: MoveBook::default(),
+            leader: Leader::new(NodeId(on), settings),
+            heard: BTreeMap::new(),
             had_quorum: 0,
             resets: Vec::new(),
             last_move: 0,
+            callers: 0,
         }
     }
 }
 
-impl Office {
-    /// It has led since `then`.
-    pub(super) fn began(&mut self, then: Millis, state: &State) {
-        self.book.first_committed(then, state);
+impl Slip {
+    /// The mistake that the product's leader makes, if it is one of the leader.
+    fn of_leader(self) -> Option<Mistake> {
+        match self {
+            Self::DownAfterOneSecond => Some(Mistake::DownAfterOneSecond),
+            Self::ActivatedUnsettled => Some(Mistake::ActivatedUnsettled),
+            _ => None,
+        }
     }
 }
 
 impl World {
-    /// A member renews its lease, if that is due.
+    /// A member renews its lease and says that it has started, if that is due.
     pub(super) fn renew(&mut self, id: u64, start: u64) {
         let now = self.now();
         let member = self.members.get_mut(&id).expect("it looks");
@@ -68,33 +92,131 @@ impl World {
         }
         self.queue.push(LOOK_EVERY, again);
         let (clock, report) = (member.clock(now), member.report);
-        let Some(renewal) = member.lease.renew(clock) else {
-            return;
-        };
-        if self.carries(id, self.office.on) || id == self.office.on {
-            let after = self.delay();
-            let renewal = Carried::Renewal(renewal);
-            self.queue.push(after, Happening::Carried(renewal));
-            self.office.moves.reported(NodeId(id), report);
+        member.lease.reports(report);
+        let renewal = member.lease.renew(clock);
+        let (state, _) = &self.log[member.index];
+        let known = state.member(node(id)).map(|known| known.incarnation);
+        let is_news = known < Some(Incarnation(start));
+        let renewal = renewal.map(Carried::Renewal);
+        let started = is_news.then_some(Carried::Started(id, start));
+        for said in renewal.into_iter().chain(started) {
+            if self.carries(id, self.office.on) || id == self.office.on {
+                let after = self.delay();
+                self.queue.push(after, Happening::Carried(said));
+            }
         }
     }
 
     pub(super) fn renewal_arrived(&mut self, renewal: Renewal) {
-        let leader = self.office.on;
-        if self.is_paused(leader) {
-            return;
+        if !self.is_paused(self.office.on) {
+            self.office.callers += 1;
+            let caller = Caller(self.office.callers);
+            self.lead(Event::Renew(caller, renewal));
         }
-        let state = self.latest().clone();
-        let _unknown = self.office.book.arrived(renewal, &state);
-        self.begin_round();
     }
 
-    fn begin_round(&mut self) {
-        if let Some(round) = self.office.book.begin() {
-            let after = self.delay();
-            let round = Happening::Round(self.office.term, round);
-            self.queue.push(after, round);
+    /// A member that has started again is known to be from now on.
+    pub(super) fn started(&mut self, id: u64, start: u64) {
+        if self.is_paused(self.office.on) {
+            return;
         }
+        let mut joiner = cluster::joiner(id);
+        joiner.incarnation = Incarnation(start);
+        let _done = self.commit(&Command::Resume(Resume {
+            id: node(id),
+            node: joiner,
+        }));
+    }
+
+    /// A turn of the leader, and what it wants done.
+    fn lead(&mut self, event: Event) {
+        let (now, on) = (self.now(), self.office.on);
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let state = self.latest().clone();
+            let standing = self.standing();
+            let around = Around {
+                now: self.members[&on].clock(now),
+                state: &state,
+                standing: &standing,
+            };
+            for effect in self.office.leader.turn(&around, event) {
+                events.extend(self.do_for_leader(effect));
+            }
+        }
+    }
+
+    /// What the leader sees of its Raft: all that was committed is applied.
+    fn standing(&self) -> Standing {
+        let last = self.log.len() as u64;
+        let others = self.members.iter().filter(|(id, _)| **id != self.office.on);
+        let progress = others.map(|(id, member)| {
+            let heard = self.office.heard.get(id);
+            let silence = |heard: &Micros| (self.now() - heard) / MILLISECOND / TICK_MS;
+            Progress {
+                node: node(*id),
+                matched: member.index as u64 + 1,
+                is_replicating: true,
+                silent_ticks: heard.map(silence),
+            }
+        });
+        Standing {
+            leads: Some(self.office.term),
+            commit: last,
+            applied: last,
+            progress: progress.collect(),
+        }
+    }
+
+    /// Does what the leader wants done. Returns what it hears of that at once.
+    fn do_for_leader(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Ask(question) => {
+                let after = self.delay();
+                self.queue.push(after, Happening::Round(question));
+                None
+            }
+            Effect::Take(term, step) => {
+                let outcome = match step {
+                    Step::Propose(command) => self.take(&command),
+                    Step::ChangeQuorum(_) => Outcome::Refused("the voters stay the same here"),
+                };
+                Some(Event::Ended { term, outcome })
+            }
+            Effect::Answer(_, Answer::Granted(grant)) => {
+                self.send_grant(grant);
+                None
+            }
+            Effect::Publish(settled) => {
+                self.acknowledge_resets(&|epoch| settled.covers(epoch));
+                None
+            }
+            // A member that is refused asks again.
+            Effect::Answer(..) | Effect::Removal(..) | Effect::Report(_) => None,
+        }
+    }
+
+    /// Commits a step of the leader.
+    fn take(&mut self, command: &Command) -> Outcome {
+        self.count(command);
+        match self.commit(command) {
+            Ok(()) => Outcome::Applied,
+            Err(refusal) => Outcome::Void(refusal),
+        }
+    }
+
+    fn send_grant(&mut self, grant: Grant) {
+        let (leader, to) = (self.office.on, grant.renewal.member.0);
+        if to != leader && !self.carries(leader, to) {
+            return;
+        }
+        let late = match self.dice.chance(40) {
+            true => self.dice.within(0..2_000) * MILLISECOND,
+            false => 0,
+        };
+        let after = self.delay() + late;
+        let grant = Happening::Carried(Carried::Grant(grant));
+        self.queue.push(after, grant);
     }
 
     /// Whether most members are heard by the leader and hear it.
@@ -107,36 +229,14 @@ impl World {
         (with.count() + 1) * 2 > self.members.len()
     }
 
-    pub(super) fn round_ended(&mut self, term: u64, round: Round) {
-        let now = self.now();
-        if term != self.office.term {
-            return;
+    pub(super) fn round_ended(&mut self, question: Question) {
+        if question.term == self.office.term {
+            let is_confirmed = self.has_quorum(self.office.on);
+            self.lead(Event::Answered {
+                question,
+                is_confirmed,
+            });
         }
-        let leader = self.office.on;
-        if !self.has_quorum(leader) {
-            let _asked_again = self.office.book.failed(round);
-            return;
-        }
-        let clock = self.members[&leader].clock(now);
-        let state = self.latest().clone();
-        self.office.book.first_committed(clock, &state);
-        for (renewal, answer) in self.office.book.confirmed(round, clock, &state) {
-            let Ok(grant) = answer else { continue };
-            let to = renewal.member.0;
-            if to == leader || self.carries(leader, to) {
-                let after = self.delay();
-                let late = self.dice.chance(40);
-                let after = after
-                    + if late {
-                        self.dice.within(0..2_000) * MILLISECOND
-                    } else {
-                        0
-                    };
-                self.queue
-                    .push(after, Happening::Carried(Carried::Grant(grant)));
-            }
-        }
-        self.begin_round();
     }
 
     pub(super) fn granted(&mut self, grant: Grant) {
@@ -165,11 +265,14 @@ impl World {
             return;
         }
         self.office.had_quorum = now;
-        let clock = self.members[&leader].clock(now);
-        let state = self.latest().clone();
-        let settled = self.office.book.settled(clock, &state);
-        self.acknowledge_resets(settled);
-        if let Some(command) = self.next(clock, settled) {
+        let ids: Vec<u64> = self.members.keys().copied().collect();
+        for id in ids {
+            if self.carries(id, leader) && !self.is_paused(id) {
+                self.office.heard.insert(id, now);
+            }
+        }
+        self.lead(Event::Look(BTreeSet::new()));
+        if let Some(command) = self.next().filter(|_| self.has_begun()) {
             self.count(&command);
             let _done = self.commit(&command);
         }
@@ -180,23 +283,20 @@ impl World {
         let able: Vec<u64> = ids.into_iter().filter(|id| self.has_quorum(*id)).collect();
         if let Some(next) = self.dice.pick(&able) {
             self.seen.elected += 1;
-            let now = self.now();
+            let voters = self.latest().quorum().voters.len();
             self.office = Office {
-                had_quorum: now,
-                ..Office::new(next, self.office.term + 1)
+                had_quorum: self.now(),
+                ..Office::new(next, self.office.term + 1, voters, self.slip)
             };
             self.tell(|| format!("{next} leads"));
-            let state = self.latest().clone();
-            let clock = self.members[&next].clock(now);
-            self.office.book.first_committed(clock, &state);
         }
     }
 
-    fn acknowledge_resets(&mut self, settled: Epoch) {
+    fn acknowledge_resets(&mut self, is_known: &dyn Fn(Epoch) -> bool) {
         let now = self.now();
-        let done: Vec<_> = self.office.resets.clone();
-        self.office.resets.retain(|(epoch, _)| *epoch > settled);
-        for (_, versions) in done.into_iter().filter(|(epoch, _)| *epoch <= settled) {
+        let done = self.office.resets.clone();
+        self.office.resets.retain(|(epoch, _)| !is_known(*epoch));
+        for (_, versions) in done.into_iter().filter(|(epoch, _)| is_known(*epoch)) {
             self.seen.resets += 1;
             for (key, version) in versions.into_iter().enumerate() {
                 self.oracle.acknowledged(key, version, now);
@@ -204,81 +304,21 @@ impl World {
         }
     }
 
-    /// What is to be committed next.
-    fn next(&mut self, clock: Millis, settled: Epoch) -> Option<Command> {
+    /// What operators want, and moves that no plan asks for.
+    fn next(&mut self) -> Option<Command> {
         let (now, state) = (self.now(), self.latest().clone());
-        let early = match self.slip {
-            Some(Slip::DownAfterOneSecond) => DOWN_MS - 1_000,
-            _ => 0,
-        };
-        if let Some(down) = self.office.book.down(clock.plus(early), &state) {
-            let command = state.plan_fail_over(down)?;
-            self.office.book.failing(down, state.epoch());
-            return Some(command);
-        }
-        let to_settle = match self.slip {
-            Some(Slip::ActivatedUnsettled) => Epoch(u64::MAX),
-            _ => settled,
-        };
-        // At once, as if it were late.
-        let by = match self.slip {
-            Some(Slip::ActivatedUnsettled) => {
-                let _noted = self.office.moves.next(clock, &state, to_settle);
-                clock.plus(MOVE_MAX_MS)
-            }
-            _ => clock,
-        };
-        if let Some(command) = self.office.moves.next(by, &state, to_settle) {
-            return Some(command);
-        }
-        let back = state.members().find(|member| {
-            let id = member.id.0;
-            let here = &self.members[&id];
-            let is_there = !self.is_paused(id)
-                && self.carries(id, self.office.on)
-                && self.carries(self.office.on, id);
-            member.status == MemberStatus::Down
-                && is_there
-                && here.start == member.incarnation.0
-                && here.view.epoch() == state.epoch()
-        });
-        if let Some(back) = back {
-            return Some(Command::SetStatus(SetStatus {
-                id: back.id,
-                status: MemberStatus::Up,
-                incarnation: back.incarnation,
-            }));
-        }
-        if let Some(command) = self.resume() {
-            return Some(command);
-        }
         if self.dice.chance(40) {
             return Some(self.reset());
         }
         if state.has_copies() && self.dice.chance(10) {
             return Some(Self::other_copies(&state));
         }
-        let is_time = now - self.office.last_move > 60 * MILLISECOND;
+        let is_time = now - self.office.last_move > MOVES_EVERY;
         if is_time && !state.table().is_moving() && self.dice.chance(600) {
             self.office.last_move = now;
             return self.prepare();
         }
         None
-    }
-
-    /// A member that has started again says so.
-    fn resume(&self) -> Option<Command> {
-        let state = self.latest();
-        let (id, member) = self.members.iter().find(|(id, member)| {
-            let known = state.member(node(**id)).map(|known| known.incarnation);
-            known < Some(Incarnation(member.start)) && !self.is_paused(**id)
-        })?;
-        let mut joiner = cluster::joiner(*id);
-        joiner.incarnation = Incarnation(member.start);
-        Some(Command::Resume(Resume {
-            id: node(*id),
-            node: joiner,
-        }))
     }
 
     fn reset(&mut self) -> Command {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gcache::cache::Lead;
 use gcache::hash::KeyHash;
 use gcache::ids::{GroupId, NodeId, Partition};
+use gcache::topology::Refusal;
 use gcache::topology::commands::Command;
 use gcache::topology::lease::DOWN_MS;
 use gcache::topology::state::State;
@@ -36,6 +37,9 @@ pub(super) const FRONTENDS: u64 = 2;
 /// How long a member or a frontend tries to learn of an epoch, between attempts.
 const LEARN_EVERY: Micros = 30 * MILLISECOND;
 
+/// How long the first leader leads before anybody asks for anything: no other grant runs then.
+pub(super) const WARM_UP: Micros = (DOWN_MS + 500) * MILLISECOND;
+
 /// What happens.
 pub(super) enum Happening {
     /// A client reads.
@@ -56,8 +60,8 @@ pub(super) enum Happening {
     Lease { member: u64, start: u64 },
     /// The leader looks after everything.
     Office,
-    /// A round of the leader of this term ends.
-    Round(u64, gcache::topology::lease::Round),
+    /// A question of the leader is answered.
+    Round(gcache::topology::leader::event::Question),
     /// Something that members say to each other.
     Carried(Carried),
     /// Something breaks.
@@ -127,6 +131,7 @@ impl World {
             let two = Self::other_copies(&state);
             state.apply(&two).expect("a group may have two copies");
         }
+        let voters = Self::odd_voters(&mut state);
         let view = Arc::new(state.view().expect("a sound topology"));
         let mut world = Self {
             queue: Queue::new(),
@@ -135,7 +140,7 @@ impl World {
             members: BTreeMap::new(),
             frontends: (0..FRONTENDS).map(|number| (number, 0)).collect(),
             stuck_until: (0..FRONTENDS).map(|number| (number, 0)).collect(),
-            office: Office::new(1, 1),
+            office: Office::new(1, 1, voters, slip),
             streams: BTreeMap::new(),
             loads: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -155,24 +160,31 @@ impl World {
                 .queue
                 .push(phase, Happening::Lease { member: id, start });
         }
-        // It has led for long: nobody else has granted anything that still runs.
-        let clock = world.members[&1].clock(0);
-        let state = world.latest().clone();
-        let before = gcache::ids::Millis(clock.0 - DOWN_MS);
-        world.office.began(before, &state);
-        for first in [
-            Happening::Ask,
-            Happening::Change,
-            Happening::Fault,
-            Happening::Office,
-        ] {
-            world.queue.push(0, first);
+        world.queue.push(0, Happening::Office);
+        for first in [Happening::Ask, Happening::Change, Happening::Fault] {
+            world.queue.push(WARM_UP, first);
         }
         world
     }
 
+    /// Makes the number of voters odd, as a leader wants it. Returns it.
+    fn odd_voters(state: &mut State) -> usize {
+        let mut quorum = state.quorum().clone();
+        if quorum.voters.len().is_multiple_of(2) {
+            quorum.learners.extend(quorum.voters.pop_last());
+        }
+        let voters = quorum.voters.len();
+        state.set_quorum(quorum);
+        voters
+    }
+
     pub(super) fn now(&self) -> Micros {
         self.queue.now()
+    }
+
+    /// Whether the first leader has led for so long that nobody else has granted a lease which still runs.
+    pub(super) fn has_begun(&self) -> bool {
+        self.now() >= WARM_UP
     }
 
     /// What was broken, with the story so far if it is told.
@@ -239,22 +251,20 @@ impl World {
             Happening::Learn { who, start, index } => self.learn(who, start, index),
             Happening::Lease { member, start } => self.renew(member, start),
             Happening::Office => self.preside(),
-            Happening::Round(term, round) => self.round_ended(term, round),
+            Happening::Round(question) => self.round_ended(question),
             Happening::Carried(carried) => self.carried(carried),
             Happening::Fault => self.fault(),
             Happening::Mend(fault) => self.mend(fault),
         }
     }
 
-    /// Commits what the leader proposes; false if it is refused.
-    pub(super) fn commit(&mut self, command: &Command) -> bool {
+    /// Commits what is proposed, unless the state refuses it.
+    pub(super) fn commit(&mut self, command: &Command) -> Result<(), Refusal> {
         let mut state = State::clone(self.latest());
         let before = state.epoch();
-        if state.apply(command).is_err() {
-            return false;
-        }
+        state.apply(command)?;
         if state.epoch() == before {
-            return true;
+            return Ok(());
         }
         self.tell(|| format!("epoch {}: {}", state.epoch(), short(command)));
         let view = Arc::new(state.view().expect("a sound topology"));
@@ -273,7 +283,7 @@ impl World {
             self.queue
                 .push(after, Happening::Learn { who, start, index });
         }
-        true
+        Ok(())
     }
 
     fn learn(&mut self, who: Who, start: u64, index: usize) {
