@@ -5,10 +5,10 @@
 //! ```text
 //! main → cli → dev → roles      node · frontend · loadgen  wiring and policy; never import one another
 //!                  → adapters   rpc · origin · discovery … one outside thing each; never import one another
-//!                  → pure       cache · topology · overload … no I/O, no clock, no spawn
+//!                  → pure       cache · topology · membership … no I/O, no clock, no spawn
 //! ```
 //!
-//! Seven walks:
+//! Eight walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
 //!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
@@ -26,6 +26,8 @@
 //!   the leader activates → `node/loader` peeks.
 //! - **a lease**: `node/member/renew` → `rpc/control` → `node/control/grant` → `node/leader` → a quorum round
 //!   → [`topology::lease`] → back, and `node/lease` (may I act?) → `node/read`.
+//! - **a life**: `node/member/life`, by the rules of [`membership`]: it opens, founds or joins (`admission`),
+//!   announces its start, leaves (`leave`), or serves on without a log (`outlive`).
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
 //!   [`config::Config`] → `cli` → a role's `start` → a constructor.
 
@@ -39,6 +41,8 @@ pub mod cache;
 pub mod overload;
 
 pub mod topology;
+
+pub mod membership;
 
 pub mod config;
 

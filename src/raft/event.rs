@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::envelope::{Envelope, Lane, Sender};
 use super::filter::MessageRefusal;
 use crate::ids::NodeId;
+use crate::membership::seen::Leads;
 use crate::topology::Refusal;
 use crate::topology::commands::Change;
 use crate::topology::leader;
@@ -67,6 +68,16 @@ pub struct Role {
     pub leader: Option<NodeId>,
     /// Whether this node leads.
     pub is_leader: bool,
+}
+
+impl From<Role> for Leads {
+    fn from(role: Role) -> Self {
+        match role.leader {
+            _ if role.is_leader => Self::Itself,
+            Some(_) => Self::Another,
+            None => Self::Nobody,
+        }
+    }
 }
 
 /// What others see of the driver.

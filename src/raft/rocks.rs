@@ -14,6 +14,7 @@ use rocksdb::{
 };
 use tokio::time::Instant;
 
+use crate::membership::opening::Found;
 use crate::raft::disk::{Batch, Column, Disk, DiskError, Row, Write};
 use crate::shutdown::Shutdown;
 
@@ -78,6 +79,17 @@ pub enum RocksError {
         /// What RocksDB says.
         reason: String,
     },
+}
+
+impl<L> From<RocksError> for Found<L> {
+    fn from(error: RocksError) -> Self {
+        match error {
+            RocksError::Corrupt { .. } => Self::Corrupt(error.to_string()),
+            RocksError::Held { .. } | RocksError::Stopped { .. } | RocksError::Failed { .. } => {
+                Self::Unusable(error.to_string())
+            }
+        }
+    }
 }
 
 impl RocksError {

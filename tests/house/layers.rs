@@ -6,7 +6,15 @@ use crate::source::{File, find_words, is_word};
 const LAYERS: [(&str, &[&str]); 6] = [
     (
         "pure",
-        &["ids", "hash", "cache", "overload", "topology", "config"],
+        &[
+            "ids",
+            "hash",
+            "cache",
+            "overload",
+            "topology",
+            "membership",
+            "config",
+        ],
     ),
     (
         "adapter",

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use raft::eraftpb::{Entry, HardState, Snapshot};
 
+use crate::membership::opening::Found;
 use crate::raft::disk::{Column, Disk, DiskError, Row};
 
 use super::ident::Ident;
@@ -41,6 +42,19 @@ pub enum OpenError {
     /// A cluster cannot begin from this snapshot.
     #[error("no cluster can be founded: {0}")]
     Unfit(String),
+}
+
+impl<L> From<OpenError> for Found<L> {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Empty => Self::Nothing,
+            OpenError::Corrupt(_) => Self::Corrupt(error.to_string()),
+            OpenError::Disk(_)
+            | OpenError::Format { .. }
+            | OpenError::Occupied
+            | OpenError::Unfit(_) => Self::Unusable(error.to_string()),
+        }
+    }
 }
 
 /// All that a log is, as it was written.

@@ -1,0 +1,122 @@
+//! How a membership ends, and what a node does then. Pure.
+//!
+//! A node whose log has failed serves on, isolated, until other members own what it owned; then it stops. So
+//! one sick disk that many nodes share does not empty every cache at once: as long as no member takes over,
+//! all nodes go on, however long that takes.
+
+use super::Reason;
+use super::superseded::Fate;
+use crate::ids::NodeId;
+use crate::topology::model::member::MemberStatus;
+use crate::topology::state::State;
+
+/// The pause between two looks at other nodes' states, in milliseconds.
+pub const LOOK_EVERY_MS: u64 = 1_000;
+
+/// How a membership ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The process is about to stop. If other nodes go on, the member hands its leadership over first.
+    Stopped,
+    /// The other members went on without this one: its log is of no use any more. The directory goes to the
+    /// fate's successor, the log is set aside, and the node begins as one that never had a log.
+    Sealed(Fate),
+    /// Its Raft ended, and with it the control plane.
+    Failed(Reason),
+}
+
+/// What a node does once its control plane has ended. `M` is its membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After<M> {
+    /// It serves on as that member, and looks every [`LOOK_EVERY_MS`] whether it [may stop](is_relieved).
+    ServesOn(M),
+    /// It stops at once.
+    Stops,
+}
+
+/// Decides what a node does once its control plane has ended. One that is no member cannot become one any
+/// more: it stops, so that its operator notices. The values in the memory of a member are still worth serving.
+#[must_use]
+pub fn after<M>(membership: Option<M>) -> After<M> {
+    match membership {
+        Some(membership) => After::ServesOn(membership),
+        None => After::Stops,
+    }
+}
+
+/// Whether a node without a log may stop: one of the states that other nodes show goes on without member
+/// `own`, which knew the state `known` last.
+pub fn is_relieved<'a>(
+    known: &State,
+    own: NodeId,
+    shown: impl IntoIterator<Item = &'a State>,
+) -> bool {
+    let mut shown = shown.into_iter();
+    shown.any(|shown| goes_on_without(shown, known, own))
+}
+
+/// Whether member `own` has nothing to do any more in the state `shown`. So it is if its cluster was
+/// recovered, or if it owns nothing there and it is down, was removed, or `shown` is newer than what it has
+/// known.
+fn goes_on_without(shown: &State, known: &State, own: NodeId) -> bool {
+    let old = known.cluster();
+    if shown.cluster() != old {
+        return shown.supersedes().contains(&old);
+    }
+    let record = shown.member(own);
+    let is_down = record.is_none_or(|record| record.status == MemberStatus::Down);
+    let is_known = is_down && shown.epoch() >= known.epoch() || shown.epoch() > known.epoch();
+    is_known && shown.table().owned_by(own) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ClusterId;
+    use crate::topology::fixtures::{cluster, named, status};
+    use crate::topology::state::Founding;
+
+    #[test]
+    fn a_node_is_relieved_by_a_topology_that_goes_on_without_it() {
+        let known = cluster(3);
+        let own = NodeId(3);
+        let mut other = known.clone();
+        other.apply(&status(2, MemberStatus::Leaving)).unwrap();
+        let mut down = known.clone();
+        down.apply(&known.plan_fail_over(own).unwrap()).unwrap();
+        let recovered = |supersedes| {
+            State::found(Founding {
+                cluster: ClusterId(9),
+                supersedes,
+                settings: named("x").settings,
+                first: named("x"),
+            })
+        };
+        let successor = recovered(vec![known.cluster()]);
+        let stranger = recovered(Vec::new());
+        for (what, shown, known, is_expected) in [
+            // However long nobody else shows anything.
+            ("no answer", vec![], &known, false),
+            ("it is up, and owns", vec![&known], &known, false),
+            ("a newer one in which it owns", vec![&other], &known, false),
+            ("it is down", vec![&known, &down], &known, true),
+            ("it knew before its log failed", vec![&down], &down, true),
+            (
+                "an older topology proves nothing",
+                vec![&known],
+                &down,
+                false,
+            ),
+            ("its cluster was recovered", vec![&successor], &known, true),
+            ("another cluster", vec![&stranger], &known, false),
+        ] {
+            assert_eq!(is_relieved(known, own, shown), is_expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_a_member_serves_on_without_a_control_plane() {
+        assert_eq!(after(Some(NodeId(3))), After::ServesOn(NodeId(3)));
+        assert_eq!(after(None::<NodeId>), After::Stops);
+    }
+}
