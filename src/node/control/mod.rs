@@ -19,10 +19,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inspect::Inspector;
-use super::member::{Life, Renewer, Shared, empty_view, stage};
+use super::member::{Life, Renewer, Shared, empty_view};
 use crate::clock::Clock;
 use crate::config::Seed;
 use crate::discovery::Discovery;
+use crate::membership::leaving::Stage;
 use crate::metrics::Registry;
 use crate::node::me::Me;
 use crate::raft::driver::Settings;
@@ -88,7 +89,7 @@ pub(super) fn start(
         running: RwLock::new(None),
         renewer: Arc::new(Renewer::new(clock, registry)),
         paused: super::metrics::paused(registry),
-        stage: stage(),
+        stage: watch::Sender::new(Stage::Stays),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),
         ended: Mutex::new(None),

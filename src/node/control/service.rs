@@ -8,11 +8,12 @@ use super::followers::{self, Followers, Topologies};
 use super::{grant, operate, remove};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::membership::admitting::{is_meant, member_of};
+use crate::membership::readiness::{Membership, checks};
 use crate::node::Known;
 use crate::node::inspect::Inspector;
 use crate::node::member::proposals::{PATIENCE, members, redirect};
-use crate::node::member::{Leaver, Stage};
-use crate::node::member::{Running, Shared};
+use crate::node::member::{Leaver, Running, Shared};
 use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
 use crate::rpc::control_proto::control_server::Control;
@@ -24,7 +25,6 @@ use crate::rpc::control_proto::{
     SettleRequest, StatusReply, StatusRequest, TransferReply, TransferRequest, WatchRequest,
 };
 use crate::topology::commands::Command;
-use crate::topology::model::member::MemberStatus;
 
 /// The gRPC service of one node's control plane. Cheap to clone.
 #[derive(Clone)]
@@ -60,39 +60,30 @@ impl Service {
         Leaver::new(Some(Arc::clone(&self.shared)))
     }
 
-    /// Adds the control plane's state to the node's readiness. It never makes a node unready: reads need no
-    /// quorum.
+    /// Adds the checks of the node's membership to its readiness.
     pub(in crate::node) fn report(&self, readiness: &mut Readiness) {
-        let raft = if let Some(why) = &*self.shared.ended.lock() {
-            format!("ended: {why}")
-        } else if let Some(running) = self.shared.running() {
-            let standing = running.raft.standing();
-            let role = standing.borrow().role;
-            let leader = role
-                .leader
-                .map_or("none".into(), |leader| leader.to_string());
-            format!(
-                "member {} of {}, term {}, leader {leader}",
-                running.ident.node, running.ident.cluster, role.term
-            )
-        } else if let Some(why) = &*self.shared.waits.lock() {
-            format!("no cluster joined yet: {why}")
-        } else {
-            "no cluster found yet".into()
+        let stage = *self.shared.stage.borrow();
+        let is_isolated = self.shared.renewer.is_isolated();
+        for (name, result) in checks(self.membership(), stage, is_isolated) {
+            readiness.check(name, result);
+        }
+    }
+
+    fn membership(&self) -> Membership {
+        let ended = self.shared.ended.lock().clone();
+        if let Some(why) = ended {
+            return Membership::Ended(why);
+        }
+        let Some(running) = self.shared.running() else {
+            return Membership::None(self.shared.waits.lock().clone());
         };
-        readiness.check("raft", Ok(Some(raft)));
-        readiness.check(
-            "ring",
-            match *self.shared.stage.borrow() {
-                Stage::Stays => Ok(None),
-                Stage::Leaves | Stage::HasLeft | Stage::GaveUp => Err("leaving".into()),
-            },
-        );
-        let lease = match self.shared.renewer.is_isolated() {
-            true => "none: isolated",
-            false => "runs",
-        };
-        readiness.check("lease", Ok(Some(lease.into())));
+        let role = running.raft.standing().borrow().role;
+        Membership::Member {
+            node: running.ident.node,
+            cluster: running.ident.cluster,
+            term: role.term,
+            leader: role.leader,
+        }
     }
 
     fn status(&self) -> StatusReply {
@@ -135,30 +126,17 @@ impl Service {
         if meant.is_none() && !request.cluster.is_empty() {
             return Err(Status::invalid_argument("a cluster's id has 16 bytes"));
         }
-        if meant.is_some_and(|cluster| cluster != running.ident.cluster) {
-            let own = running.ident.cluster;
-            return Ok(Reply::Refused(format!(
-                "this node belongs to cluster {own}"
-            )));
+        if let Err(why) = is_meant(running.ident.cluster, meant) {
+            return Ok(Reply::Refused(why));
         }
         let command = Command::decode(&request.command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let Some(own) = node_of(&command) else {
+        let Some(own) = member_of(&command) else {
             return Err(Status::invalid_argument(
                 "neither a join nor a resume, nor a leave",
             ));
         };
         Ok(running.admit(&command, own).await)
-    }
-}
-
-/// The member that a join, resume or leave is about, 0 for one that joins; none for any other command.
-fn node_of(command: &Command) -> Option<NodeId> {
-    match command {
-        Command::Join(_) => Some(NodeId(0)),
-        Command::Resume(resume) => Some(resume.id),
-        Command::SetStatus(set) if set.status == MemberStatus::Leaving => Some(set.id),
-        _ => None,
     }
 }
 

@@ -1,19 +1,23 @@
 //! Opens the log of a member from a data directory. An existing log is resumed if it belongs to this member
 //! and its cluster still exists. With an empty one, the node founds a cluster or joins one.
 //!
-//! Founding needs most of the seeds to share this node's data directory, because the latch in that directory
-//! keeps two founders apart. The cluster is founded completely in the node's own directory, and then
-//! published with one link(2).
+//! The rules are in [`crate::membership`]: `opening`, `founding` and `joining`; this module carries them out
+//! on the disk and the network. Founding needs most of the seeds to share this node's data directory, because
+//! the latch in that directory keeps two founders apart. The cluster is founded completely in the node's own
+//! directory, and then published with one link(2).
 
 use super::enter::enter;
-use super::seeds::{ask_seeds, may_found};
-use super::superseded::fate;
-use super::{Reason, Shared, pause, reason_of};
+use super::seeds::{ask_seeds, candidate};
+use super::superseded::{ask_fate, give_up_log};
+use super::{Shared, pause, reason_of};
 use crate::ids::{ClusterId, NodeId};
+use crate::membership::joining::Beginning;
+use crate::membership::opening::{Found, FoundLog, Opening};
+use crate::membership::{Reason, founding, joining, opening};
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::latch::{Published, Root};
-use crate::raft::log::OpenError;
+use crate::raft::log::Ident;
 use crate::raft::rocks::{RocksDisk, RocksError};
 use crate::rpc::control::from_wire;
 use crate::rpc::control_proto::Entered;
@@ -35,92 +39,70 @@ impl Admission<'_> {
     /// # Errors
     /// The reason why the directory or its log cannot be used.
     pub(super) async fn open(&self) -> Result<Option<Driver<RocksDisk>>, Reason> {
+        let shutdown = &self.shared.shutdown;
         loop {
             self.directory.create().map_err(reason_of)?;
-            let disk = match RocksDisk::open(&self.directory.log(), &self.shared.shutdown).await {
-                Ok(disk) => disk,
-                Err(RocksError::Stopped { .. }) => return Ok(None),
-                Err(error @ RocksError::Corrupt { .. }) => {
-                    self.directory
-                        .set_aside(&error.to_string())
-                        .map_err(reason_of)?;
-                    continue;
+            let Some(found) = self.look().await? else {
+                return Ok(None);
+            };
+            match opening::open(found, &self.shared.own.name, &self.directory.path()) {
+                Opening::Begin => {
+                    let disk = RocksDisk::open(&self.directory.log(), shutdown).await;
+                    let keeps = tokio::select! {
+                        begun = self.begin(disk.map_err(reason_of)?) => begun?,
+                        () = shutdown.begun() => return Ok(None),
+                    };
+                    if !keeps {
+                        self.directory.discard().map_err(reason_of)?;
+                    }
                 }
-                Err(error) => return Err(reason_of(error)),
-            };
-            let settings = Settings {
-                seed: fastrand::u64(..),
-                ..self.settings.clone()
-            };
-            match Driver::open(disk, settings) {
-                Ok(driver) if self.is_ours(&driver)? => {
-                    self.assert_own(&driver)?;
+                Opening::SetAside(reason) => {
+                    self.directory.set_aside(&reason).map_err(reason_of)?;
+                }
+                Opening::Refuse(reason) => return Err(reason),
+                Opening::AskFate(driver) => {
                     let fate = tokio::select! {
-                        fate = fate(self.shared, driver.ident().clone()) => fate,
-                        () = self.shared.shutdown.begun() => return Ok(None),
+                        fate = ask_fate(self.shared, driver.ident()) => fate,
+                        () = shutdown.begun() => return Ok(None),
                     };
                     let Some(fate) = fate else {
                         return Ok(Some(driver));
                     };
                     drop(driver);
-                    fate.follow(self.root)?;
-                    self.directory
-                        .set_aside(&fate.to_string())
-                        .map_err(reason_of)?;
+                    give_up_log(self.root, self.directory, fate)?;
                 }
-                Ok(driver) => {
-                    let found = driver.ident().cluster;
-                    drop(driver);
-                    let reason = format!("the log is of cluster {found}, the directory of another");
-                    self.directory.set_aside(&reason).map_err(reason_of)?;
-                }
-                Err(OpenError::Empty) => {
-                    let disk = RocksDisk::open(&self.directory.log(), &self.shared.shutdown).await;
-                    let is_ours = tokio::select! {
-                        begun = self.begin(disk.map_err(reason_of)?) => begun?,
-                        () = self.shared.shutdown.begun() => return Ok(None),
-                    };
-                    if !is_ours {
-                        self.directory.discard().map_err(reason_of)?;
-                    }
-                }
-                Err(error @ OpenError::Corrupt(_)) => {
-                    self.directory
-                        .set_aside(&error.to_string())
-                        .map_err(reason_of)?;
-                }
-                Err(error) => return Err(reason_of(error)),
             }
         }
     }
 
-    /// Refuses a log that belongs to another member: of two nodes whose directories were swapped, each would
-    /// act as the other, and peers would look for it at the other's address.
-    fn assert_own(&self, driver: &Driver<RocksDisk>) -> Result<(), Reason> {
-        let id = driver.ident().node;
-        let own = &self.shared.own.name;
-        match driver.state().member(id) {
-            Some(member) if member.name != *own => Err(format!(
-                "{} is the directory of member {id}, \"{}\", and not of \"{own}\": put back what was moved",
-                self.directory.path().display(),
-                member.name,
-            )),
-            _ => Ok(()),
-        }
+    /// Opens whatever lies in the directory. Publishes the cluster of a log there, since a founder may have
+    /// crashed before it could. None if shutdown began.
+    async fn look(&self) -> Result<Option<Found<Driver<RocksDisk>>>, Reason> {
+        let disk = match RocksDisk::open(&self.directory.log(), &self.shared.shutdown).await {
+            Ok(disk) => disk,
+            Err(RocksError::Stopped { .. }) => return Ok(None),
+            Err(error) => return Ok(Some(error.into())),
+        };
+        let settings = Settings {
+            seed: fastrand::u64(..),
+            ..self.settings.clone()
+        };
+        let driver = match Driver::open(disk, settings) {
+            Ok(driver) => driver,
+            Err(error) => return Ok(Some(error.into())),
+        };
+        let Ident { cluster, node, .. } = *driver.ident();
+        let member = driver.state().member(node);
+        Ok(Some(Found::Log(FoundLog {
+            cluster,
+            latched: publish(self.root, cluster)?,
+            node,
+            name: member.map(|member| member.name.clone()),
+            log: driver,
+        })))
     }
 
-    /// Whether a log is of the cluster that the data directory belongs to. Publishes the cluster first, if a
-    /// founder crashed before it could.
-    fn is_ours(&self, driver: &Driver<RocksDisk>) -> Result<bool, Reason> {
-        let published = self
-            .root
-            .publish(driver.ident().cluster)
-            .map_err(reason_of)?;
-        Ok(published == Published::Won)
-    }
-
-    /// Founds a cluster or joins one on an empty disk. False if this node founded one and another founder was
-    /// faster: then no other node knows of this log, and it may be discarded.
+    /// Founds a cluster or joins one on an empty disk. Returns whether the node keeps the log that it made.
     async fn begin(&self, mut disk: RocksDisk) -> Result<bool, Reason> {
         let nonce = self.directory.nonce().map_err(reason_of)?;
         let own = Joiner {
@@ -131,25 +113,26 @@ impl Admission<'_> {
         loop {
             let latched = self.root.cluster().map_err(reason_of)?;
             let seeds = ask_seeds(self.shared).await;
-            let known = latched.or_else(|| seeds.iter().find_map(|seed| seed.cluster));
-            if known.is_none() {
-                match may_found(self.shared, self.root, &seeds) {
-                    Ok(()) => return found(self.root, &mut disk, own),
-                    Err(why) => self.wait_for(&why),
-                }
-            }
-            if known.is_some() {
-                let targets = self.shared.others();
-                match enter(self.shared, known, &Command::Join(own.clone()), targets).await {
-                    Ok(Some(entered)) => {
-                        join(self.root, &mut disk, &entered)?;
-                        return Ok(true);
+            let obstacle = match joining::begin(latched, &seeds, &candidate(self.shared, self.root))
+            {
+                Beginning::Found => return found(self.root, &mut disk, own),
+                Beginning::Wait(why) => Some(why),
+                Beginning::Enter(cluster) => {
+                    let (join, targets) = (Command::Join(own.clone()), self.shared.others());
+                    match enter(self.shared, cluster, &join, targets).await {
+                        Ok(Some(entered)) => {
+                            begin_log(self.root, &mut disk, &entered)?;
+                            return Ok(true);
+                        }
+                        Ok(None) => None,
+                        // The obstacle may go away: for example a seed that belongs to another cluster now,
+                        // or a member of this name that is not down yet.
+                        Err(why) => Some(why),
                     }
-                    Ok(None) => {}
-                    // The obstacle may go away: for example a seed that belongs to another cluster now, or a
-                    // member of this name that is not down yet.
-                    Err(why) => self.wait_for(&why),
                 }
+            };
+            if let Some(why) = obstacle {
+                self.wait_for(&why);
             }
             pause().await;
         }
@@ -179,21 +162,29 @@ fn found(root: &Root, disk: &mut RocksDisk, own: Joiner) -> Result<bool, Reason>
     let state = State::found(founding);
     let founder = state.members().next().map_or(NodeId(1), |member| member.id);
     Driver::found(disk, cluster, founder, &state).map_err(reason_of)?;
-    let published = root.publish(cluster).map_err(reason_of)?;
-    match published {
-        Published::Won => tracing::info!(%cluster, "cluster founded"),
-        Published::Lost(other) => tracing::info!(cluster = %other, "cluster founded by another"),
+    let latched = publish(root, cluster)?;
+    let keeps = founding::keeps(cluster, latched);
+    match keeps {
+        true => tracing::info!(%cluster, "cluster founded"),
+        false => tracing::info!(cluster = %latched, "cluster founded by another"),
     }
-    Ok(published == Published::Won)
+    Ok(keeps)
 }
 
-fn join(root: &Root, disk: &mut RocksDisk, entered: &Entered) -> Result<(), Reason> {
+/// Begins the log of a node that was let into a cluster.
+fn begin_log(root: &Root, disk: &mut RocksDisk, entered: &Entered) -> Result<(), Reason> {
     let cluster = from_wire(&entered.cluster).map(ClusterId);
     let cluster = cluster.ok_or("the leader names no cluster")?;
-    if let Published::Lost(other) = root.publish(cluster).map_err(reason_of)? {
-        return Err(format!(
-            "the data directory belongs to cluster {other}, the seeds to {cluster}"
-        ));
-    }
+    joining::may_begin_in(cluster, publish(root, cluster)?)?;
     Driver::join(disk, cluster, NodeId(entered.node)).map_err(reason_of)
+}
+
+/// Makes the data directory belong to `cluster`, unless it belongs to one. Returns the cluster that it
+/// belongs to then.
+fn publish(root: &Root, cluster: ClusterId) -> Result<ClusterId, Reason> {
+    let published = root.publish(cluster).map_err(reason_of)?;
+    Ok(match published {
+        Published::Won => cluster,
+        Published::Lost(other) => other,
+    })
 }

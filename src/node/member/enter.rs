@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use prost::bytes::Bytes;
-
-use super::{Reason, Shared};
+use super::Shared;
 use crate::ids::ClusterId;
+use crate::membership::Reason;
 use crate::rpc::control::{enter as ask, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
@@ -24,13 +23,13 @@ const ASK_PATIENCE: Duration = Duration::from_secs(4);
 /// The reason of the last refusal, if no node committed the command.
 pub(super) async fn enter(
     shared: &Shared,
-    cluster: Option<ClusterId>,
+    cluster: ClusterId,
     command: &Command,
     mut targets: Vec<Target>,
 ) -> Result<Option<Entered>, Reason> {
     let mut refused = None;
     let request = EnterRequest {
-        cluster: cluster.map_or(Bytes::new(), |cluster| to_wire(cluster.0)),
+        cluster: to_wire(cluster.0),
         command: command.encode(),
     };
     fastrand::shuffle(&mut targets);

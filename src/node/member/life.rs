@@ -1,5 +1,5 @@
 //! The life of a node in the control plane: one membership after another, each with its Raft, until the
-//! process stops or the log fails.
+//! process stops or the log fails. What a node decides meanwhile is in [`crate::membership`].
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -15,9 +15,13 @@ use super::outlive::outlive;
 use super::raft_link::{RaftLink, follow, listings, reporter, show};
 use super::renew::renew;
 use super::seeds::look_for_peers;
-use super::superseded::{Fate, fate};
-use super::{Reason, Running, Shared, pause, reason_of};
+use super::superseded::{ask_fate, give_up_log};
+use super::{Running, Shared, pause, reason_of};
 use crate::clock::Clock;
+use crate::membership::Reason;
+use crate::membership::announcing::{Announcing, Next};
+use crate::membership::ending::{After, Ended, after};
+use crate::membership::superseded::Fate;
 use crate::metrics::Registry;
 use crate::node::leader::Leader;
 use crate::node::leader::step_down::step_down;
@@ -32,9 +36,6 @@ use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::shutdown::Shutdown;
 use crate::topology::commands::{Command, Joiner, Resume};
 use crate::topology::leader::Settings;
-
-/// How often a member that knows no leader asks whether its cluster was recovered without it.
-const FATE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the Raft thread may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -52,16 +53,6 @@ pub(in crate::node) struct Life {
     pub(in crate::node) shutdown: Shutdown,
 }
 
-/// How a membership ended.
-enum Ended {
-    /// The process is about to stop.
-    Stopped,
-    /// The other members went on without this one: its log is of no use any more.
-    Sealed(Fate),
-    /// Its Raft ended.
-    Failed(Reason),
-}
-
 impl Life {
     /// Runs until shutdown, or until the node's control plane ends. That is reported and not fatal: the
     /// values in the node's memory are still worth serving.
@@ -69,10 +60,9 @@ impl Life {
         if let Err(reason) = self.try_live(listener).await {
             tracing::error!(error = %reason, "control plane ended");
             *self.shared.ended.lock() = Some(reason);
-            match self.shared.running() {
-                Some(running) => outlive(&self.shared, &running).await,
-                // The node is no member and cannot become one: it stops, so that its operator notices.
-                None => self.shutdown.begin(),
+            match after(self.shared.running()) {
+                After::ServesOn(running) => outlive(&self.shared, &running).await,
+                After::Stops => self.shutdown.begin(),
             }
         }
     }
@@ -97,10 +87,7 @@ impl Life {
             match self.be_member(driver, own.map_err(reason_of)?).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Failed(reason) => return Err(reason),
-                Ended::Sealed(fate) => {
-                    fate.follow(root)?;
-                    directory.set_aside(&fate.to_string()).map_err(reason_of)?;
-                }
+                Ended::Sealed(fate) => give_up_log(root, &directory, fate)?,
             }
         }
     }
@@ -136,7 +123,7 @@ impl Life {
                 let end = end.ok().flatten();
                 Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
-            fate = self.announced(&running, &transport) => Ended::Sealed(fate),
+            fate = self.announce(&running, &transport) => Ended::Sealed(fate),
             () = Box::pin(leave_when_asked(&self.shared, &running)) => Ended::Stopped,
         };
         match ended {
@@ -196,75 +183,70 @@ impl Life {
         Ok((running, leader, transport))
     }
 
-    /// Announces this start. Ends only if this node learns that the other members went on without it.
-    async fn announced(&self, running: &Running, transport: &Transport) -> Fate {
-        if let Some(fate) = self.announce(running, transport).await {
-            return fate;
-        }
-        // An operator may recover the cluster while this node waits for a quorum that is gone.
-        loop {
-            tokio::time::sleep(FATE_EVERY).await;
-            let is_led = running.raft.standing().borrow().role.leader.is_some();
-            if !is_led && let Some(fate) = fate(&self.shared, running.ident.clone()).await {
-                return fate;
-            }
-        }
-    }
-
-    /// Announces that this node has started again and its addresses, until the state has them. Ends early
-    /// with the node's fate if its cluster or membership no longer exists.
-    async fn announce(&self, running: &Running, transport: &Transport) -> Option<Fate> {
+    /// Announces that this node has started again and its addresses. Ends only if this node learns that the
+    /// other members went on without it.
+    async fn announce(&self, running: &Running, transport: &Transport) -> Fate {
         let ident = &running.ident;
         let own = Joiner {
             incarnation: ident.incarnation,
             ..self.shared.own.clone()
         };
+        // The nonce of `own` is not used: the member keeps its directory's.
+        let resume = Command::Resume(Resume {
+            id: ident.node,
+            node: own,
+        });
+        let mut announcing = Announcing::new(ident.node, ident.incarnation);
         let mut last = String::new();
         loop {
-            if running.raft.standing().borrow().role.leader.is_none() {
-                look_for_peers(&self.shared, running, transport).await;
-                if let Some(fate) = fate(&self.shared, ident.clone()).await {
-                    return Some(fate);
-                }
-            }
             let state = running.raft.state().borrow().clone();
-            // A node that has just joined is not in its own state before its first snapshot, and its address
-            // may have changed since it joined.
-            let known = state.member(ident.node);
-            if known.is_some_and(|known| known.incarnation >= ident.incarnation) {
-                return None;
-            }
-            // The nonce of `own` is not used: the member keeps its directory's.
-            let resume = Command::Resume(Resume {
-                id: ident.node,
-                node: own.clone(),
-            });
-            let is_leader = running.raft.standing().borrow().role.is_leader;
-            let announced = if is_leader {
-                match running.admit(&resume, ident.node).await {
-                    Reply::Refused(why) => Err(why),
-                    _ => Ok(None),
+            let refused = match announcing.next(&state, running.leads()) {
+                Next::LookForPeers => {
+                    look_for_peers(&self.shared, running, transport).await;
+                    None
                 }
-            } else {
-                let targets = self.shared.seeds_and_members(&state);
-                enter(&self.shared, Some(ident.cluster), &resume, targets).await
+                Next::AskFate => {
+                    if let Some(fate) = ask_fate(&self.shared, ident).await {
+                        return fate;
+                    }
+                    None
+                }
+                Next::CommitHere => match running.admit(&resume, ident.node).await {
+                    Reply::Refused(why) => Some(why),
+                    _ => None,
+                },
+                Next::AskOthers => {
+                    let targets = self.shared.seeds_and_members(&state);
+                    let asked = enter(&self.shared, ident.cluster, &resume, targets).await;
+                    asked.err()
+                }
+                Next::Pause => {
+                    pause_or_other_leader(running).await;
+                    None
+                }
+                Next::Wait(ms) => {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    None
+                }
             };
-            if let Err(why) = announced {
+            if let Some(why) = refused {
+                announcing.refused();
                 if last != why {
                     tracing::warn!(why, "start not announced");
                     last = why;
                 }
-                if let Some(fate) = fate(&self.shared, ident.clone()).await {
-                    return Some(fate);
-                }
-            }
-            let mut standing = running.raft.standing();
-            let leader = standing.borrow_and_update().role.leader;
-            let is_other = |standing: &Standing| standing.role.leader != leader;
-            tokio::select! {
-                () = pause() => {}
-                _ = standing.wait_for(is_other) => {}
             }
         }
+    }
+}
+
+/// Waits for a random pause, or until another member leads.
+async fn pause_or_other_leader(running: &Running) {
+    let mut standing = running.raft.standing();
+    let leader = standing.borrow_and_update().role.leader;
+    let is_other = |standing: &Standing| standing.role.leader != leader;
+    tokio::select! {
+        () = pause() => {}
+        _ = standing.wait_for(is_other) => {}
     }
 }

@@ -1,11 +1,12 @@
 //! A node as a member: from a data directory into a cluster, and out of it again.
 //!
-//! `life` runs one membership after another, each with its Raft. `admission` opens the member's log, for
-//! which it founds or joins a cluster; `seeds` asks the seeds before that; `enter` asks the leader to let the
-//! node in; `superseded` finds out what became of the cluster while the node was away. `proposals` commits
-//! what members ask of this node while it leads. `raft_link` connects the Raft thread with the transport.
-//! `renew` keeps the lease running. `leave` gives away what the node owns before it stops, and `outlive`
-//! serves on without a log. The data plane goes on, whatever happens here.
+//! What a node decides about its membership is pure, in [`crate::membership`]; this module sees, waits, sends
+//! and logs. `life` runs one membership after another, each with its Raft. `admission` opens the member's log,
+//! for which it founds or joins a cluster; `seeds` asks the seeds before that; `enter` asks the leader to let
+//! the node in; `superseded` asks what became of the cluster while the node was away. `proposals` commits what
+//! members ask of this node while it leads. `raft_link` connects the Raft thread with the transport. `renew`
+//! keeps the lease running. `leave` gives away what the node owns before it stops, and `outlive` serves on
+//! without a log. The data plane goes on, whatever happens here.
 
 mod admission;
 mod enter;
@@ -31,6 +32,9 @@ use super::leader::handle::LeaderHandle;
 use crate::config::Seed;
 use crate::discovery::Discovery;
 use crate::ids::{ClusterId, NodeId};
+use crate::membership::Reason;
+use crate::membership::leaving::Stage;
+use crate::membership::seen::Leads;
 use crate::net::jittered;
 use crate::node::me::Me;
 use crate::raft::latch::Root;
@@ -44,12 +48,8 @@ use crate::topology::state::State;
 use crate::topology::view::View;
 
 pub(super) use self::leave::Leaver;
-pub(super) use self::leave::{Stage, stage};
 pub(super) use self::life::Life;
 pub(super) use self::renew::Renewer;
-
-/// The reason why a node takes no part in a cluster, or not yet.
-type Reason = String;
 
 /// The state that the control plane's tasks and its service share.
 pub(in crate::node) struct Shared {
@@ -73,9 +73,9 @@ pub(in crate::node) struct Shared {
     pub(in crate::node) stage: watch::Sender<Stage>,
     pub(in crate::node) shutdown: Shutdown,
     /// The reason why this node is in no cluster yet.
-    pub(in crate::node) waits: Mutex<Option<String>>,
+    pub(in crate::node) waits: Mutex<Option<Reason>>,
     /// The reason why this node's control plane has ended.
-    pub(in crate::node) ended: Mutex<Option<String>>,
+    pub(in crate::node) ended: Mutex<Option<Reason>>,
 }
 
 /// A node that has founded or joined a cluster.
@@ -87,6 +87,13 @@ pub(in crate::node) struct Running {
     /// The names of nodes that it refused lately, with the reasons: at most `proposals::REFUSALS_MAX`, the
     /// newest last.
     pub(in crate::node) refused: Mutex<VecDeque<(String, String)>>,
+}
+
+impl Running {
+    /// The leader as this member knows it.
+    fn leads(&self) -> Leads {
+        self.raft.standing().borrow().role.into()
+    }
 }
 
 impl Shared {

@@ -7,6 +7,8 @@ use tonic::Status;
 
 use super::Running;
 use crate::ids::NodeId;
+use crate::membership::admitting::{Admission, admit};
+use crate::membership::seen::Leads;
 use crate::raft::event::Outcome;
 use crate::rpc::control::to_wire;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
@@ -26,14 +28,12 @@ impl Running {
     /// Commits that a node joins, has started again or leaves, if this node leads. Dropping the future leaves
     /// it unknown whether the command is committed.
     pub(in crate::node) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
-        if self.is_known(command) {
-            return self.entered(node);
-        }
-        // A refused node asks again and again: that must not cost an entry of the log each time.
-        let leads = self.raft.standing().borrow().role.is_leader;
+        let leads = self.leads() == Leads::Itself;
         let state = self.raft.state().borrow().clone();
-        if leads && let Err(refusal) = State::clone(&state).apply(command) {
-            return self.refuse(command, refusal.to_string());
+        match admit(&state, command, leads) {
+            Admission::Known => return self.entered(node),
+            Admission::Refused(refusal) => return self.refuse(command, refusal.to_string()),
+            Admission::Propose => {}
         }
         match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { result, .. } => match result {
@@ -65,17 +65,6 @@ impl Running {
             refused.push_back(refusal);
         }
         Reply::Refused(why)
-    }
-
-    /// Whether the state already has the start that a member announces: the member asks until it sees that
-    /// itself.
-    fn is_known(&self, command: &Command) -> bool {
-        let Command::Resume(resume) = command else {
-            return false;
-        };
-        let state = self.raft.state().borrow().clone();
-        let known = state.member(resume.id);
-        known.is_some_and(|member| member.incarnation >= resume.node.incarnation)
     }
 
     /// Makes sure that this node's state contains everything that was acknowledged. Returns where to ask
