@@ -23,7 +23,8 @@ pub enum Next {
     AskFate,
     /// Commit the start, since this member leads; [`Announcing::refused`] if that is refused.
     CommitHere,
-    /// Ask other nodes to have the leader commit the start; [`Announcing::refused`] if one refuses.
+    /// Ask the seeds and the members in the state to have the leader commit the start;
+    /// [`Announcing::refused`] if one refuses and none commits it.
     AskOthers,
     /// Pause for a moment of random length, or until another member leads.
     Pause,

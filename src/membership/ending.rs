@@ -44,8 +44,8 @@ pub fn after<M>(membership: Option<M>) -> After<M> {
     }
 }
 
-/// Whether a node without a log may stop: one of the states that other nodes show goes on without member
-/// `own`, which knew the state `known` last.
+/// Whether a node without a log may stop: one of the states that the seeds and the members in `known` show
+/// goes on without member `own`, which knew the state `known` last.
 pub fn is_relieved<'a>(
     known: &State,
     own: NodeId,

@@ -12,9 +12,9 @@ use crate::ids::ClusterId;
 pub enum Beginning {
     /// It founds a cluster.
     Found,
-    /// It asks the leader of this cluster to let it in.
+    /// It asks the seeds to have the leader of this cluster let it in. If none does, it waits and begins again.
     Enter(ClusterId),
-    /// It waits and asks again.
+    /// It waits and begins again.
     Wait(Reason),
 }
 

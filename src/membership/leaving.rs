@@ -61,7 +61,8 @@ pub struct Seen<'a> {
 pub enum Next {
     /// Commit [`Leaving::command`], since this member leads; then wait as below.
     CommitHere,
-    /// Ask other nodes to have the leader commit [`Leaving::command`]; then wait as below.
+    /// Ask the seeds and the members in the state to have the leader commit [`Leaving::command`]; then wait as
+    /// below.
     AskOthers,
     /// Wait until the state changes, for [`SAY_EVERY_MS`] at most.
     Wait,
