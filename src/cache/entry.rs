@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use triomphe::ThinArc;
 
 use super::load::{LoadError, LoadErrorKind};
-use super::request::{Role, Stamps};
+use super::request::Role;
 use crate::ids::{Generation, GroupId, Millis, Partition, Tenure};
+use crate::topology::view::Stamps;
 
 /// What an entry says about its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,13 +5,14 @@
 
 use super::Cache;
 use super::entry::Entry;
-use super::request::{Role, Stamps};
+use super::request::Role;
 use crate::hash::KeyHash;
 use crate::ids::GroupId;
+use crate::topology::view::Stamps;
 
 /// What the stamps of an entry are worth by somebody's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Worth {
     /// It answers in the role that was asked about, as far as its lifetime goes.
     Valid,
     /// No view, now or later, makes it valid: the next look-up drops it.
@@ -32,13 +33,13 @@ impl Entry {
     /// Says what this entry is worth to a member with these stamps and this role, lifetime aside; `None` is the
     /// role of a member that neither owns the partition nor stands by for it.
     #[must_use]
-    pub fn standing(&self, stamps: &Stamps, role: Option<Role>) -> Standing {
+    pub fn worth(&self, stamps: &Stamps, role: Option<Role>) -> Worth {
         if self.is_void(stamps) {
-            Standing::Void
+            Worth::Void
         } else if role.is_some_and(|role| self.is_valid(stamps, role)) {
-            Standing::Valid
+            Worth::Valid
         } else {
-            Standing::Unused
+            Worth::Unused
         }
     }
 }

@@ -12,10 +12,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 use super::entry::Entry;
-use super::request::{Refused, Request, Role, STANDBY_MS, Stamps};
+use super::request::{Refused, Request, Role, STANDBY_MS};
 use super::waiters::Waiters;
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, Millis, Tenure};
+use crate::topology::view::Stamps;
 
 /// What was valid when a load began. Its result is stored only if this still is when it ends.
 ///

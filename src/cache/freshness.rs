@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::entry::{Kind, saturated};
-use super::request::{Role, STANDBY_MS, Stamps};
+use super::request::{Role, STANDBY_MS};
 use crate::ids::Millis;
 use crate::topology::model::group::GroupSpec;
+use crate::topology::view::Stamps;
 
 /// A group's freshness rules. Made once per view, not per fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

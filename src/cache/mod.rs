@@ -51,7 +51,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use self::arrivals::{ARRIVAL_VOIDS_MAX, StreamId};
 pub use self::entry::{Entry, EntryParts, Kind, Phase, REPORTED_EVERY_MS};
-pub use self::explain::Standing;
+pub use self::explain::Worth;
 pub use self::feed::{
     Batch, End, FEED_BYTES_MAX, FEED_USED_MAX, FEED_VOIDS_MAX, Feed, Heard, Item, Receipt,
     USED_AT_ONCE, Verb, Void,
@@ -62,7 +62,7 @@ pub use self::freshness::{Fill, Freshness};
 pub use self::invalidate::{Reset, Voided};
 pub use self::lead::Lead;
 pub use self::load::{LoadError, LoadErrorKind, Loaded, MAX_MESSAGE_BYTES};
-pub use self::request::{Limits, Refused, Request, Role, STANDBY_MS, Stamps};
+pub use self::request::{Limits, Refused, Request, Role, STANDBY_MS};
 pub use self::stats::{Counts, GroupStats, Stats};
 pub use self::taps::{PartitionSet, Walk};
 
@@ -73,6 +73,7 @@ use self::shard::Shard;
 use self::taps::Taps;
 use self::waiters::Waiters;
 use crate::hash::{KeyHash, SHARDS};
+pub use crate::topology::view::Stamps;
 
 /// A node's cache. Cloning shares it; every method may be called from any thread.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 //! is in `found`.
 
 use crate::hash::KeyHash;
-use crate::ids::{Generation, GroupId, Millis, Tenure};
+use crate::ids::{GroupId, Millis};
+use crate::topology::view::Stamps;
 
 /// The named bounds of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +16,6 @@ pub struct Limits {
     pub max_waiters_per_group: usize,
     /// How many callers may wait in all. No group gets more of these places than are still free.
     pub max_waiters: usize,
-}
-
-/// What is valid at this moment, by the view of the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamps {
-    /// The partition's tenure: what is loaded now will carry it.
-    pub tenure: Tenure,
-    /// An earlier tenure whose entries stay valid.
-    pub inherits: Option<Tenure>,
-    /// The stamp of the copies that a standby may serve.
-    pub copies: Option<Tenure>,
-    /// The group's generation.
-    pub generation: Generation,
-}
-
-impl Stamps {
-    /// Whether an entry or token of this tenure is valid.
-    pub(super) fn accept_tenure(&self, tenure: Tenure) -> bool {
-        tenure == self.tenure || Some(tenure) == self.inherits
-    }
 }
 
 /// In what capacity this node answers for a key.

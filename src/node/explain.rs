@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::me::Me;
-use crate::cache::{Cache, Entry, Kind, Phase, Role, Stamps, Standing};
+use crate::cache::{Cache, Entry, Kind, Phase, Role, Stamps, Worth};
 use crate::clock::Clock;
 use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::{GroupId, Millis};
@@ -59,24 +59,18 @@ impl Explainer {
         let me = self.me.get();
         let id = GroupId(request.group);
         let hash = KeyHash::of(id, key);
-        let own = view.role_of(me, hash.partition());
+        let standing = view.standing(me, hash.partition());
         let group = view.group(id);
         let entry = group.and_then(|group| {
-            let route = view.route(hash);
-            let stamps = Stamps {
-                tenure: route.tenure,
-                inherits: route.inherits,
-                copies: view.copies_of(route.partition).stamp(),
-                generation: group.generation,
-            };
             let entry = self.cache.peek(id, key, hash)?;
-            Some(describe(&entry, &stamps, own, self.clock.now()))
+            let stamps = standing.stamps(group);
+            Some(describe(&entry, &stamps, standing.role, self.clock.now()))
         });
         Ok(ExplainReply {
             epoch: view.epoch().0,
             node: me.0,
             has_group: group.is_some(),
-            part: part(own).into(),
+            part: part(standing.role).into(),
             entry,
         })
     }
@@ -108,10 +102,10 @@ fn describe(entry: &Entry, stamps: &Stamps, own: ViewRole, now: Millis) -> Cache
         ViewRole::Standby => Some(Role::Standby),
         ViewRole::Neither => None,
     };
-    let standing = match entry.standing(stamps, role) {
-        Standing::Valid => EntryStanding::Valid,
-        Standing::Void => EntryStanding::Void,
-        Standing::Unused => EntryStanding::Unused,
+    let standing = match entry.worth(stamps, role) {
+        Worth::Valid => EntryStanding::Valid,
+        Worth::Void => EntryStanding::Void,
+        Worth::Unused => EntryStanding::Unused,
     };
     CachedEntry {
         kind: kind.into(),

@@ -19,7 +19,7 @@ use super::moves::{Moves, Peek};
 use crate::cache::{Fill, Freshness, Lead, LoadError, LoadErrorKind, Loaded, Role, Stamps};
 use crate::clock::Clock;
 use crate::ids::as_millis;
-use crate::ids::{Generation, GroupId, Millis, Tenure};
+use crate::ids::{GroupId, Millis};
 use crate::metrics::{LOADED_KEYS, Registry};
 use crate::origin::{Origin, Row};
 use crate::overload::queues::{Bounds, Class, Entered, QueueId, Queued, Queues};
@@ -375,16 +375,13 @@ impl Shared {
         let view = Arc::clone(&self.view.borrow());
         let (stamps, freshness) = match view.group(lead.group()) {
             Some(group) => {
-                let row = view.route(lead.hash());
                 let stamps = Stamps {
-                    tenure: row.tenure,
-                    inherits: row.inherits,
                     copies: None,
-                    generation: group.generation,
+                    ..view.stamps(lead.hash().partition(), group)
                 };
                 (stamps, Freshness::of(&group.spec))
             }
-            None => of_nothing(),
+            None => (Stamps::NOTHING, FOR_NO_ONE),
         };
         Fill {
             stamps,
@@ -435,23 +432,14 @@ fn outcome_of(kind: LoadErrorKind) -> &'static str {
     }
 }
 
-/// Stamps and freshness for a group that was removed while its key was loading: only the callers that wait
-/// get the answer.
-fn of_nothing() -> (Stamps, Freshness) {
-    let stamps = Stamps {
-        tenure: Tenure(u64::MAX),
-        inherits: None,
-        copies: None,
-        generation: Generation(u32::MAX),
-    };
-    let freshness = Freshness {
-        ttl_ms: 0,
-        jitter: 0,
-        stale_ms: 0,
-        stale_if_error_ms: 0,
-        negative_ttl_ms: 0,
-        error_ttl_ms: 0,
-        max_value_bytes: 0,
-    };
-    (stamps, freshness)
-}
+/// The freshness of a group that was removed while its key was loading: only the callers that wait get the
+/// answer.
+const FOR_NO_ONE: Freshness = Freshness {
+    ttl_ms: 0,
+    jitter: 0,
+    stale_ms: 0,
+    stale_if_error_ms: 0,
+    negative_ttl_ms: 0,
+    error_ttl_ms: 0,
+    max_value_bytes: 0,
+};

@@ -47,4 +47,6 @@ pub use model::quorum::{Quorum, QuorumChange, QuorumRole};
 pub use placement::place;
 pub use state::codec::DecodeError;
 pub use state::{Founding, Revision, State};
-pub use view::{MemberIndex, PartitionRule, Role, Route, View, ViewError, ViewMistake};
+pub use view::{
+    MemberIndex, PartitionRule, Role, Route, Stamps, Standing, View, ViewError, ViewMistake,
+};

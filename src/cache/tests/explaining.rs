@@ -48,11 +48,11 @@ fn what_has_ended_or_is_void_is_still_shown() {
     let entry = bench.peek("k").unwrap();
     assert_eq!(entry.phase(bench.now), Phase::Dead);
     let owner = Some(Role::Owner);
-    assert_eq!(entry.standing(&bench.stamps, owner), Standing::Valid);
+    assert_eq!(entry.worth(&bench.stamps, owner), Worth::Valid);
     bench.stamps.generation.0 += 1;
     assert_eq!(
-        bench.peek("k").unwrap().standing(&bench.stamps, owner),
-        Standing::Void
+        bench.peek("k").unwrap().worth(&bench.stamps, owner),
+        Worth::Void
     );
     assert!(bench.get("k").is_none());
     assert!(bench.peek("k").is_none(), "the look-up dropped it");
@@ -64,30 +64,27 @@ fn an_entry_of_another_role_or_a_newer_view_is_unused() {
     bench.role = Role::Standby;
     bench.load_value("k", "v");
     let entry = bench.peek("k").unwrap();
-    for (role, standing) in [
-        (Some(Role::Standby), Standing::Valid),
-        (Some(Role::Owner), Standing::Unused),
-        (None, Standing::Unused),
+    for (role, worth) in [
+        (Some(Role::Standby), Worth::Valid),
+        (Some(Role::Owner), Worth::Unused),
+        (None, Worth::Unused),
     ] {
-        assert_eq!(entry.standing(&bench.stamps, role), standing, "{role:?}");
+        assert_eq!(entry.worth(&bench.stamps, role), worth, "{role:?}");
     }
     let older = Stamps {
         tenure: Tenure(9),
         ..STAMPS
     };
-    assert_eq!(
-        entry.standing(&older, Some(Role::Standby)),
-        Standing::Unused
-    );
+    assert_eq!(entry.worth(&older, Some(Role::Standby)), Worth::Unused);
     let newer = Stamps {
         tenure: Tenure(11),
         ..STAMPS
     };
-    assert_eq!(entry.standing(&newer, Some(Role::Standby)), Standing::Void);
+    assert_eq!(entry.worth(&newer, Some(Role::Standby)), Worth::Void);
     let heir = Stamps {
         inherits: Some(STAMPS.tenure),
         copies: None,
         ..newer
     };
-    assert_eq!(entry.standing(&heir, Some(Role::Standby)), Standing::Valid);
+    assert_eq!(entry.worth(&heir, Some(Role::Standby)), Worth::Valid);
 }

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::Moves;
-use crate::cache::{Entry, Feed, Item, Walk};
+use crate::cache::{Entry, Feed, Item, Role, Walk, Worth};
 use crate::rpc::control::channel;
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::cache_client::CacheClient;
@@ -188,10 +188,10 @@ impl Moves {
     pub(super) fn is_ours(&self) -> impl Fn(&Entry) -> bool + use<> {
         let view = Arc::clone(&self.0.parts.view.borrow());
         move |entry| {
-            let route = view.route_of(entry.partition());
             let group = view.group(entry.group());
-            let is_ours = entry.tenure() == route.tenure || Some(entry.tenure()) == route.inherits;
-            is_ours && group.is_some_and(|group| group.generation == entry.generation())
+            let stamps = group.map(|group| view.stamps(entry.partition(), group));
+            let worth = stamps.map(|stamps| entry.worth(&stamps, Some(Role::Owner)));
+            worth == Some(Worth::Valid)
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod fixed;
 
 mod check;
+mod standing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::topology::model::partitions::{Copies, PartitionTable, PendingMove, pa
 use crate::topology::placement::rendezvous;
 
 pub use check::{PartitionRule, ViewError, ViewMistake};
+pub use standing::{Stamps, Standing};
 
 /// The topology at one epoch.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct View {
     /// In ascending order of their ids.
     members: Box<[Member]>,
     slots: Box<[Slot]>,
-    /// Separate from the slots, because reads do not need them.
+    /// Separate from the slots, because frontends do not need them.
     copies: Box<[Copies]>,
     /// In ascending order of their partitions.
     moving: Box<[Moving]>,
@@ -298,7 +300,11 @@ impl View {
     /// The role of `node` for `partition`; panics as [`route_of`](Self::route_of) does.
     #[must_use]
     pub fn role_of(&self, node: NodeId, partition: Partition) -> Role {
-        let route = self.route_of(partition);
+        self.role_by(node, &self.route_of(partition))
+    }
+
+    #[inline]
+    fn role_by(&self, node: NodeId, route: &Route) -> Role {
         let is_node = |index: Option<MemberIndex>| index.is_some_and(|i| self.at(i).id == node);
         if is_node(route.owner) {
             Role::Owner

@@ -97,6 +97,45 @@ fn a_route_is_the_tables_entry_of_the_hashs_partition() {
 }
 
 #[test]
+fn one_look_says_route_copies_role_and_what_is_valid() {
+    let ids = [1, 2, 3];
+    let placed = place(&members(&ids), None, Epoch(5));
+    let table = PartitionTable::from_fn(|partition| Assignment {
+        inherits: (partition.0 % 2 == 0).then_some(Tenure(4)),
+        copies: Copies {
+            since: Epoch(6),
+            are_kept: partition.0 % 3 == 0,
+        },
+        ..placed[partition]
+    });
+    let group = Group {
+        generation: Generation(7),
+        ..group(1, "a")
+    };
+    let view = View::new("test", Epoch(8), members(&ids), &table, vec![group.clone()]).unwrap();
+    for route in view.routes() {
+        let partition = route.partition;
+        let stamps = Stamps {
+            tenure: Tenure(5),
+            inherits: (partition.0 % 2 == 0).then_some(Tenure(4)),
+            copies: (partition.0 % 3 == 0).then_some(Tenure(6)),
+            generation: Generation(7),
+        };
+        assert_eq!(view.stamps(partition, &group), stamps);
+        for id in [1, 2, 3, 4].map(NodeId) {
+            let standing = view.standing(id, partition);
+            let expected = Standing {
+                route,
+                copies: view.copies_of(partition),
+                role: view.role_of(id, partition),
+            };
+            assert_eq!(standing, expected);
+            assert_eq!(standing.stamps(&group), stamps);
+        }
+    }
+}
+
+#[test]
 fn a_role_depends_on_node_and_partition() {
     let view = view(members(&[1, 2, 3]));
     for route in view.routes() {
