@@ -5,16 +5,16 @@
 //! ```text
 //! main → cli → dev → roles      node · frontend · loadgen  wiring and policy; never import one another
 //!                  → adapters   rpc · origin · discovery … one outside thing each; never import one another
-//!                  → pure       cache · topology · membership … no I/O, no clock, no spawn
+//!                  → pure       cache · topology · ownership … no I/O, no clock, no spawn
 //! ```
 //!
 //! Eight walks:
 //!
 //! - **a GET**: `frontend/service` → `frontend/route` (view → owner) → `rpc/pipeline` → `node/service` →
-//!   `node/read` → `cache` (a hit ends here) → flight → `node/loader` → `origin` → and back, with
-//!   `Cache-Status` made in `frontend/respond`.
+//!   `node/read` (may I answer? [`ownership`]) → `cache` (a hit ends here) → flight → `node/loader` → `origin` →
+//!   and back, with `Cache-Status` made in `frontend/respond`.
 //! - **a delete**: the same way to `node/read/delete`: dropped from `cache`, acknowledged once every member that may
-//!   hold the entry has dropped it too (`cache/feed`, [`topology::lease`]).
+//!   hold the entry has dropped it too (`cache/feed`, [`ownership::settle`], [`topology::lease`]).
 //! - **an agreed change**: `node/leader` (the shell of what a leader decides, [`topology::leader`]), another node's `Enter`
 //!   or an operator's `Commit` (`node/control/service`) → `raft/thread` → `raft/driver` → `raft/log` and
 //!   `raft/transport` → `topology/state/apply` → [`topology::state::State`].
@@ -25,7 +25,7 @@
 //!   (`cache`: taps, feed) → `rpc/transfer` → `node/moves/move_in` (`cache`: arrivals) → renewals report it warm →
 //!   the leader activates → `node/loader` peeks.
 //! - **a lease**: `node/member/renew` → `rpc/control` → `node/control/grant` → `node/leader` → a quorum round
-//!   → [`topology::lease`] → back, and `node/lease` (may I act?) → `node/read`.
+//!   → [`topology::lease`] → back, and `node/lease` → [`ownership::duty`] (may I act?) → `node/read`.
 //! - **a life**: `node/member/life`, by the rules of [`membership`]: it opens, founds or joins (`admission`),
 //!   announces its start, leaves (`leave`), or serves on without a log (`outlive`).
 //! - **a setting**: `config/default.toml` < `--config` file < `GCACHE__SECTION__KEY` < `--set` and flags →
@@ -43,6 +43,8 @@ pub mod overload;
 pub mod topology;
 
 pub mod membership;
+
+pub mod ownership;
 
 pub mod config;
 

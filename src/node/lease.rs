@@ -1,9 +1,7 @@
-//! Whether this node may act for the partitions that its view says it owns. The read path asks this for every
-//! call.
+//! The lease of this node, as its calls see it: the read path looks at it for every call.
 //!
 //! The control plane renews the lease ([`crate::topology::lease`]) and writes it here; readers take no lock.
-//! There is one rule: an owner acts while its lease runs and its tenure is settled, so that no other member
-//! that holds a lease believes that it owns the same partition.
+//! What the node may do by it is decided in [`crate::ownership`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,24 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::cache::Role;
 use crate::clock::Clock;
 use crate::ids::{Epoch, Millis};
+use crate::ownership::{Duty, LeaseState};
 use crate::topology::view::Route;
-
-/// What a node may do for a partition that its view says it owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
-    /// It owns the partition, and no other member believes that it does.
-    Acts,
-    /// It owns the partition by a move. The owner before it may not know yet, but sends it every delete until
-    /// then. This node answers reads; it answers no delete as done before the owner before it knows.
-    TakesOver,
-    /// It owns the partition, and the owner before it may not know yet: until then this node has the rights
-    /// of a standby.
-    Arrives,
-    /// It holds no lease: another member may own the partition by now.
-    Isolated,
-}
 
 /// The lease of this node, as of now. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -59,38 +44,34 @@ impl Held {
         self.0.changed.notify_waiters();
     }
 
-    /// Whether the lease runs. A node without one is isolated.
+    /// The lease as it is now.
     #[must_use]
-    pub(super) fn is_valid(&self, now: Millis) -> bool {
-        now.0 < self.0.until.load(Ordering::Acquire)
-    }
-
-    /// What this node may do for a partition that it owns by `route`.
-    #[must_use]
-    pub(super) fn duty(&self, route: &Route, now: Millis) -> Duty {
-        if !self.is_valid(now) {
-            Duty::Isolated
-        } else if self.0.settled.load(Ordering::Acquire) >= route.since.0 {
-            Duty::Acts
-        } else if route.since.0 > route.tenure.0 {
-            // Owned by a move, which does not end before all members know that it was prepared.
-            Duty::TakesOver
-        } else {
-            Duty::Arrives
+    #[inline]
+    pub(super) fn state(&self) -> LeaseState {
+        LeaseState {
+            until: Millis(self.0.until.load(Ordering::Acquire)),
+            settled: Epoch(self.0.settled.load(Ordering::Acquire)),
         }
     }
 
-    /// Waits until this node acts for a partition that it owns by `route`. False if it does not by `until`.
-    /// Cancel-safe.
-    pub(super) async fn acts(&self, route: &Route, clock: Clock, until: Instant) -> bool {
+    /// Whether the lease runs. A node without one is isolated.
+    #[must_use]
+    pub(super) fn is_valid(&self, now: Millis) -> bool {
+        self.state().is_valid(now)
+    }
+
+    /// Waits until this node acts for a partition that it owns by `route`, but not longer than `until`. Returns
+    /// the duty that it has then. Cancel-safe.
+    pub(super) async fn acts(&self, route: &Route, clock: Clock, until: Instant) -> Duty {
+        let duty = || self.state().duty(Role::Owner, route, clock.now());
         loop {
             // Created before the check, so that no change between the two is missed.
             let changed = self.0.changed.notified();
-            if self.duty(route, clock.now()) == Duty::Acts {
-                return true;
+            if duty() == Duty::Acts {
+                return Duty::Acts;
             }
             if timeout_at(until, changed).await.is_err() {
-                return self.duty(route, clock.now()) == Duty::Acts;
+                return duty();
             }
         }
     }
@@ -115,26 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_acts_with_a_lease_and_once_its_tenure_is_settled() {
-        let held = Held::default();
-        assert_eq!(held.duty(&route(0, 0), Millis(0)), Duty::Isolated);
-        held.set(Millis(2_000), Epoch(7));
-        // The tenure, the epoch since when it owns, the time, and the expected duty.
-        let table = [
-            (7, 7, 1_999, Duty::Acts),
-            (8, 8, 1_999, Duty::Arrives),
-            (6, 7, 1_999, Duty::Acts),
-            (7, 8, 1_999, Duty::TakesOver),
-            (7, 7, 2_000, Duty::Isolated),
-            (7, 8, 2_000, Duty::Isolated),
-        ];
-        for (tenure, since, now, duty) in table {
-            let found = held.duty(&route(tenure, since), Millis(now));
-            assert_eq!(found, duty, "{tenure} {since} {now}");
-        }
-        let held = Held::always();
-        let last = route(u64::MAX, u64::MAX);
-        assert_eq!(held.duty(&last, Millis(1 << 40)), Duty::Acts);
+    fn a_node_that_needs_no_lease_always_acts() {
+        let duty = |held: &Held, now| {
+            let last = route(u64::MAX, u64::MAX);
+            held.state().duty(Role::Owner, &last, Millis(now))
+        };
+        assert_eq!(duty(&Held::default(), 0), Duty::Isolated);
+        assert_eq!(duty(&Held::always(), 1 << 40), Duty::Acts);
     }
 
     #[tokio::test(start_paused = true)]
@@ -142,14 +110,15 @@ mod tests {
         let (held, clock) = (Held::default(), Clock::start());
         let by = |ms| Instant::now() + Duration::from_millis(ms);
         let third = route(3, 3);
-        assert!(!held.acts(&third, clock, by(500)).await);
+        assert_eq!(held.acts(&third, clock, by(500)).await, Duty::Isolated);
         held.set(Millis(9_000), Epoch(2));
+        assert_eq!(held.acts(&third, clock, by(500)).await, Duty::Arrives);
         let waits = held.acts(&third, clock, by(5_000));
         let settles = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             held.set(Millis(9_000), Epoch(3));
         };
-        let (acts, ()) = tokio::join!(waits, settles);
-        assert!(acts && clock.now() < Millis(1_000));
+        let (duty, ()) = tokio::join!(waits, settles);
+        assert!(duty == Duty::Acts && clock.now() < Millis(1_500));
     }
 }

@@ -3,8 +3,8 @@
 //! A node answers for its own keys only and never forwards. Its own view decides in which role it may answer,
 //! never the caller's.
 
-// Deletes and expiries, the other half of `ReadPath`. The two halves know each other: `judge` begins a
-// delete, and a delete that has waited is judged again.
+mod parts;
+
 mod delete;
 
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use self::delete::acts_by;
+use self::delete::TakenBack;
+use self::parts::{ISOLATED, Judged, Parts};
 use super::answers::{self, Provenance, refusal};
-use super::lease::{Duty, Held};
+use super::lease::Held;
 use super::loader::Loader;
 use super::me::Me;
 use super::metrics::{CallOutcome, ReadMetrics};
 use crate::cache::{
-    Cache, Entry, Found, Kind, Lead, LoadOutcome, Phase, Receipt, Refused, Request, Role, Stamps,
-    Wait,
+    Cache, Entry, Found, Kind, Lead, LoadOutcome, Phase, Refused, Request, Role, Wait,
 };
 use crate::clock::Clock;
-use crate::hash::{KeyHash, MAX_KEY_BYTES};
 use crate::ids::as_millis;
 use crate::ids::{Epoch, GroupId};
 use crate::overload::queues::Class;
-use crate::rpc::proto::{self, Call, Detail, Op, Status, Via};
+use crate::ownership::answer::{self, Answer};
+use crate::rpc::proto::{Call, Detail, Op, Status, Via};
 use crate::rpc::wire::AnswerItem;
-use crate::topology::model::group::{Group, OnIsolated};
-use crate::topology::view::{Role as ViewRole, Route, View};
+use crate::topology::model::group::Group;
+use crate::topology::view::View;
 
 /// The bounds of the read path.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +52,9 @@ pub(super) struct ReadPath {
 }
 
 struct Shared {
-    me: Me,
-    held: Held,
-    cache: Cache,
+    parts: Parts,
     loader: Loader,
-    view: watch::Receiver<Arc<View>>,
-    clock: Clock,
     settings: Settings,
-    metrics: ReadMetrics,
 }
 
 /// An answer, or the rest of the work for it.
@@ -83,10 +78,8 @@ pub(super) struct Later {
 enum WaitsFor {
     /// A view of at least the call's epoch.
     Epoch,
-    /// That this node acts as the owner, by this route.
-    Arrival(Route),
-    /// That the members which also keep the entry drop it.
-    Receipts(Vec<Receipt>, CallOutcome),
+    /// That a delete is done.
+    Delete(delete::WaitsFor),
     Load(Load),
 }
 
@@ -110,25 +103,33 @@ impl ReadPath {
         settings: Settings,
         metrics: ReadMetrics,
     ) -> Self {
-        let shared = Shared {
+        let parts = Parts {
             me,
             held,
             cache,
-            loader,
             view,
             clock,
-            settings,
             metrics,
+            max_deadline: settings.max_deadline,
+        };
+        let shared = Shared {
+            parts,
+            loader,
+            settings,
         };
         Self {
             shared: Arc::new(shared),
         }
     }
 
+    fn parts(&self) -> &Parts {
+        &self.shared.parts
+    }
+
     /// The current view, by which calls are judged.
     #[must_use]
     pub(super) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.shared.view.borrow())
+        self.parts().view()
     }
 
     /// Refuses a call that exceeds the bound `limit` of its pipeline, and counts it.
@@ -140,7 +141,7 @@ impl ReadPath {
         why: &str,
     ) -> AnswerItem {
         if let Some(group) = view.group(group) {
-            self.shared.metrics.limited(group, limit);
+            self.parts().metrics.limited(group, limit);
         }
         refusal(id, Status::Overloaded, why)
     }
@@ -149,99 +150,59 @@ impl ReadPath {
     #[must_use]
     pub(super) fn begin(&self, call: Call, key: Bytes, view: &View) -> Begun {
         if call.epoch > view.epoch().0 {
-            let until = self.until(&call);
+            let until = self.parts().until(&call);
             return Begun::Later(self.later(call, key, until, WaitsFor::Epoch));
         }
         self.judge(call, key, view)
     }
 
     fn judge(&self, call: Call, key: Bytes, view: &View) -> Begun {
-        let Some(group) = view.group(GroupId(call.group)) else {
-            return self.refuse(&call, None, Status::NoSuchGroup, "no such group");
-        };
-        if key.is_empty() || key.len() > MAX_KEY_BYTES {
-            let reason = "a key has 1 to 512 bytes";
-            return self.refuse(&call, Some(group), Status::BadKey, reason);
-        }
-        let hash = KeyHash::of(group.id, &key);
-        let row = view.route(hash);
-        let own = view.role_of(self.shared.me.get(), hash.partition());
-        let Some(role) = may_answer(call.role(), own) else {
-            self.shared.metrics.count(group, CallOutcome::NotOwner);
-            return Begun::Now(answers::not_owner(call.id, view.epoch()));
-        };
-        let now = self.shared.clock.now();
-        let duty = match role {
-            Role::Owner => self.shared.held.duty(&row, now),
-            Role::Standby | Role::LastResort if self.shared.held.is_valid(now) => Duty::Acts,
-            Role::Standby | Role::LastResort => Duty::Isolated,
-        };
-        let request = Request {
-            group: group.id,
-            key: &key,
-            hash,
-            role,
-            stamps: Stamps {
-                tenure: row.tenure,
-                inherits: row.inherits,
-                copies: view.copies_of(row.partition).stamp(),
-                generation: group.generation,
-            },
-            now,
+        let judged = match self.parts().judge(&call, &key, view) {
+            Ok(judged) => judged,
+            Err(refusal) => return Begun::Now(refusal),
         };
         match call.op() {
-            Op::Get => self.get_as(duty, &call, &key, group, &request),
-            // No other member may act for the owner when a value must never be served again.
-            _ if role != Role::Owner => {
-                self.shared.metrics.count(group, CallOutcome::NotOwner);
-                Begun::Now(answers::not_owner(call.id, view.epoch()))
-            }
-            Op::Delete | Op::Expire => {
-                let row = acts_by(view, Some(group), row);
-                self.invalidate(call, &key, group, &request, (&row, view.epoch()))
-            }
+            Op::Get => self.read(&call, &key, &judged),
+            Op::Delete | Op::Expire => match self.parts().take_back(&call, &key, &judged) {
+                TakenBack::Answered(answer) => Begun::Now(answer),
+                TakenBack::Waits(waits_for, patience) => {
+                    let until = self.parts().until(&call).min(Instant::now() + patience);
+                    Begun::Later(self.later(call, key, until, WaitsFor::Delete(waits_for)))
+                }
+            },
         }
     }
 
     /// Looks a key up as far as the node's duty allows.
-    fn get_as(
-        &self,
-        duty: Duty,
-        call: &Call,
-        key: &Bytes,
-        group: &Group,
-        request: &Request<'_>,
-    ) -> Begun {
-        let last_resort = Request {
-            role: Role::LastResort,
-            ..*request
+    fn read(&self, call: &Call, key: &Bytes, judged: &Judged<'_>) -> Begun {
+        let (parts, group, role) = (self.parts(), judged.group, judged.role);
+        let now = parts.clock.now();
+        let duty = parts.held.state().duty(role, &judged.standing.route, now);
+        let stamps = judged.standing.stamps(group);
+        let request = |role| Request {
+            group: group.id,
+            key,
+            hash: judged.hash,
+            role,
+            stamps,
+            now,
         };
-        match (duty, group.spec.on_isolated) {
-            (Duty::Acts | Duty::TakesOver, _) => self.get(call, key, group, request, Detail::None),
-            // Another member may still act as the owner, and delete what this node would go on serving.
-            (Duty::Arrives, _) => {
-                let request = Request {
-                    role: Role::Standby,
-                    ..*request
-                };
-                self.get(call, key, group, &request, Detail::Standby)
+        match answer::answer(duty, role, group.spec.on_isolated) {
+            Answer::LookUp(role, detail) => {
+                self.get(call, key, group, &request(role), wire(detail))
             }
-            (Duty::Isolated, OnIsolated::Refuse) => {
-                self.refuse(call, Some(group), Status::Isolated, ISOLATED)
-            }
-            (Duty::Isolated, OnIsolated::Origin) => {
-                self.get(call, key, group, &last_resort, Detail::Isolated)
-            }
-            (Duty::Isolated, OnIsolated::Serve) => match self.shared.cache.get(request) {
-                Some(entry) => {
-                    self.shared
+            Answer::Refusal => Begun::Now(parts.refuse(call, group, Status::Isolated, ISOLATED)),
+            Answer::CachedOrLastResort(role) => {
+                if let Some(entry) = parts.cache.get(&request(role)) {
+                    parts
                         .metrics
                         .count(group, CallOutcome::of_fresh(entry.kind()));
                     let provenance = Provenance::of(Via::Hit, Detail::Isolated);
-                    Begun::Now(self.serve(call, entry, provenance))
+                    return Begun::Now(self.serve(call, entry, provenance));
                 }
-                None => self.get(call, key, group, &last_resort, Detail::Isolated),
-            },
+                let last_resort = request(Role::LastResort);
+                self.get(call, key, group, &last_resort, Detail::Isolated)
+            }
         }
     }
 
@@ -253,9 +214,9 @@ impl ReadPath {
         request: &Request<'_>,
         detail: Detail,
     ) -> Begun {
-        let (wait, fallback, leads) = match self.shared.cache.get_or_join(request) {
+        let (wait, fallback, leads) = match self.parts().cache.get_or_join(request) {
             Found::Fresh(entry) => {
-                self.shared
+                self.parts()
                     .metrics
                     .count(group, CallOutcome::of_fresh(entry.kind()));
                 return Begun::Now(self.serve(call, entry, Provenance::of(Via::Hit, detail)));
@@ -268,29 +229,34 @@ impl ReadPath {
                     Phase::StaleOnError => Via::StaleIfError,
                     Phase::Fresh | Phase::Stale | Phase::Dead => Via::Stale,
                 };
-                self.shared.metrics.count(group, CallOutcome::of_stale(via));
+                self.parts()
+                    .metrics
+                    .count(group, CallOutcome::of_stale(via));
                 return Begun::Now(self.serve(call, entry, Provenance::of(via, detail)));
             }
             Found::Refused { reason, fallback } => {
-                self.shared.metrics.limited(group, limit_of(reason));
+                self.parts().metrics.limited(group, limit_of(reason));
                 if let Some(entry) = fallback.filter(|entry| entry.serves_on_error(request.now)) {
-                    self.shared.metrics.count(group, CallOutcome::StaleIfError);
+                    self.parts().metrics.count(group, CallOutcome::StaleIfError);
                     let provenance = Provenance::of(Via::StaleIfError, detail);
                     return Begun::Now(self.serve(call, entry, provenance));
                 }
-                return self.refuse(call, Some(group), Status::Overloaded, &reason.to_string());
+                let refusal =
+                    self.parts()
+                        .refuse(call, group, Status::Overloaded, &reason.to_string());
+                return Begun::Now(refusal);
             }
             Found::Lead {
                 lead,
                 wait,
                 fallback,
             } => {
-                self.shared.metrics.count(group, CallOutcome::Miss);
+                self.parts().metrics.count(group, CallOutcome::Miss);
                 self.submit(lead, Class::Miss, call);
                 (wait, fallback, true)
             }
             Found::Wait { wait, fallback } => {
-                self.shared.metrics.count(group, CallOutcome::Collapsed);
+                self.parts().metrics.count(group, CallOutcome::Collapsed);
                 (wait, fallback, false)
             }
         };
@@ -300,12 +266,15 @@ impl ReadPath {
             leads,
             detail,
         });
-        Begun::Later(self.later(*call, key.clone(), self.until(call), load))
+        Begun::Later(self.later(*call, key.clone(), self.parts().until(call), load))
     }
 
     fn submit(&self, lead: Lead, class: Class, call: &Call) {
-        let left = self.until(call).saturating_duration_since(Instant::now());
-        let until = self.shared.clock.now().plus(as_millis(left));
+        let left = self
+            .parts()
+            .until(call)
+            .saturating_duration_since(Instant::now());
+        let until = self.parts().clock.now().plus(as_millis(left));
         self.shared.loader.submit(lead, class, until);
     }
 
@@ -319,23 +288,6 @@ impl ReadPath {
         }
     }
 
-    /// When the caller stops waiting.
-    fn until(&self, call: &Call) -> Instant {
-        let own = self.shared.settings.max_deadline;
-        let asked = match call.deadline_ms {
-            0 => own,
-            ms => Duration::from_millis(ms.into()).min(own),
-        };
-        Instant::now() + asked
-    }
-
-    fn refuse(&self, call: &Call, group: Option<&Group>, status: Status, message: &str) -> Begun {
-        if let Some(group) = group {
-            self.shared.metrics.count(group, CallOutcome::Refused);
-        }
-        Begun::Now(refusal(call.id, status, message))
-    }
-
     fn serve(&self, call: &Call, entry: Entry, provenance: Provenance) -> AnswerItem {
         if entry.value().len() > self.shared.settings.max_value_bytes {
             let message = format!(
@@ -345,7 +297,7 @@ impl ReadPath {
             );
             return refusal(call.id, Status::TooLarge, &message);
         }
-        answers::of_entry(call.id, entry, provenance, self.shared.clock.now())
+        answers::of_entry(call.id, entry, provenance, self.parts().clock.now())
     }
 }
 
@@ -361,12 +313,13 @@ impl Later {
         } = self;
         match waits_for {
             WaitsFor::Load(load) => path.loaded(&call, load, until).await,
-            WaitsFor::Arrival(_) | WaitsFor::Receipts(..) => {
-                path.waited(call, key, waits_for, until).await
+            WaitsFor::Delete(waits_for) => {
+                let parts = path.parts();
+                parts.taken_back(&call, &key, waits_for, until).await
             }
             WaitsFor::Epoch => {
                 let patience = Instant::now() + path.shared.settings.epoch_wait;
-                let mut views = path.shared.view.clone();
+                let mut views = path.parts().view.clone();
                 let newer = views.wait_for(|view| view.epoch() >= Epoch(call.epoch));
                 let view = match timeout_at(until.min(patience), newer).await {
                     Ok(Ok(view)) => Arc::clone(&view),
@@ -391,7 +344,7 @@ impl ReadPath {
             detail,
         } = load;
         let outcome: Option<LoadOutcome> = timeout_at(until, wait.outcome()).await.ok();
-        let now = self.shared.clock.now();
+        let now = self.parts().clock.now();
         let collapsed = !leads;
         let via = if fallback.is_some() {
             Via::Expired
@@ -448,18 +401,11 @@ fn limit_of(reason: Refused) -> &'static str {
     }
 }
 
-/// The reason of a node without a lease.
-const ISOLATED: &str = "the owner is cut off from the members that decide which member owns what";
-
-/// The role in which a node answers a call for `asked` when its own view says `own`; none if it may not
-/// answer.
-fn may_answer(asked: proto::Role, own: ViewRole) -> Option<Role> {
-    match (asked, own) {
-        // A caller that believes the owner unreachable asks it as a standby: it answers as the owner.
-        (proto::Role::Owner | proto::Role::Standby, ViewRole::Owner) => Some(Role::Owner),
-        (proto::Role::Standby, ViewRole::Standby) => Some(Role::Standby),
-        (proto::Role::LastResort, _) => Some(Role::LastResort),
-        (proto::Role::Owner, ViewRole::Standby | ViewRole::Neither)
-        | (proto::Role::Standby, ViewRole::Neither) => None,
+/// What the wire calls it.
+fn wire(detail: answer::Detail) -> Detail {
+    match detail {
+        answer::Detail::Ordinary => Detail::None,
+        answer::Detail::Standby => Detail::Standby,
+        answer::Detail::Isolated => Detail::Isolated,
     }
 }

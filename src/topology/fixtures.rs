@@ -82,7 +82,7 @@ pub(crate) fn status(id: u64, status: MemberStatus) -> Command {
 }
 
 /// A group of one table, fresh for `ttl_s`.
-pub(super) fn table_spec(table: &str, ttl_s: u64) -> GroupSpec {
+pub(crate) fn table_spec(table: &str, ttl_s: u64) -> GroupSpec {
     GroupSpec {
         source: Source::Table {
             table: table.to_owned(),

@@ -12,6 +12,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "cache",
             "overload",
             "topology",
+            "ownership",
             "membership",
             "config",
         ],
