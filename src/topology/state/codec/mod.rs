@@ -11,26 +11,17 @@ mod member;
 mod pb;
 mod state;
 mod table;
+mod version;
 
 use bytes::Bytes;
 use prost::Message;
 
 pub use self::error::DecodeError;
 use self::error::malformed;
-use crate::topology::commands::{COMMAND_VERSION, Command};
+#[cfg(feature = "simulation")]
+pub use self::version::as_version;
+use crate::topology::commands::Command;
 use crate::topology::state::State;
-
-/// Checks that this executable knows a version.
-fn check_version(found: u32) -> Result<(), DecodeError> {
-    match found {
-        0 => Err(malformed("it has no version")),
-        1..=COMMAND_VERSION => Ok(()),
-        _ => Err(DecodeError::UnknownVersion {
-            found,
-            known: COMMAND_VERSION,
-        }),
-    }
-}
 
 /// Checks that a decoded value is encoded to the bytes it was decoded from.
 fn check_canonical(found: &[u8], written: &[u8]) -> Result<(), DecodeError> {
@@ -57,7 +48,7 @@ impl Command {
     /// stop: if it skipped an entry that others apply, its state would differ from theirs.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let envelope = pb::CommandEnvelope::decode(bytes).map_err(malformed)?;
-        check_version(envelope.version)?;
+        version::check(envelope.version)?;
         let command = command::from_wire(envelope)?;
         check_canonical(bytes, &command.encode())?;
         Ok(command)
@@ -77,7 +68,7 @@ impl State {
     /// The bytes are no state, or a state that only a later executable understands.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire = pb::State::decode(bytes).map_err(malformed)?;
-        check_version(wire.version)?;
+        version::check(wire.version)?;
         let state = state::from_wire(wire)?;
         // In this order: only a consistent state can be encoded.
         state::check(&state)?;

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, Partition, Tenure};
 use crate::topology::commands::{
-    AbortRun, ActivateRun, Assign, CopiesRun, FailOver, GroupRef, Joiner, MoveRun, PrepareMoves,
-    Resume, Run, SetGroups, SetStatus,
+    AbortRun, ActivateRun, Assign, COMMAND_VERSION, CopiesRun, FailOver, GroupRef, Joiner, MoveRun,
+    PrepareMoves, Resume, Run, SetGroups, SetStatus,
 };
 use crate::topology::fixtures::{
     cluster, founding, joiner, query_spec, set_groups, status, table_spec,
