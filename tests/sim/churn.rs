@@ -8,7 +8,6 @@ use gcache::raft::event::{Outcome, RequestId};
 use gcache::topology::commands::{Change, Command};
 use gcache::topology::model::quorum::{Quorum, QuorumChange, QuorumRole};
 
-use crate::cluster;
 use crate::faults::Fault;
 use crate::node::Node;
 use crate::queue::{MILLISECOND, Micros, SECOND};
@@ -55,6 +54,12 @@ impl Churn {
         }
     }
 
+    /// Whether a node joins just now.
+    pub(crate) fn is_joining(&self) -> bool {
+        let step = self.pending.as_ref().map(|(_, step, _)| step);
+        step == Some(&Step::Join)
+    }
+
     /// Whether no change of the quorum is under way, or may be.
     pub(crate) fn is_quiet(&self) -> bool {
         self.pending.is_none() && !self.is_uncertain
@@ -97,7 +102,7 @@ impl World {
         let asked = match &step {
             Step::Join => {
                 self.churn.last += 1;
-                let join = Command::Join(cluster::joiner(self.churn.last));
+                let join = Command::Join(self.joiner(self.churn.last));
                 self.plan(step, now);
                 self.propose(leader, join.encode())
             }
@@ -204,7 +209,8 @@ impl World {
 
     /// Whether the node is one that starts again whenever it is down.
     fn is_there(&self, id: NodeId) -> bool {
-        self.nodes.get(&id.0).is_some_and(|node| !node.is_gone)
+        let node = self.nodes.get(&id.0);
+        node.is_some_and(|node| !node.is_gone && !node.is_damaged && !node.is_stale)
     }
 
     /// Whether enough voters start again, once `without` is none.
@@ -264,7 +270,8 @@ impl World {
         if self.nodes.contains_key(&id) {
             return Ok(());
         }
-        let node = Node::new(id, &mut self.dice);
+        let mut node = Node::new(id, &mut self.dice);
+        node.version = self.joiner(self.churn.last).version;
         node.join();
         self.add(node)
     }

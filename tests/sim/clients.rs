@@ -51,10 +51,10 @@ impl World {
         let Some(state) = self.nodes.get(&node).and_then(|node| node.state.clone()) else {
             return Ok(());
         };
-        let command = if self.has_leases {
-            cluster::group_command(&mut self.dice, &state)
-        } else {
-            cluster::command(&mut self.dice, &state)
+        let command = match self.newer_command(&state) {
+            Some(command) => command,
+            None if self.has_leases => cluster::group_command(&mut self.dice, &state),
+            None => cluster::command(&mut self.dice, &state),
         };
         let command = command.encode();
         self.propose(node, command).map(|_| ())

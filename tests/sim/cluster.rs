@@ -37,6 +37,15 @@ pub(crate) fn joiner(number: u64) -> Joiner {
 
 /// The first state of a cluster of members 1 to `members`, all of which vote.
 pub(crate) fn founding(members: u64) -> State {
+    founding_of(members, |_| COMMAND_VERSION)
+}
+
+/// That of one whose members know these versions.
+pub(crate) fn founding_of(members: u64, version: impl Fn(u64) -> u32) -> State {
+    let joiner = |number| Joiner {
+        version: version(number),
+        ..joiner(number)
+    };
     let mut state = State::found(Founding {
         cluster: CLUSTER,
         supersedes: Vec::new(),

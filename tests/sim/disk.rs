@@ -34,6 +34,17 @@ pub(crate) enum Trouble {
     Full,
     /// Each sync takes this long.
     Slow(Micros),
+    /// The next sync takes this long.
+    Hangs(Micros),
+}
+
+/// What is wrong with the rows of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// Whoever reads them is told that they are not what was written, as RocksDB does.
+    Reported,
+    /// One bit of one row is another, and nobody says so.
+    Flipped,
 }
 
 /// One node's disk.
@@ -60,6 +71,8 @@ struct Inner {
     hash: u64,
     /// How often the synced rows have changed.
     version: u64,
+    /// Reading reports damage.
+    is_torn: bool,
 }
 
 impl SimDisk {
@@ -71,11 +84,48 @@ impl SimDisk {
         inner.trouble = Trouble::None;
         inner.fuse = None;
         inner.busy = 0;
+        self.handle(inner.start)
+    }
+
+    /// The handle of a second process, while that of the first one goes on.
+    pub(crate) fn open_unlocked(&self) -> Handle {
+        self.handle(self.0.lock().start)
+    }
+
+    fn handle(&self, start: u64) -> Handle {
         Handle {
             disk: self.clone(),
-            start: inner.start,
+            start,
             keeps_suffixes: false,
         }
+    }
+
+    /// The process has ended in order: what it wrote is not lost by that.
+    pub(crate) fn close(&self) {
+        self.0.lock().start += 1;
+    }
+
+    /// Something happens to the rows while nobody looks.
+    pub(crate) fn damage(&self, damage: Damage, dice: &mut Dice) {
+        let mut inner = self.0.lock();
+        if damage == Damage::Reported {
+            inner.is_torn = true;
+            return;
+        }
+        let count = inner.synced.len() as u64;
+        let at = dice.within(0..count) as usize;
+        let (_, value) = inner.synced.iter_mut().nth(at).expect("there is a row");
+        let bit = dice.within(0..value.len() as u64 * 8);
+        value[(bit / 8) as usize] ^= 1 << (bit % 8);
+    }
+
+    /// The rows are those of an earlier time.
+    pub(crate) fn put_back(&self, rows: Rows) {
+        let mut inner = self.0.lock();
+        inner.start += 1;
+        inner.version += 1;
+        inner.unsynced.clear();
+        inner.synced = rows;
     }
 
     /// The machine loses its power: any number of the last unsynced batches are lost, the first of
@@ -218,6 +268,10 @@ impl Inner {
                 return Err(DiskError::new("fsync failed"));
             }
             Trouble::Slow(takes) => self.busy += takes,
+            Trouble::Hangs(takes) => {
+                self.busy += takes;
+                self.trouble = Trouble::None;
+            }
             Trouble::None | Trouble::Full => {}
         }
         self.sync();

@@ -58,6 +58,7 @@ impl World {
                 self.checks.leaders.said(id, role)
             }
             Effect::Refused(..) => Ok(()),
+            Effect::Diverged(..) if self.reported() => Ok(()),
             Effect::Diverged(peer, index) => Err(Violation::new(
                 Promise::SameState,
                 format!("node {id} has another state than {peer} at {index}, at {now}"),
@@ -67,6 +68,7 @@ impl World {
 
     /// A message leaves `after` this moment.
     fn send(&mut self, after: Micros, lane: Lane, envelope: Envelope) {
+        self.echo(&envelope);
         let (from, to) = (envelope.from.0, envelope.to.0);
         let leaves = self.queue.now() + after;
         let link = (from, to, lane);
@@ -113,7 +115,8 @@ impl World {
     /// A message is there; whether anybody is.
     pub(crate) fn arrive(&mut self, lane: Lane, envelope: Envelope, waits: Option<u64>) -> Checked {
         let (from, to) = (envelope.from.0, envelope.to);
-        let there = self.nodes.get(&to.0).filter(|node| node.is_up());
+        let reached = self.reached(to.0);
+        let there = self.nodes.get(&reached).filter(|node| node.is_up());
         let start = there.map(|node| node.start);
         if let Some(sender) = waits {
             self.report(from, sender, Event::SnapshotSent(to, start.is_some()));
@@ -126,7 +129,7 @@ impl World {
             return Ok(());
         };
         self.trace.note(&[from, to.0, lane as u64]);
-        self.give(to.0, start, Event::Receive(envelope))
+        self.give(reached, start, Event::Receive(envelope))
     }
 
     /// A line for people.

@@ -1,10 +1,11 @@
 //! What goes wrong: the kinds of faults, and which of them a run has seen.
 //!
-//! A run draws some kinds and leaves out the others, so that one kind does not hide another's effects.
+//! A run draws some kinds and leaves out the others, so that one kind does not hide another's effects. What
+//! every run draws from must break nothing; some of what only wild runs have does (`expected`).
 
 use crate::dice::Dice;
 
-/// A kind of fault. The order is that of [`Fault::ALL`].
+/// A kind of fault. The order is that of [`Fault::all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// A message is lost.
@@ -49,11 +50,45 @@ pub(crate) enum Fault {
     Remove,
     /// A leader hands over.
     Transfer,
+    /// Messages arrive that are of another cluster, for another node, or that no node made so.
+    Stray,
+    /// A message arrives once more, up to half a minute later.
+    Replay,
+    /// A write takes seconds.
+    Hang,
+    /// A write takes longer than the watchdog waits.
+    Stall,
+    /// A synced write is torn: RocksDB reports it when the directory is opened.
+    Torn,
+    /// A bit of a row is another one.
+    Flip,
+    /// An old copy of a directory is put back.
+    StaleCopy,
+    /// A copy of the founder's directory from the time when it was alone is put back.
+    FounderCopy,
+    /// A second process waits for the lock of a directory, and has it as soon as the first one ends.
+    SecondProcess,
+    /// A second process runs on a directory, since its lock was lost.
+    LostLock,
+    /// Members run an older executable, and are upgraded.
+    OldVersion,
+    /// A member is started with an older executable than before.
+    Rollback,
+    /// A node never comes back.
+    NeverBack,
+    /// Most voters never come back.
+    MajorityLost,
+    /// Nodes are stopped, any number of them, in any order and at any gap.
+    Stop,
+    /// Processes are suspended, and so are their clocks.
+    Freeze,
+    /// A node's state becomes another than the others'.
+    Diverge,
 }
 
 impl Fault {
-    /// Every kind.
-    pub(crate) const ALL: [Self; 21] = [
+    /// The kinds that every run draws from.
+    pub(crate) const PLAIN: [Self; 21] = [
         Self::Loss,
         Self::Duplicate,
         Self::Reorder,
@@ -77,23 +112,54 @@ impl Fault {
         Self::Transfer,
     ];
 
-    /// The kinds of this run: about half of all.
+    /// The kinds that wild runs have besides: each of them one at least.
+    pub(crate) const WILD: [Self; 17] = [
+        Self::Stray,
+        Self::Replay,
+        Self::Hang,
+        Self::Stall,
+        Self::Torn,
+        Self::Flip,
+        Self::StaleCopy,
+        Self::FounderCopy,
+        Self::SecondProcess,
+        Self::LostLock,
+        Self::OldVersion,
+        Self::Rollback,
+        Self::NeverBack,
+        Self::MajorityLost,
+        Self::Stop,
+        Self::Freeze,
+        Self::Diverge,
+    ];
+
+    /// Every kind.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::PLAIN.into_iter().chain(Self::WILD)
+    }
+
+    /// The plain kinds of this run: about half of them.
     pub(crate) fn draw(dice: &mut Dice) -> Vec<Self> {
         let share = dice.within(250..800) as u32;
-        let all = Self::ALL.into_iter();
+        let all = Self::PLAIN.into_iter();
         all.filter(|_| dice.chance(share)).collect()
     }
 }
 
 /// How often each kind of fault happened.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Seen([u64; Fault::ALL.len()]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen([u64; Fault::PLAIN.len() + Fault::WILD.len()]);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self([0; Fault::PLAIN.len() + Fault::WILD.len()])
+    }
+}
 
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map()
-            .entries(Fault::ALL.iter().zip(self.0))
-            .finish()
+        let seen = Fault::all().zip(self.0).filter(|(_, times)| *times > 0);
+        f.debug_map().entries(seen).finish()
     }
 }
 
@@ -110,16 +176,21 @@ impl Seen {
         }
     }
 
-    /// The kinds that never happened.
-    pub(crate) fn missing(&self) -> Vec<Fault> {
-        let all = Fault::ALL.into_iter();
-        all.filter(|fault| self.0[*fault as usize] == 0).collect()
+    /// Whether it ever happened.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.0[fault as usize] > 0
+    }
+
+    /// Those of `kinds` that never happened.
+    pub(crate) fn missing(&self, kinds: &[Fault]) -> Vec<Fault> {
+        let kinds = kinds.iter().copied();
+        kinds.filter(|fault| !self.has(*fault)).collect()
     }
 }
 
 #[test]
 fn a_kind_stands_where_its_number_says() {
-    for (at, fault) in Fault::ALL.into_iter().enumerate() {
+    for (at, fault) in Fault::all().enumerate() {
         assert_eq!(fault as usize, at);
     }
 }

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Lets time pass.
-    fn pass(&mut self, time: Micros) -> Checked {
+    pub(crate) fn pass(&mut self, time: Micros) -> Checked {
         self.queue.push(time, Happening::Look);
         let until = self.queue.now() + time;
         while self.queue.now() < until {
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// The leader that all agree with, or why there is none.
-    fn agreed(&self) -> Result<u64, String> {
+    pub(crate) fn agreed(&self) -> Result<u64, String> {
         let quorum = self.checks.log.state().quorum();
         if quorum.is_joint() {
             return Err(format!("the joint configuration is never left: {quorum:?}"));

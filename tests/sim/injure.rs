@@ -135,7 +135,7 @@ impl World {
     }
 
     /// The node that something happens to: a leader as often as not.
-    fn victim(&mut self) -> u64 {
+    pub(crate) fn victim(&mut self) -> u64 {
         let leaders = self.up(|node| node.role.is_leader);
         let all = self.up(|_| true);
         let is_leader = self.dice.chance(500);
@@ -212,15 +212,14 @@ impl World {
             format_args!("node {id} is down: {why:?}, {lost} writes lost"),
         );
         let down = self.a_while(DOWN);
+        let down = if self.is_inherited(id) { 0 } else { down };
         self.queue.push(down, Happening::Restart(id));
     }
 
     /// A node's disk comes back empty, so the node never does. Only where the others can do without it.
     fn wipe(&mut self) {
-        let quorum = self.checks.log.state().quorum();
         let is_other_lost = self.nodes.values().any(|node| node.is_gone);
-        let is_safe = quorum.voters.len() >= 3 && self.is_settled() && self.churn.is_quiet();
-        if is_other_lost || !is_safe {
+        if is_other_lost || !self.can_lose_a_voter() {
             return;
         }
         let id = self.victim();
@@ -231,6 +230,19 @@ impl World {
             self.checks.log.lost.insert(id);
             self.seen.add(Fault::Wipe);
         }
+    }
+
+    /// Whether all can do without one of the voters for good.
+    pub(crate) fn can_lose_a_voter(&self) -> bool {
+        let quorum = self.checks.log.state().quorum();
+        let is_well = |id: &gcache::ids::NodeId| {
+            let node = self.nodes.get(&id.0);
+            node.is_some_and(|node| !node.is_gone && !node.is_damaged && !node.is_stale)
+        };
+        quorum.voters.len() >= 3
+            && quorum.voters.iter().all(is_well)
+            && self.is_settled()
+            && self.churn.is_quiet()
     }
 
     /// Whether no voter would come back to an earlier quorum. One that does may need those who left it.
@@ -271,6 +283,7 @@ impl World {
                 self.queue.push(0, Happening::Restart(id));
             }
         }
+        self.heal_wildly();
     }
 }
 

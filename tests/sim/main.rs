@@ -6,6 +6,9 @@
 //!
 //! `ownership` is a simulator of its own: caches, moves and leases over a log that is taken for granted.
 //!
+//! Plain runs break nothing. Wild runs have faults besides that are rarer and worse (`wild`), and break what is
+//! on the list of `expected`, and nothing else.
+//!
 //! Nothing in a run comes from outside its seed, so a seed that broke a promise breaks it again, and its
 //! history can be read. `mistakes` shows that the checks find what they watch for.
 //!
@@ -15,9 +18,11 @@ mod check;
 mod churn;
 mod clients;
 mod cluster;
+mod damage;
 mod dice;
 mod disk;
 mod effects;
+mod expected;
 mod faults;
 mod heal;
 mod injure;
@@ -32,15 +37,21 @@ mod queue;
 mod run;
 mod trace;
 mod violation;
+mod wild;
 mod wire;
 mod world;
 
 use std::collections::BTreeSet;
 
+use crate::faults::Fault;
+use crate::run::Kind;
 use crate::world::EVENTS_MIN;
 
 /// Seeds of a batch, where nobody says how many.
 const SEEDS: u64 = 2_000;
+
+/// Wild seeds of a batch, where nobody says how many.
+const WILD_SEEDS: u64 = 170;
 
 /// Seeds after which every kind of fault must have happened.
 const SEEDS_THAT_SEE_ALL: u64 = 300;
@@ -56,8 +67,9 @@ const ONCE_FAILED: [u64; 4] = [77, 131, 278, 9_012_247];
 #[test]
 fn same_seed_same_history() {
     let mut hashes = BTreeSet::new();
-    for seed in 0..SEEDS_TWICE {
-        let (one, other) = (run::run(seed, None), run::run(seed, None));
+    for (seed, kind) in (0..SEEDS_TWICE).flat_map(|seed| [(seed, Kind::Plain), (seed, Kind::Wild)])
+    {
+        let (one, other) = (run::run_as(kind, seed, None), run::run_as(kind, seed, None));
         assert_eq!(
             (one.hash, one.events, one.seen),
             (other.hash, other.events, other.seen)
@@ -74,7 +86,7 @@ fn no_seed_breaks_a_promise() {
     );
     let batch = run::run_many(first, count, None);
     if let Some(seed) = batch.broken {
-        panic!("{}", run::report(seed, None));
+        panic!("{}", run::report(Kind::Plain, seed, None));
     }
     assert!(
         batch.shortest >= EVENTS_MIN,
@@ -82,17 +94,37 @@ fn no_seed_breaks_a_promise() {
         batch.shortest
     );
     if count >= SEEDS_THAT_SEE_ALL {
-        let missing = batch.seen.missing();
+        let missing = batch.seen.missing(&Fault::PLAIN);
         assert!(missing.is_empty(), "no run saw {missing:?}");
     }
     println!("{count} seeds, {} events, {:?}", batch.events, batch.seen);
 }
 
 #[test]
+fn no_wild_seed_breaks_a_promise_but_as_expected() {
+    let (first, count) = (
+        number("GCACHE_SIM_SEED", 0),
+        number("GCACHE_SIM_SEEDS", WILD_SEEDS),
+    );
+    let batch = run::run_many_as(Kind::Wild, first, count, None);
+    if let Some(seed) = batch.broken {
+        panic!("{}", run::report(Kind::Wild, seed, None));
+    }
+    if count >= WILD_SEEDS {
+        let missing = batch.seen.missing(&Fault::WILD);
+        assert!(missing.is_empty(), "no run saw {missing:?}");
+    }
+    println!(
+        "{count} seeds, {} events, {} broke what was expected, {:?}",
+        batch.events, batch.expected, batch.seen
+    );
+}
+
+#[test]
 fn seeds_that_once_failed_break_no_promise() {
     for seed in ONCE_FAILED {
         if run::run(seed, None).violation.is_some() {
-            panic!("{}", run::report(seed, None));
+            panic!("{}", run::report(Kind::Plain, seed, None));
         }
     }
 }

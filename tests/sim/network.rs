@@ -116,6 +116,12 @@ impl Network {
         }
     }
 
+    /// Node `id` is another process now: what it says waits behind nothing that the one before said.
+    pub(crate) fn reconnect(&mut self, id: u64) {
+        self.last
+            .retain(|(from, to, _), _| *from != id && *to != id);
+    }
+
     /// All links carry again.
     pub(crate) fn mend(&mut self) {
         self.cut.clear();

@@ -7,10 +7,13 @@ use gcache::ids::{ClusterId, NodeId};
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::driver::{Driver, Settings};
 use gcache::raft::event::{Effect, Event, Role};
+use gcache::raft::log::OpenError;
+use gcache::topology::commands::COMMAND_VERSION;
 use gcache::topology::state::State;
+use gcache::topology::state::codec::as_version;
 
 use crate::dice::Dice;
-use crate::disk::{Handle, SimDisk};
+use crate::disk::{Damage, Handle, SimDisk};
 use crate::leases::Leasing;
 use crate::queue::{MILLISECOND, Micros};
 
@@ -65,6 +68,30 @@ pub(crate) struct Node {
     pub(crate) compared: u64,
     /// The start of its directory that was seen last.
     pub(crate) incarnation: u64,
+    /// The newest version of a command that its executable knows.
+    pub(crate) version: u32,
+    /// Its process is suspended until then, and its clock stands still.
+    pub(crate) frozen_until: Micros,
+    /// What its disk suffers before the next start.
+    pub(crate) damage: Option<Damage>,
+    /// Its disk is not as it was written.
+    pub(crate) is_damaged: bool,
+    /// Its disk is an old copy.
+    pub(crate) is_stale: bool,
+    /// It is a second process, on a disk that is another's.
+    pub(crate) is_second: bool,
+    /// A second process waits for its disk.
+    pub(crate) has_heir: bool,
+    /// Its state was made another than that of the others.
+    pub(crate) is_diverged: bool,
+}
+
+/// Why a driver refuses its disk.
+pub(crate) struct Refused {
+    /// It says that what it read is not what was written.
+    pub(crate) is_corrupt: bool,
+    /// What it says.
+    pub(crate) reason: String,
 }
 
 /// An effect, and how long after the beginning of its turn it came out.
@@ -103,6 +130,14 @@ impl Node {
             checked: 0,
             compared: 0,
             incarnation: 0,
+            version: COMMAND_VERSION,
+            frozen_until: 0,
+            damage: None,
+            is_damaged: false,
+            is_stale: false,
+            is_second: false,
+            has_heir: false,
+            is_diverged: false,
         }
     }
 
@@ -122,7 +157,7 @@ impl Node {
     ///
     /// # Errors
     /// The driver refuses the disk.
-    pub(crate) fn start(&mut self, seed: u64, mistake: Option<Mistake>) -> Result<(), String> {
+    pub(crate) fn start(&mut self, seed: u64, mistake: Option<Mistake>) -> Result<(), Refused> {
         let settings = Settings {
             seed,
             snapshot_every: SNAPSHOT_EVERY,
@@ -132,13 +167,17 @@ impl Node {
             mistake,
             log_bytes: 1 << 20,
         };
-        let mut handle = self.disk.open();
+        let mut handle = match self.is_second {
+            true => self.disk.open_unlocked(),
+            false => self.disk.open(),
+        };
         if mistake == Some(Mistake::SuffixNotTruncated) {
             handle = handle.keep_suffixes();
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| Driver::open(handle, settings)));
-        let opened = opened.map_err(told)?;
-        let driver = opened.map_err(|error| error.to_string())?;
+        let opened = as_version(self.version, || {
+            catch_unwind(AssertUnwindSafe(|| Driver::open(handle, settings)))
+        });
+        let driver = opened.map_err(Refused::panicked)?.map_err(Refused::of)?;
         self.start += 1;
         self.incarnation = driver.incarnation().0;
         self.state = Some(driver.state().clone());
@@ -186,14 +225,15 @@ impl Node {
         let mut events = std::mem::take(&mut self.inbox).into_iter();
         let (disk, mut effects) = (&self.disk, Vec::new());
         disk.begin();
-        let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut turn = || {
             driver.turn(&mut events, &mut |effect| {
                 if disk.step() {
                     leaves(disk, &effect);
                     effects.push((disk.busy(), effect));
                 }
             })
-        }));
+        };
+        let result = as_version(self.version, || catch_unwind(AssertUnwindSafe(&mut turn)));
         let ended = match result {
             Ok(Ok(())) if disk.is_burnt() => Turn::Ended,
             Ok(Ok(())) => Turn::Goes,
@@ -202,6 +242,22 @@ impl Node {
             Err(panic) => Turn::Died(told(panic)),
         };
         (ended, effects)
+    }
+}
+
+impl Refused {
+    fn of(error: OpenError) -> Self {
+        Self {
+            is_corrupt: matches!(error, OpenError::Corrupt(_)),
+            reason: error.to_string(),
+        }
+    }
+
+    fn panicked(panic: Box<dyn std::any::Any + Send>) -> Self {
+        Self {
+            is_corrupt: false,
+            reason: told(panic),
+        }
     }
 }
 

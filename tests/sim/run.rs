@@ -7,9 +7,11 @@ use std::thread;
 use gcache::raft::driver::mistake::Mistake;
 use parking_lot::Mutex;
 
-use crate::faults::Seen;
+use crate::expected;
+use crate::faults::{Fault, Seen};
 use crate::lapses::Lapse;
 use crate::violation::{Checked, Violation};
+use crate::wild::Wild;
 use crate::world::{EVENTS_MIN, World};
 
 /// The most events of a run before it is healed.
@@ -28,9 +30,20 @@ pub(crate) enum Flaw {
     Lease(Lapse),
 }
 
+/// What may happen in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What happens every week somewhere: it breaks nothing.
+    Plain,
+    /// Besides, what happens once in years.
+    Wild,
+}
+
 /// What one run showed.
 pub(crate) struct Run {
     pub(crate) violation: Option<Violation>,
+    /// What only a wild run has of kinds.
+    pub(crate) wild: Vec<Fault>,
     pub(crate) events: u64,
     pub(crate) seen: Seen,
     pub(crate) hash: u64,
@@ -39,15 +52,21 @@ pub(crate) struct Run {
 
 /// Runs `seed`.
 pub(crate) fn run(seed: u64, flaw: Option<Flaw>) -> Run {
-    watch(seed, flaw, false)
+    watch(seed, Kind::Plain, flaw, false)
 }
 
-fn watch(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Run {
-    let mut world = match World::new(seed, flaw, is_told) {
+/// Runs `seed` as a run of this kind.
+pub(crate) fn run_as(kind: Kind, seed: u64, flaw: Option<Flaw>) -> Run {
+    watch(seed, kind, flaw, false)
+}
+
+fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
+    let mut world = match World::new(seed, kind, flaw, is_told) {
         Ok(world) => world,
         Err(violation) => {
             return Run {
                 violation: Some(violation),
+                wild: Vec::new(),
                 events: 0,
                 seen: Seen::default(),
                 hash: 0,
@@ -56,8 +75,10 @@ fn watch(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Run {
         }
     };
     let violation = live(&mut world).err();
+    let wild = world.wild.as_ref().map(|wild| wild.kinds().to_vec());
     Run {
         violation,
+        wild: wild.unwrap_or_default(),
         events: world.events,
         seen: world.seen,
         hash: world.trace.hash(),
@@ -68,10 +89,12 @@ fn watch(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Run {
 /// The whole of a run.
 fn live(world: &mut World) -> Checked {
     let events = world.dice.within(EVENTS_MIN..EVENTS_MAX);
-    while world.events < events {
+    let lasts = world.wild.as_ref().map_or(0, Wild::lasts);
+    while world.events < events || world.queue.now() < lasts {
         world.step()?;
     }
-    world.recover()
+    world.recover()?;
+    world.try_divergence()
 }
 
 /// What many runs showed.
@@ -81,16 +104,25 @@ pub(crate) struct Batch {
     pub(crate) shortest: u64,
     /// The lowest seed that broke a promise.
     pub(crate) broken: Option<u64>,
+    /// How many runs broke one as is expected of them.
+    pub(crate) expected: u64,
 }
 
 /// Runs `count` seeds from `first` on, on all cores, until one breaks a promise.
 pub(crate) fn run_many(first: u64, count: u64, flaw: Option<Flaw>) -> Batch {
+    run_many_as(Kind::Plain, first, count, flaw)
+}
+
+/// Runs `count` seeds from `first` on as runs of this kind, on all cores, until one breaks a promise that is
+/// not expected to be broken.
+pub(crate) fn run_many_as(kind: Kind, first: u64, count: u64, flaw: Option<Flaw>) -> Batch {
     let next = AtomicU64::new(0);
     let batch = Mutex::new(Batch {
         seen: Seen::default(),
         events: 0,
         shortest: u64::MAX,
         broken: None,
+        expected: 0,
     });
     let work = || loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -98,11 +130,13 @@ pub(crate) fn run_many(first: u64, count: u64, flaw: Option<Flaw>) -> Batch {
             return;
         }
         let seed = first.wrapping_add(number);
-        let run = run(seed, flaw);
+        let run = run_as(kind, seed, flaw);
         let mut batch = batch.lock();
         batch.seen.merge(&run.seen);
         batch.events += run.events;
-        if run.violation.is_some() {
+        if flaw.is_none() && expected::accepts(&run) {
+            batch.expected += 1;
+        } else if run.violation.is_some() {
             batch.broken = Some(batch.broken.map_or(seed, |other| other.min(seed)));
         } else {
             batch.shortest = batch.shortest.min(run.events);
@@ -117,14 +151,15 @@ pub(crate) fn run_many(first: u64, count: u64, flaw: Option<Flaw>) -> Batch {
 }
 
 /// What there is to say of a seed that broke a promise: the promise, and the last lines of its history.
-pub(crate) fn report(seed: u64, flaw: Option<Flaw>) -> impl fmt::Display {
-    let run = watch(seed, flaw, true);
+pub(crate) fn report(kind: Kind, seed: u64, flaw: Option<Flaw>) -> impl fmt::Display {
+    let run = watch(seed, kind, flaw, true);
     let told = run.violation.map_or_else(
         || "a second run breaks nothing: the simulation is not deterministic".to_owned(),
         |violation| violation.to_string(),
     );
     format!(
-        "seed {seed}: {told}\nits last lines:\n{}\nagain: GCACHE_SIM_SEED={seed} GCACHE_SIM_SEEDS=1",
+        "{kind:?} seed {seed}, {:?}: {told}\nits last lines:\n{}\nagain: GCACHE_SIM_SEED={seed} GCACHE_SIM_SEEDS=1",
+        run.wild,
         run.lines.join("\n")
     )
 }

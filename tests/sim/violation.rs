@@ -33,7 +33,21 @@ pub(crate) enum Promise {
     OneOwner,
     /// Once a reset is acknowledged, no member with a lease has an older generation.
     ResetsAreKnown,
-    /// A driver ends only if its disk fails.
+    /// What another cluster, a removed member, an earlier start of a member or nobody says is refused, and its
+    /// sender hears so.
+    StrangersAreRefused,
+    /// A leader that hears no quorum leads no more after three election timeouts.
+    LeadersAreHeard,
+    /// A node begins a term only if it hears a quorum, or if its leader asks it to: one that was cut off unseats
+    /// nobody when it comes back.
+    TermsNeedAQuorum,
+    /// Nothing is committed that a member does not know.
+    CommandsAreKnown,
+    /// A state that differs from the others' is reported.
+    DivergenceIsReported,
+    /// A driver does not start on rows that are not as they were written.
+    DamageIsReported,
+    /// A driver ends only if its disk fails, and starts on every disk that is as it was written.
     DriversLive,
     /// After all is healed, the nodes agree and commit again.
     Progress,

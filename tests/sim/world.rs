@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::envelope::{Envelope, Lane};
 use gcache::raft::event::Event;
+use gcache::topology::commands::COMMAND_VERSION;
 use gcache::topology::leader::{Effect as LeaderEffect, Event as LeaderEvent};
 
 use crate::check::Checks;
@@ -18,9 +19,10 @@ use crate::leases::{Leasing, Said, has_leases};
 use crate::network::Network;
 use crate::node::{Node, Turn};
 use crate::queue::{MILLISECOND, Queue};
-use crate::run::Flaw;
+use crate::run::{Flaw, Kind};
 use crate::trace::Trace;
 use crate::violation::{Checked, Promise, Violation};
+use crate::wild::{Step, Wild};
 
 /// The fewest events of a run before it is healed.
 pub(crate) const EVENTS_MIN: u64 = 2_000;
@@ -69,6 +71,8 @@ pub(crate) enum Happening {
     Said { from: u64, to: u64, said: Said },
     /// Someone looks whether the nodes agree by now.
     Look,
+    /// What happens in a wild run only.
+    Wild(Step),
 }
 
 /// All there is in a run.
@@ -93,12 +97,19 @@ pub(crate) struct World {
     pub(crate) lapse: Option<Lapse>,
     /// Members have leases, and leaders replace who lost his.
     pub(crate) has_leases: bool,
+    /// What a wild run keeps.
+    pub(crate) wild: Option<Wild>,
     seed: u64,
 }
 
 impl World {
     /// The world of `seed`, in which everybody makes this mistake, if any.
-    pub(crate) fn new(seed: u64, flaw: Option<Flaw>, is_told: bool) -> Result<Self, Violation> {
+    pub(crate) fn new(
+        seed: u64,
+        kind: Kind,
+        flaw: Option<Flaw>,
+        is_told: bool,
+    ) -> Result<Self, Violation> {
         let mut dice = Dice::new(seed);
         let faults = Fault::draw(&mut dice);
         let members = if dice.chance(100) {
@@ -106,12 +117,18 @@ impl World {
         } else {
             dice.within(3..6)
         };
+        let wild = (kind == Kind::Wild).then(|| Wild::draw(seed, flaw.is_some(), &mut dice));
+        let members = wild.as_ref().map_or(members, |wild| wild.founders(members));
         let (mistake, lapse, has_leases) = match flaw {
             Some(Flaw::Driver(mistake)) => (Some(mistake), None, false),
             Some(Flaw::Lease(lapse)) => (None, Some(lapse), true),
-            None => (None, None, has_leases(seed)),
+            None => (None, None, kind == Kind::Plain && has_leases(seed)),
         };
-        let mut founding = cluster::founding(members);
+        let version = |number| {
+            let wild = wild.as_ref();
+            wild.map_or(COMMAND_VERSION, |wild| wild.version(number))
+        };
+        let mut founding = cluster::founding_of(members, version);
         if has_leases {
             cluster::share(&mut founding);
         }
@@ -130,11 +147,13 @@ impl World {
             mistake,
             lapse,
             has_leases,
+            wild,
             seed,
             dice,
         };
         for id in 1..=members {
-            let node = Node::new(id, &mut world.dice);
+            let mut node = Node::new(id, &mut world.dice);
+            node.version = world.version(id);
             node.found(&founding);
             world.add(node)?;
         }
@@ -142,6 +161,7 @@ impl World {
             let after = world.dice.within(0..1_000 * MILLISECOND);
             world.queue.push(after, first);
         }
+        world.run_wild();
         Ok(world)
     }
 
@@ -160,6 +180,7 @@ impl World {
     pub(crate) fn start(&mut self, id: u64) -> Checked {
         let seed = self.dice.within(0..u64::MAX);
         let (now, mistake) = (self.queue.now(), self.mistake);
+        self.before_start(id);
         let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
@@ -167,9 +188,8 @@ impl World {
             return Ok(());
         }
         let before = node.incarnation;
-        if let Err(error) = node.start(seed, mistake) {
-            let told = format!("node {id} refuses its disk: {error}");
-            return Err(Violation::new(Promise::DriversLive, told));
+        if let Err(refused) = node.start(seed, mistake) {
+            return self.refused(id, &refused);
         }
         if node.incarnation <= before {
             let told = format!("node {id} starts as {} after {before}", node.incarnation);
@@ -183,6 +203,7 @@ impl World {
             self.queue.push(phase, Happening::Lease { node: id, start });
         }
         self.queue.push(phase, Happening::Tick { node: id, start });
+        self.after_start(id)?;
         self.turned(id)
     }
 
@@ -231,6 +252,7 @@ impl World {
             Happening::Heard { node, start, event } => self.heard(node, start, event),
             Happening::Said { from, to, said } => self.said(from, to, said),
             Happening::Look => Ok(()),
+            Happening::Wild(step) => self.happens(step),
         }
     }
 
@@ -240,6 +262,9 @@ impl World {
         };
         self.queue
             .push(node.tick, Happening::Tick { node: id, start });
+        if self.is_frozen(id) {
+            return Ok(());
+        }
         self.give(id, start, Event::Tick)
     }
 
@@ -284,19 +309,29 @@ impl World {
             .nodes
             .get_mut(&id)
             .expect("only a node that is there turns");
-        let (sends, mut broken) = (&mut self.checks.sends, None);
+        self.checks.begins(node);
+        let (sends, heard) = (&mut self.checks.sends, &mut self.checks.heard);
+        let mut broken = None;
         let (turn, effects) = node.turn(|disk, effect| {
             if let gcache::raft::event::Effect::Send(_, envelope) = effect
                 && broken.is_none()
             {
                 let message = crate::wire::message(&envelope.message);
-                broken = sends.leaves(disk, &message).err();
+                let sent = sends.leaves(disk, &message);
+                broken = sent.and_then(|()| heard.leaves(id, &message)).err();
             }
         });
         node.busy_until = node.busy_until.max(now + node.disk.busy());
         self.trace.note(&[id, node.disk.hash()]);
+        if turn == Turn::Goes {
+            self.checks.goes_on(node, &effects)?;
+        }
+        let (start, busy) = (node.start, node.disk.busy());
+        let given_up = self.given_up_after(id, start, busy);
         for (after, effect) in effects {
-            self.effect(id, after, effect)?;
+            if after < given_up {
+                self.effect(id, after, effect)?;
+            }
         }
         if let Some(broken) = broken {
             return Err(broken);
@@ -304,10 +339,7 @@ impl World {
         match turn {
             Turn::Goes => {}
             Turn::Ended => self.died(id),
-            Turn::Died(told) => {
-                let told = format!("node {id} ended: {told}");
-                return Err(Violation::new(Promise::DriversLive, told));
-            }
+            Turn::Died(told) => self.ended(id, &told)?,
         }
         self.turned(id)
     }

@@ -63,8 +63,11 @@ impl<D: Disk> Driver<D> {
         match entry.get_entry_type() {
             EntryType::EntryNormal if entry.data.is_empty() => Ok(None),
             EntryType::EntryNormal => {
-                let command =
-                    Command::decode(&entry.data).map_err(|error| unreadable(error.to_string()))?;
+                let command = match Command::decode(&entry.data) {
+                    Ok(command) => self.as_applied(command),
+                    Err(_) if self.makes(Mistake::UnknownCommandSkipped) => return Ok(None),
+                    Err(error) => return Err(unreadable(error.to_string())),
+                };
                 let is_applied_twice = self.makes(Mistake::AppliedTwice);
                 let state = Arc::make_mut(&mut self.state);
                 let result = state.apply(&command);
@@ -180,6 +183,23 @@ impl<D: Disk> Driver<D> {
     /// Whether the entries since the last snapshot are larger than they may be.
     fn is_log_large(&self) -> bool {
         self.raw.store().bytes_after(self.snapshot_index) > self.settings.log_bytes
+    }
+
+    /// The command that is applied for `command`: the same, unless this node's clock is to count.
+    fn as_applied(&self, mut command: Command) -> Command {
+        if self.makes(Mistake::ClockApplied)
+            && let Command::SetGroups(set) = &mut command
+        {
+            set.at_unix_ms = self.ticks;
+        }
+        command
+    }
+
+    /// Makes the state another than that of the others, for the simulator to see that they report it. Returns
+    /// whether it is another now.
+    #[cfg(feature = "simulation")]
+    pub fn diverge(&mut self, command: &Command) -> bool {
+        Arc::make_mut(&mut self.state).apply(command).is_ok()
     }
 
     /// The mistake of giving a removed member's id away.

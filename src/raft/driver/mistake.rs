@@ -30,11 +30,37 @@ pub enum Mistake {
     LeaderRemovesItself,
     /// Nothing is reported to Raft of what became of a snapshot.
     LostSnapshotReport,
+    /// A write or a sync that failed is taken for one that was done.
+    DiskErrorIgnored,
+    /// A joint configuration is never left.
+    JointNeverLeft,
+    /// Messages of another cluster are heard.
+    OtherClusterHeard,
+    /// Messages for another node are heard.
+    OtherAddresseeHeard,
+    /// Members that were removed are heard.
+    RemovedHeard,
+    /// Earlier starts of a member are heard.
+    OldStartHeard,
+    /// What a message says is not checked.
+    MalformedHeard,
+    /// A node campaigns without asking whether it could win.
+    NoPreVote,
+    /// A leader does not look whether a quorum hears it.
+    NoQuorumCheck,
+    /// What a command does depends on the clock of the node that applies it.
+    ClockApplied,
+    /// A command is proposed before every member knows it.
+    UnknownCommandProposed,
+    /// A command that a node does not know is skipped.
+    UnknownCommandSkipped,
+    /// States at the same index are not compared.
+    StatesNotCompared,
 }
 
 impl Mistake {
     /// Every mistake.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 25] = [
         Self::SendBeforePersist,
         Self::SkippedSync,
         Self::VoteNotPersisted,
@@ -47,5 +73,18 @@ impl Mistake {
         Self::ConfChangeWhilePending,
         Self::LeaderRemovesItself,
         Self::LostSnapshotReport,
+        Self::DiskErrorIgnored,
+        Self::JointNeverLeft,
+        Self::OtherClusterHeard,
+        Self::OtherAddresseeHeard,
+        Self::RemovedHeard,
+        Self::OldStartHeard,
+        Self::MalformedHeard,
+        Self::NoPreVote,
+        Self::NoQuorumCheck,
+        Self::ClockApplied,
+        Self::UnknownCommandProposed,
+        Self::UnknownCommandSkipped,
+        Self::StatesNotCompared,
     ];
 }

@@ -30,7 +30,7 @@ use self::requests::Requests;
 use super::disk::{Disk, DiskError};
 use super::envelope::{Envelope, Lane, Sender};
 use super::event::{Effect, Event, Outcome, RequestId, Role, Standing};
-use super::filter::{self, Facts};
+use super::filter::{self, Facts, MessageRefusal};
 use super::log::{Ident, Log};
 use crate::ids::{Incarnation, NodeId};
 use crate::topology::model::quorum::Progress;
@@ -178,7 +178,10 @@ impl<D: Disk> Driver<D> {
         };
         let message = match filter::admit(envelope, &facts) {
             Ok(message) => message,
-            Err(refusal) => return effects(Effect::Refused(Sender::from(envelope), refusal)),
+            Err(refusal) => match self.heard_anyway(envelope, refusal) {
+                Some(message) => message,
+                None => return effects(Effect::Refused(Sender::from(envelope), refusal)),
+            },
         };
         if self.state.member(from).is_some() {
             let heard = Heard {
@@ -197,6 +200,7 @@ impl<D: Disk> Driver<D> {
             return;
         }
         if let Some((index, hash)) = envelope.checkpoint
+            && !self.makes(Mistake::StatesNotCompared)
             && self.checkpoints.get(&index).is_some_and(|own| *own != hash)
         {
             effects(Effect::Diverged(from, index));
@@ -301,6 +305,21 @@ impl<D: Disk> Driver<D> {
         let is_silent = !self.leads() && raft.election_elapsed >= 2 * ELECTION_TICKS;
         let leader = raft.leader_id;
         (leader != raft::INVALID_ID && !is_silent).then_some(NodeId(leader))
+    }
+
+    /// The message in an envelope that was refused, if it is a mistake of this driver to hear it.
+    fn heard_anyway(&self, envelope: &Envelope, refusal: MessageRefusal) -> Option<Message> {
+        let mistake = match refusal {
+            MessageRefusal::Cluster => Mistake::OtherClusterHeard,
+            MessageRefusal::Addressee => Mistake::OtherAddresseeHeard,
+            MessageRefusal::Tombstoned => Mistake::RemovedHeard,
+            MessageRefusal::Incarnation => Mistake::OldStartHeard,
+            MessageRefusal::Size | MessageRefusal::Malformed | MessageRefusal::Kind => {
+                Mistake::MalformedHeard
+            }
+        };
+        let message = self.makes(mistake).then_some(&envelope.message[..])?;
+        prost_for_raft::Message::decode(message).ok()
     }
 
     /// Whether this driver is to make this mistake, to see whether the simulator finds it.

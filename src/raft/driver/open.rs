@@ -6,6 +6,7 @@ use std::sync::Arc;
 use raft::RawNode;
 
 use super::election::Election;
+use super::mistake::Mistake;
 use super::requests::Requests;
 use super::{Driver, Settings};
 use crate::ids::{ClusterId, Incarnation, NodeId};
@@ -60,7 +61,11 @@ impl<D: Disk> Driver<D> {
     /// The disk cannot be read, is empty, or holds what no node of ours has written: then the node
     /// must not start, since it may have forgotten what it promised.
     pub fn open(disk: D, settings: Settings) -> Result<Self, OpenError> {
-        Self::of(Log::open(disk)?, settings)
+        let mut log = Log::open(disk)?;
+        if settings.makes(Mistake::DiskErrorIgnored) {
+            log.ignore_failures();
+        }
+        Self::of(log, settings)
     }
 
     /// The driver of `log`, whose start was counted or which will never be run.

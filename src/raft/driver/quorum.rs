@@ -36,7 +36,8 @@ impl<D: Disk> Driver<D> {
             tracing::warn!(%error, "command not proposed");
             Outcome::Refused("the command cannot be read")
         })?;
-        if decoded.version() > self.state.known_version() {
+        let is_unknown = decoded.version() > self.state.known_version();
+        if is_unknown && !self.makes(Mistake::UnknownCommandProposed) {
             return Err(Outcome::Refused("not every member knows this command yet"));
         }
         self.raw
@@ -147,7 +148,7 @@ impl<D: Disk> Driver<D> {
     pub(super) fn leave_joint(&mut self) {
         let quorum = self.state.quorum();
         let is_busy = self.raw.raft.has_pending_conf() || self.raw.raft.lead_transferee.is_some();
-        if !self.leads() || !quorum.is_joint() || is_busy {
+        if !self.leads() || !quorum.is_joint() || is_busy || self.makes(Mistake::JointNeverLeft) {
             return;
         }
         if quorum.voters.contains(&self.ident.node) || self.makes(Mistake::LeaderRemovesItself) {

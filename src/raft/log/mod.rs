@@ -49,6 +49,8 @@ pub struct Log<D: Disk> {
     entries: Vec<Entry>,
     applied: Option<Applied>,
     failed: Option<DiskError>,
+    /// Failures are ignored: a mistake, for the simulator to find.
+    is_careless: bool,
     writes: u64,
     syncs: u64,
 }
@@ -127,9 +129,15 @@ impl<D: Disk> Log<D> {
             truncated,
             entries,
             failed: None,
+            is_careless: false,
             writes: 0,
             syncs: 0,
         })
+    }
+
+    /// From here on takes a write that failed for one that was done: a mistake, for the simulator to find.
+    pub(super) fn ignore_failures(&mut self) {
+        self.is_careless = true;
     }
 
     /// Returns where the log ends.

@@ -186,7 +186,9 @@ impl<D: Disk> Log<D> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        if let Err(failed) = self.disk.write(batch, is_synced) {
+        if let Err(failed) = self.disk.write(batch, is_synced)
+            && !self.is_careless
+        {
             self.failed = Some(failed.clone());
             return Err(failed);
         }

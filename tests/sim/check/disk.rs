@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gcache::raft::disk::Column;
+use gcache::topology::state::State;
 
 use crate::disk::Rows;
 use crate::node::Node;
@@ -26,6 +27,11 @@ struct Held {
 }
 
 impl Disks {
+    /// The disk of `node` was made another from outside.
+    pub(crate) fn forget(&mut self, node: u64) {
+        self.0.remove(&node);
+    }
+
     /// Looks at the disk of `node`.
     pub(crate) fn check(&mut self, node: &Node) -> Checked {
         let version = node.disk.version();
@@ -60,10 +66,19 @@ pub(crate) fn hard(rows: &Rows) -> HardState {
 
 /// The index of the snapshot among these rows.
 fn snapshot(rows: &Rows) -> u64 {
-    let found = meta(rows, b"snapshot").map(|bytes| Snapshot::decode(bytes).unwrap_or_default());
-    found
-        .and_then(|snapshot| snapshot.metadata)
-        .map_or(0, |metadata| metadata.index)
+    let metadata = whole_snapshot(rows).metadata;
+    metadata.map_or(0, |metadata| metadata.index)
+}
+
+fn whole_snapshot(rows: &Rows) -> Snapshot {
+    let found = meta(rows, b"snapshot").map(Snapshot::decode);
+    found.and_then(Result::ok).unwrap_or_default()
+}
+
+/// The state in the snapshot among these rows, if there is one.
+pub(crate) fn snapshot_state(rows: &Rows) -> Option<State> {
+    let snapshot = whole_snapshot(rows);
+    State::decode(snapshot.data.get(CHECKSUM..)?).ok()
 }
 
 /// The index up to which entries were dropped among these rows.

@@ -3,6 +3,7 @@
 //! The checker keeps a state of its own that it applies every entry to, so that a mistake that all
 //! nodes make alike is found as well.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ struct Point {
     epoch: u64,
     /// All of it; only after the last indexes, since it is large.
     state: Option<Arc<State>>,
+    /// The hash of all of it, once somebody has asked.
+    hash: OnceCell<u64>,
 }
 
 impl Committed {
@@ -101,8 +104,9 @@ impl Committed {
 
     /// The hash of the state at `index`, if that was lately.
     pub(crate) fn hash(&self, index: u64) -> Option<u64> {
-        let state = self.points.get(&index)?.state.as_ref()?;
-        Some(state.hash())
+        let point = self.points.get(&index)?;
+        let state = point.state.as_ref()?;
+        Some(*point.hash.get_or_init(|| state.hash()))
     }
 
     /// The epoch at `index`.
@@ -174,6 +178,10 @@ impl Committed {
                 )
             })?;
             let (was, before) = (self.state.clone(), self.state.epoch().0);
+            let (needed, known) = (command.version(), self.state.known_version());
+            ensure(needed <= known, Promise::CommandsAreKnown, || {
+                format!("entry {index} needs version {needed}, and a member knows {known}")
+            })?;
             // A refusal changes nothing, as the hash says if it does.
             let _outcome = Arc::make_mut(&mut self.state).apply(&command);
             let grown = self.state.epoch().0.wrapping_sub(before);
@@ -195,6 +203,7 @@ impl Committed {
             print: print(&self.state),
             epoch: self.state.epoch().0,
             state: Some(self.state.clone()),
+            hash: OnceCell::new(),
         };
         self.points.insert(index, point);
         let old = index

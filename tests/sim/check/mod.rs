@@ -3,6 +3,7 @@
 //! They see what a driver writes, sends and answers, and nothing of its inside but its committed entries.
 
 pub(crate) mod disk;
+pub(crate) mod heard;
 pub(crate) mod leaders;
 pub(crate) mod leases;
 pub(crate) mod log;
@@ -10,18 +11,21 @@ pub(crate) mod members;
 pub(crate) mod quorum;
 pub(crate) mod requests;
 pub(crate) mod sends;
+pub(crate) mod strangers;
 
 use bytes::Bytes;
 use gcache::topology::state::State;
 use prost::Message as _;
 
 use self::disk::Disks;
+use self::heard::Heard;
 use self::leaders::Leaders;
 use self::leases::Leases;
 use self::log::Committed;
 use self::requests::Requests;
 use self::sends::Sends;
-use crate::node::Node;
+use self::strangers::Strangers;
+use crate::node::{Node, Timed};
 use crate::violation::{Checked, Promise, ensure};
 use crate::wire::Entry;
 
@@ -33,6 +37,8 @@ pub(crate) struct Checks {
     pub(crate) sends: Sends,
     pub(crate) requests: Requests,
     pub(crate) leases: Leases,
+    pub(crate) heard: Heard,
+    pub(crate) strangers: Strangers,
 }
 
 impl Checks {
@@ -45,7 +51,21 @@ impl Checks {
             sends: Sends::default(),
             requests: Requests::default(),
             leases: Leases::default(),
+            heard: Heard::default(),
+            strangers: Strangers::default(),
         }
+    }
+
+    /// `node` is about to turn on its inbox.
+    pub(crate) fn begins(&mut self, node: &Node) {
+        self.heard.begins(node);
+        self.strangers.begins(node);
+    }
+
+    /// `node` has turned, goes on, and wants this done.
+    pub(crate) fn goes_on(&mut self, node: &Node, effects: &[Timed]) -> Checked {
+        self.heard.turned(node)?;
+        self.strangers.turned(node, effects)
     }
 
     /// After a turn of `node`: its committed entries, its state, its disk. `is_held` says whether a node
@@ -67,7 +87,9 @@ impl Checks {
         }
         if driver.applied() != node.compared {
             node.compared = driver.applied();
-            self.log.applied(node.id, node.compared, driver.state())?;
+            if !node.is_diverged {
+                self.log.applied(node.id, node.compared, driver.state())?;
+            }
         }
         self.sends.verify(&self.log)?;
         let is_ahead = driver.applied() <= driver.commit();

@@ -49,6 +49,9 @@ impl Disk for Handle {
         if inner.start != self.start {
             return Err(DiskError::new("the node has crashed"));
         }
+        if inner.is_torn {
+            return Err(DiskError::new("Corruption: a block's checksum is wrong"));
+        }
         let mut rows = inner.synced.clone();
         for batch in &inner.unsynced {
             apply(&mut rows, batch);

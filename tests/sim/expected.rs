@@ -1,0 +1,138 @@
+//! What wild runs are known to break: each fault and promise with the reason, and a seed that shows it.
+//!
+//! A wild run may break what stands here, by the fault that it stands beside, and nothing else. What is mended
+//! must leave the list: each seed is run, and has to fail as it says.
+
+use crate::faults::Fault;
+use crate::run::{self, Kind, Run};
+use crate::violation::Promise;
+
+use self::Reason::{Assumption, Finding};
+
+/// Seeds among which another one is looked for, where an entry's shows nothing any more.
+const SEARCHED: u64 = 10_000;
+
+/// Why a promise is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The product does not refuse what it could: the letter of the finding, and what would refuse it.
+    Finding(char, &'static str),
+    /// Raft assumes that this does not happen, and what makes it so.
+    Assumption(&'static str),
+}
+
+/// A failure that is known.
+struct Expected {
+    fault: Fault,
+    promise: Promise,
+    reason: Reason,
+    /// A wild seed that shows it.
+    seed: u64,
+}
+
+const fn expected(fault: Fault, promise: Promise, reason: Reason, seed: u64) -> Expected {
+    Expected {
+        fault,
+        promise,
+        reason,
+        seed,
+    }
+}
+
+/// The founder that comes back from the time when it was alone needs nobody to lead.
+const FOUNDER: Reason = Finding(
+    'H',
+    "a node whose peers know a later start of it, or a later term, must not start on its log",
+);
+
+/// A voter that comes back with an old log has forgotten what it voted and acknowledged.
+const STALE: Reason = Finding(
+    'H',
+    "Raft assumes that no log goes back; the same rule refuses most copies that are put back by mistake",
+);
+
+/// Two processes write one log, and each has its own vote.
+const TWICE: Reason =
+    Assumption("the file system keeps its locks, and names of tasks are not reused");
+
+/// An older executable calls a log of a newer one corrupt, and sets it aside.
+const OLDER: Reason = Finding(
+    'D',
+    "a snapshot of a later version must be an error of its own, that stops the process",
+);
+
+/// A command is proposed while the entry with which a member of an older version joins, or resumes, is in the
+/// log and not applied yet: the leader looks at the members that it has applied.
+const JOINER: Reason = Finding(
+    'J',
+    "a command must be refused when it is applied, too, while a member does not know it",
+);
+
+/// Without most of its voters a cluster commits nothing.
+const MAJORITY: Reason =
+    Assumption("most voters come back; `gcache cluster recover` is for when they do not");
+
+/// All of them.
+const EXPECTED: [Expected; 17] = [
+    expected(Fault::StaleCopy, Promise::OneLeaderPerTerm, STALE, 4222),
+    expected(Fault::StaleCopy, Promise::SameEntries, STALE, 2913),
+    expected(Fault::StaleCopy, Promise::SyncedBeforeSent, STALE, 8625),
+    expected(Fault::StaleCopy, Promise::AcknowledgedIsKept, STALE, 6211),
+    expected(Fault::FounderCopy, Promise::OneLeaderPerTerm, FOUNDER, 7),
+    expected(Fault::FounderCopy, Promise::SameEntries, FOUNDER, 41),
+    expected(
+        Fault::FounderCopy,
+        Promise::AcknowledgedIsKept,
+        FOUNDER,
+        3781,
+    ),
+    expected(Fault::FounderCopy, Promise::QuorumIsKept, FOUNDER, 483),
+    expected(
+        Fault::FounderCopy,
+        Promise::ReadsAreLinearizable,
+        FOUNDER,
+        7623,
+    ),
+    expected(Fault::LostLock, Promise::SameEntries, TWICE, 5296),
+    expected(Fault::LostLock, Promise::DiskNeverRegresses, TWICE, 26),
+    expected(Fault::LostLock, Promise::AcknowledgedIsKept, TWICE, 2967),
+    expected(Fault::LostLock, Promise::DriversLive, TWICE, 9),
+    expected(Fault::LostLock, Promise::Progress, TWICE, 145),
+    expected(Fault::OldVersion, Promise::CommandsAreKnown, JOINER, 1166),
+    expected(Fault::Rollback, Promise::DriversLive, OLDER, 11),
+    expected(Fault::MajorityLost, Promise::Progress, MAJORITY, 13),
+];
+
+impl Expected {
+    /// Whether `run` broke this promise after this fault.
+    fn is_shown_by(&self, run: &Run) -> bool {
+        let broken = run.violation.as_ref().map(|violation| violation.promise);
+        let happened = run.wild.contains(&self.fault) && run.seen.has(self.fault);
+        broken == Some(self.promise) && happened
+    }
+}
+
+/// Whether `run` broke a promise as it is known to.
+pub(crate) fn accepts(run: &Run) -> bool {
+    EXPECTED.iter().any(|expected| expected.is_shown_by(run))
+}
+
+#[test]
+fn what_is_expected_to_fail_still_fails() {
+    for expected in &EXPECTED {
+        let shows = |seed: u64| expected.is_shown_by(&run::run_as(Kind::Wild, seed, None));
+        if shows(expected.seed) {
+            continue;
+        }
+        let Expected {
+            fault,
+            promise,
+            reason,
+            seed,
+        } = expected;
+        let other = (0..SEARCHED).find(|seed| shows(*seed));
+        panic!(
+            "{fault:?} breaks {promise:?} no more with seed {seed}, but with {other:?}: {reason:?}"
+        );
+    }
+}
