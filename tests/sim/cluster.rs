@@ -35,6 +35,42 @@ pub(crate) fn joiner(number: u64) -> Joiner {
     }
 }
 
+/// What the task of this number says of itself: it never comes back under its name.
+pub(crate) fn task(number: u64) -> Joiner {
+    Joiner {
+        leaves_on_term: true,
+        ..joiner(number)
+    }
+}
+
+/// The voters of a service.
+const VOTERS: usize = 3;
+
+/// The first state of a service of the tasks 1 to `members`, of which three vote.
+pub(crate) fn service(members: u64, leaves_on_term: bool) -> State {
+    let task = |number| Joiner {
+        leaves_on_term,
+        ..joiner(number)
+    };
+    let mut state = State::found(Founding {
+        cluster: CLUSTER,
+        supersedes: Vec::new(),
+        settings: Agreed::ours(),
+        first: task(1),
+    });
+    for number in 2..=members {
+        let joined = state.apply(&Command::Join(task(number)));
+        joined.expect("the first members fit together");
+    }
+    let mut ids = (1..=members).map(NodeId);
+    state.set_quorum(Quorum {
+        voters: ids.by_ref().take(VOTERS).collect(),
+        learners: ids.collect(),
+        ..Quorum::default()
+    });
+    state
+}
+
 /// The first state of a cluster of members 1 to `members`, all of which vote.
 pub(crate) fn founding(members: u64) -> State {
     founding_of(members, |_| COMMAND_VERSION)

@@ -39,6 +39,7 @@ impl World {
                     &mut self.checks.log,
                 )?;
                 self.churned(request, &outcome)?;
+                self.entered(request, &outcome)?;
                 self.leased(id, request, &outcome)
             }
             Effect::Applied(state) => {

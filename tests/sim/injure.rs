@@ -186,6 +186,9 @@ impl World {
 
     /// A node has lost its power, or its disk failed. It starts again after a while.
     pub(crate) fn died(&mut self, id: u64) {
+        if self.log_failed(id) {
+            return;
+        }
         let (now, dice) = (self.queue.now(), &mut self.dice);
         let Some(node) = self.nodes.get_mut(&id) else {
             return;

@@ -6,6 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gcache::ids::{Epoch, Generation, GroupId, Incarnation, Millis, NodeId};
+use gcache::membership::admitting::{Admission, admit};
+use gcache::membership::announcing::{Announcing, Next};
+use gcache::membership::seen::Leads;
+use gcache::membership::superseded::fate;
 use gcache::raft::envelope::Lane;
 use gcache::raft::event::{Event as RaftEvent, Outcome, RequestId, Role};
 use gcache::topology::commands::{Change, Command, Joiner, Resume};
@@ -13,12 +17,13 @@ use gcache::topology::leader::decide::Step;
 use gcache::topology::leader::event::{Answer, Question, Removal, Settled};
 use gcache::topology::leader::{Around, Caller, Effect, Event, Leader, Settings};
 use gcache::topology::lease::{Grant, Lease, Renewal};
+use gcache::topology::moves::MoveReport;
 use gcache::topology::state::State;
 
 use crate::faults::Fault;
 use crate::lapses::Lapse;
 use crate::network::Fate;
-use crate::node::Node;
+use crate::node::{CLUSTER, Node};
 use crate::queue::{MILLISECOND, Micros};
 use crate::violation::Checked;
 use crate::world::{Happening, World};
@@ -75,6 +80,10 @@ pub(crate) struct Leasing {
     resets: Vec<(Epoch, GroupId, Generation)>,
     /// The term of these resets.
     term: u64,
+    announcing: Announcing,
+    /// Nothing is announced before this moment.
+    announces_at: Micros,
+    report: MoveReport,
 }
 
 impl Leasing {
@@ -98,6 +107,9 @@ impl Leasing {
             steps: BTreeMap::new(),
             resets: Vec::new(),
             term: 0,
+            announcing: Announcing::new(NodeId(id), Incarnation(0)),
+            announces_at: 0,
+            report: MoveReport::default(),
         }
     }
 
@@ -105,6 +117,9 @@ impl Leasing {
     pub(crate) fn started(&mut self, id: u64, incarnation: u64, state: &State, now: Micros) {
         self.started = now;
         self.lease = Lease::new(NodeId(id), Incarnation(incarnation));
+        self.announcing = Announcing::new(NodeId(id), Incarnation(incarnation));
+        self.announces_at = now;
+        self.report = MoveReport::default();
         self.applied(id, state);
         self.leader = Leader::new(NodeId(id), self.settings.clone());
         self.settled = Settled::default();
@@ -118,6 +133,19 @@ impl Leasing {
     pub(crate) fn applied(&mut self, id: u64, state: &State) {
         let since = state.table().latest_since(NodeId(id));
         self.lease.applied(state.epoch(), since);
+        // Nothing is kept in memory here: what comes has arrived at once.
+        let coming = state.table().iter().filter_map(|(_, at)| at.move_to);
+        let coming = coming.filter(|moving| moving.to == NodeId(id));
+        if let Some(warmed) = coming.map(|moving| moving.tenure).max() {
+            self.report.warmed = self.report.warmed.max(warmed);
+            self.lease.reports(self.report);
+        }
+    }
+
+    /// Its node stops in a moment: moves from it wait for nothing any more.
+    fn stops_soon(&mut self) {
+        self.report.stops_soon = true;
+        self.lease.reports(self.report);
     }
 
     /// What its clock shows.
@@ -166,14 +194,70 @@ impl World {
         }
         self.queue.push(LOOK_EVERY, again);
         let clock = leasing.clock(now);
-        let (renewal, announced) = (leasing.lease.renew(clock), announcement(id, node));
-        let renewal = renewal.map(Said::Renewal);
-        for said in renewal.into_iter().chain(announced.map(Said::Enter)) {
-            for to in self.asked(id) {
-                self.say(id, to, said.clone())?;
+        let renewal = leasing.lease.renew(clock);
+        if let Some(renewal) = renewal {
+            self.tell_leader(id, &Said::Renewal(renewal))?;
+        }
+        self.announce(id)?;
+        self.lead(id, Event::Look(BTreeSet::new()))
+    }
+
+    /// A member announces its start until the state has it, and finds out whether others went on without it.
+    fn announce(&mut self, id: u64) -> Checked {
+        let now = self.queue.now();
+        let shown = self.shown();
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_up()) else {
+            return Ok(());
+        };
+        let (leads, resume) = (Leads::from(node.role), resume(id, node));
+        let (Some(leasing), Some(state)) = (&mut node.leasing, &node.state) else {
+            return Ok(());
+        };
+        if now < leasing.announces_at {
+            return Ok(());
+        }
+        loop {
+            match leasing.announcing.next(state, leads) {
+                // Addresses never change here.
+                Next::LookForPeers => {}
+                Next::AskFate => {
+                    let shown = shown.iter().map(|state| &**state);
+                    if fate(CLUSTER, NodeId(id), shown).is_some() {
+                        return self.said(id, id, Said::Removed);
+                    }
+                }
+                Next::CommitHere | Next::AskOthers => {
+                    return match resume {
+                        Some(resume) => self.tell_leader(id, &Said::Enter(resume)),
+                        None => Ok(()),
+                    };
+                }
+                Next::Pause => return Ok(()),
+                Next::Wait(ms) => {
+                    leasing.announces_at = now + ms * MILLISECOND;
+                    return Ok(());
+                }
             }
         }
-        self.lead(id, Event::Look(BTreeSet::new()))
+    }
+
+    /// Says something to the leader.
+    pub(crate) fn tell_leader(&mut self, id: u64, said: &Said) -> Checked {
+        for to in self.asked(id) {
+            self.say(id, to, said.clone())?;
+        }
+        Ok(())
+    }
+
+    /// A member reports that it stops in a moment.
+    pub(crate) fn stops_soon(&mut self, id: u64) {
+        let leasing = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.leasing.as_mut());
+        if let Some(leasing) = leasing {
+            leasing.stops_soon();
+        }
     }
 
     /// The leader as node `id` knows it. One that hears of none asks everybody.
@@ -246,10 +330,15 @@ impl World {
                 }
                 Ok(())
             }
-            Said::Enter(command) => match node.role.is_leader {
-                true => self.propose(to, command.encode()).map(|_| ()),
-                false => Ok(()),
-            },
+            Said::Enter(command) => {
+                let (leads, state) = (node.role.is_leader, node.state.clone());
+                let admitted = state.map(|state| admit(&state, &command, leads));
+                match admitted.filter(|_| leads) {
+                    Some(Admission::Propose) => self.propose(to, command.encode()).map(|_| ()),
+                    // A node that is refused asks again.
+                    Some(Admission::Known | Admission::Refused(_)) | None => Ok(()),
+                }
+            }
             Said::Removed => {
                 node.stop();
                 node.is_gone = true;
@@ -443,13 +532,10 @@ impl World {
     }
 }
 
-/// What a member that has started again says of itself until the state has it.
-fn announcement(id: u64, node: &Node) -> Option<Command> {
+/// What a member that has started again says of itself.
+fn resume(id: u64, node: &Node) -> Option<Command> {
     let state = node.state.as_ref()?;
     let record = state.member(NodeId(id))?;
-    if record.incarnation.0 >= node.incarnation {
-        return None;
-    }
     let node = Joiner {
         name: record.name.clone(),
         host: record.host.clone(),

@@ -34,6 +34,7 @@ mod network;
 mod node;
 mod ownership;
 mod queue;
+mod rollout;
 mod run;
 mod trace;
 mod violation;

@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use crate::expected;
 use crate::faults::{Fault, Seen};
 use crate::lapses::Lapse;
+use crate::leases;
+use crate::rollout::{self, Operation};
 use crate::violation::{Checked, Violation};
 use crate::wild::Wild;
-use crate::world::{EVENTS_MIN, World};
+use crate::world::{EVENTS_MIN, Happening, World};
 
 /// The most events of a run before it is healed.
 const EVENTS_MAX: u64 = 3_200;
@@ -37,6 +39,27 @@ pub(crate) enum Kind {
     Plain,
     /// Besides, what happens once in years.
     Wild,
+    /// A service starts, replaces and stops tasks, which never come back.
+    Rollout,
+}
+
+impl Kind {
+    /// Whether members have leases and a leader, by the seed of a run without a flaw.
+    pub(crate) fn has_leases(self, seed: u64) -> bool {
+        match self {
+            Self::Plain => leases::has_leases(seed),
+            Self::Wild => false,
+            Self::Rollout => true,
+        }
+    }
+
+    /// What happens first.
+    pub(crate) fn first(self) -> Vec<Happening> {
+        match self {
+            Self::Plain | Self::Wild => vec![Happening::Ask, Happening::Churn, Happening::Fault],
+            Self::Rollout => vec![Happening::Ask],
+        }
+    }
 }
 
 /// What one run showed.
@@ -44,6 +67,10 @@ pub(crate) struct Run {
     pub(crate) violation: Option<Violation>,
     /// What only a wild run has of kinds.
     pub(crate) wild: Vec<Fault>,
+    /// What only a rollout does.
+    pub(crate) operation: Option<Operation>,
+    /// Most voters never come back.
+    pub(crate) has_lost_voters: bool,
     pub(crate) events: u64,
     pub(crate) seen: Seen,
     pub(crate) hash: u64,
@@ -67,6 +94,8 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
             return Run {
                 violation: Some(violation),
                 wild: Vec::new(),
+                operation: None,
+                has_lost_voters: false,
                 events: 0,
                 seen: Seen::default(),
                 hash: 0,
@@ -79,6 +108,8 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
     Run {
         violation,
         wild: wild.unwrap_or_default(),
+        operation: world.rollout.as_ref().map(|rollout| rollout.operation),
+        has_lost_voters: world.has_lost_voters(),
         events: world.events,
         seen: world.seen,
         hash: world.trace.hash(),
@@ -88,6 +119,9 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
 
 /// The whole of a run.
 fn live(world: &mut World) -> Checked {
+    if world.rollout.is_some() {
+        return world.roll_out();
+    }
     let events = world.dice.within(EVENTS_MIN..EVENTS_MAX);
     let lasts = world.wild.as_ref().map_or(0, Wild::lasts);
     while world.events < events || world.queue.now() < lasts {
@@ -134,7 +168,8 @@ pub(crate) fn run_many_as(kind: Kind, first: u64, count: u64, flaw: Option<Flaw>
         let mut batch = batch.lock();
         batch.seen.merge(&run.seen);
         batch.events += run.events;
-        if flaw.is_none() && expected::accepts(&run) {
+        let is_expected = expected::accepts(&run) || rollout::accepts(&run);
+        if flaw.is_none() && is_expected {
             batch.expected += 1;
         } else if run.violation.is_some() {
             batch.broken = Some(batch.broken.map_or(seed, |other| other.min(seed)));
@@ -158,8 +193,9 @@ pub(crate) fn report(kind: Kind, seed: u64, flaw: Option<Flaw>) -> impl fmt::Dis
         |violation| violation.to_string(),
     );
     format!(
-        "{kind:?} seed {seed}, {:?}: {told}\nits last lines:\n{}\nagain: GCACHE_SIM_SEED={seed} GCACHE_SIM_SEEDS=1",
+        "{kind:?} seed {seed}, {:?} {:?}: {told}\nits last lines:\n{}\nagain: GCACHE_SIM_SEED={seed} GCACHE_SIM_SEEDS=1",
         run.wild,
+        run.operation,
         run.lines.join("\n")
     )
 }

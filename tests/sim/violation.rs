@@ -49,6 +49,8 @@ pub(crate) enum Promise {
     DamageIsReported,
     /// A driver ends only if its disk fails, and starts on every disk that is as it was written.
     DriversLive,
+    /// A process whose log failed ends, once its disk is well.
+    ProcessesEnd,
     /// After all is healed, the nodes agree and commit again.
     Progress,
 }

@@ -15,10 +15,11 @@ use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::faults::{Fault, Seen};
 use crate::lapses::Lapse;
-use crate::leases::{Leasing, Said, has_leases};
+use crate::leases::{Leasing, Said};
 use crate::network::Network;
 use crate::node::{Node, Turn};
 use crate::queue::{MILLISECOND, Queue};
+use crate::rollout::Rollout;
 use crate::run::{Flaw, Kind};
 use crate::trace::Trace;
 use crate::violation::{Checked, Promise, Violation};
@@ -73,6 +74,8 @@ pub(crate) enum Happening {
     Look,
     /// What happens in a wild run only.
     Wild(Step),
+    /// A task of a service looks after itself.
+    Task(u64),
 }
 
 /// All there is in a run.
@@ -99,6 +102,8 @@ pub(crate) struct World {
     pub(crate) has_leases: bool,
     /// What a wild run keeps.
     pub(crate) wild: Option<Wild>,
+    /// The service of a rollout.
+    pub(crate) rollout: Option<Rollout>,
     seed: u64,
 }
 
@@ -119,16 +124,26 @@ impl World {
         };
         let wild = (kind == Kind::Wild).then(|| Wild::draw(seed, flaw.is_some(), &mut dice));
         let members = wild.as_ref().map_or(members, |wild| wild.founders(members));
+        let rollout = (kind == Kind::Rollout).then(|| Rollout::draw(seed, &mut dice));
+        let members = rollout.as_ref().map_or(members, Rollout::founders);
         let (mistake, lapse, has_leases) = match flaw {
             Some(Flaw::Driver(mistake)) => (Some(mistake), None, false),
             Some(Flaw::Lease(lapse)) => (None, Some(lapse), true),
-            None => (None, None, kind == Kind::Plain && has_leases(seed)),
+            None => (None, None, kind.has_leases(seed)),
         };
         let version = |number| {
             let wild = wild.as_ref();
             wild.map_or(COMMAND_VERSION, |wild| wild.version(number))
         };
-        let mut founding = cluster::founding_of(members, version);
+        let mut founding = match kind {
+            Kind::Rollout => {
+                let leaves = rollout
+                    .as_ref()
+                    .is_some_and(|rollout| rollout.leaves_on_term);
+                cluster::service(members, leaves)
+            }
+            Kind::Plain | Kind::Wild => cluster::founding_of(members, version),
+        };
         if has_leases {
             cluster::share(&mut founding);
         }
@@ -148,6 +163,7 @@ impl World {
             lapse,
             has_leases,
             wild,
+            rollout,
             seed,
             dice,
         };
@@ -157,7 +173,7 @@ impl World {
             node.found(&founding);
             world.add(node)?;
         }
-        for first in [Happening::Ask, Happening::Churn, Happening::Fault] {
+        for first in kind.first() {
             let after = world.dice.within(0..1_000 * MILLISECOND);
             world.queue.push(after, first);
         }
@@ -253,6 +269,7 @@ impl World {
             Happening::Said { from, to, said } => self.said(from, to, said),
             Happening::Look => Ok(()),
             Happening::Wild(step) => self.happens(step),
+            Happening::Task(task) => self.task(task),
         }
     }
 
