@@ -132,10 +132,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether a question was answered: the state may be read.
+    /// The outcome of a question whether this node leads, as a leader sees it: applied if it is readable.
     #[must_use]
-    pub fn is_readable(&self) -> bool {
-        matches!(self, Self::Readable(_))
+    pub fn of_question(self) -> leader::event::Outcome {
+        match self {
+            Self::Readable(_) => leader::event::Outcome::Applied,
+            other => other.into(),
+        }
     }
 }
 

@@ -34,10 +34,8 @@ impl Lapse {
             Self::DownAfterOneSecond => Some(Mistake::DownAfterOneSecond),
             Self::GrantWhileFailing => Some(Mistake::GrantWhileFailing),
             Self::NoWaitOfNewLeader => Some(Mistake::NoWaitOfNewLeader),
-            Self::CountedFromArrival
-            | Self::NoQuorum
-            | Self::EpochNotAwaited
-            | Self::ResetNotAwaited => None,
+            Self::ResetNotAwaited => Some(Mistake::SettledAtOnce),
+            Self::CountedFromArrival | Self::NoQuorum | Self::EpochNotAwaited => None,
         }
     }
 }

@@ -14,7 +14,9 @@ use gcache::raft::envelope::Lane;
 use gcache::raft::event::{Event as RaftEvent, Outcome, RequestId, Role};
 use gcache::topology::commands::{Change, Command, Joiner, Resume};
 use gcache::topology::leader::decide::Step;
-use gcache::topology::leader::event::{Answer, Question, Removal, Settled};
+use gcache::topology::leader::event::{
+    Answer, Outcome as LeaderOutcome, Question, Removal, Settled,
+};
 use gcache::topology::leader::{Around, Caller, Effect, Event, Leader, Settings};
 use gcache::topology::lease::{Grant, Lease, Renewal};
 use gcache::topology::moves::MoveReport;
@@ -42,6 +44,10 @@ const RATES: [u64; 3] = [990_000, 1_010_000, 1_000_000];
 
 /// What a clock shows when its process starts, in milliseconds.
 const FIRST_MS: u64 = 10_000;
+
+/// How long a leader waits for the quorum to confirm that it leads, and for the end of a step.
+const QUESTION_PATIENCE: Micros = 2_000 * MILLISECOND;
+const STEP_PATIENCE: Micros = 3_000 * MILLISECOND;
 
 /// How many voters a cluster should have.
 const VOTERS: [usize; 2] = [3, 5];
@@ -418,19 +424,21 @@ impl World {
                 id,
                 Event::Answered {
                     question,
-                    is_confirmed: true,
+                    outcome: LeaderOutcome::Applied,
                 },
             ),
             Effect::Ask(question) => {
                 // Known before the answer, which may come at once.
-                leasing
-                    .questions
-                    .insert(self.checks.requests.next(), question);
+                let request = self.checks.requests.next();
+                leasing.questions.insert(request, question);
+                self.lose_patience(id, request, QUESTION_PATIENCE);
                 let what = self.checks.requests.read();
                 self.ask(id, what, RaftEvent::Read).map(|_| ())
             }
             Effect::Take(term, step) => {
-                leasing.steps.insert(self.checks.requests.next(), term);
+                let request = self.checks.requests.next();
+                leasing.steps.insert(request, term);
+                self.lose_patience(id, request, STEP_PATIENCE);
                 match step {
                     Step::Propose(command) => self.propose(id, command.encode()).map(|_| ()),
                     Step::ChangeQuorum(change) => self.change(id, change).map(|_| ()),
@@ -470,18 +478,43 @@ impl World {
             leasing.resets.push((epoch, *group, *generation));
         }
         if let Some(question) = leasing.questions.remove(&request) {
-            let is_confirmed = outcome.is_readable();
-            let answered = Event::Answered {
-                question,
-                is_confirmed,
-            };
-            return self.lead_soon(id, answered);
+            let outcome = outcome.clone().of_question();
+            return self.lead_soon(id, Event::Answered { question, outcome });
         }
         if let Some(term) = leasing.steps.remove(&request) {
             let outcome = outcome.clone().into();
             return self.lead_soon(id, Event::Ended { term, outcome });
         }
         Ok(())
+    }
+
+    /// Whoever waits for `request` does so for this long and no longer: then its outcome is unknown.
+    fn lose_patience(&mut self, id: u64, request: RequestId, patience: Micros) {
+        let start = self.nodes.get(&id).map_or(0, |node| node.start);
+        let overdue = Happening::Overdue {
+            node: id,
+            start,
+            request,
+        };
+        self.queue.push(patience, overdue);
+    }
+
+    /// A leader waits for `request` no longer, if it still does.
+    pub(crate) fn overdue(&mut self, id: u64, start: u64, request: RequestId) -> Checked {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.start == start) else {
+            return Ok(());
+        };
+        let Some(leasing) = &mut node.leasing else {
+            return Ok(());
+        };
+        let outcome = LeaderOutcome::Unknown;
+        if let Some(question) = leasing.questions.remove(&request) {
+            return self.lead(id, Event::Answered { question, outcome });
+        }
+        match leasing.steps.remove(&request) {
+            Some(term) => self.lead(id, Event::Ended { term, outcome }),
+            None => Ok(()),
+        }
     }
 
     /// A turn of the leader of node `id` once the present effects are done: the state is as new as the outcome.
@@ -515,9 +548,8 @@ impl World {
         let Some(leasing) = leasing else {
             return Ok(());
         };
-        let is_early = self.lapse == Some(Lapse::ResetNotAwaited);
         let settled = leasing.settled.clone();
-        let is_known = |reset: &(Epoch, GroupId, Generation)| is_early || settled.covers(reset.0);
+        let is_known = |reset: &(Epoch, GroupId, Generation)| settled.covers(reset.0);
         for (_, group, generation) in leasing.resets.iter().filter(|reset| is_known(reset)) {
             self.checks.leases.was_reset(*group, *generation);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::envelope::{Envelope, Lane};
-use gcache::raft::event::Event;
+use gcache::raft::event::{Event, RequestId};
 use gcache::topology::commands::COMMAND_VERSION;
 use gcache::topology::leader::{Effect as LeaderEffect, Event as LeaderEvent};
 
@@ -67,6 +67,12 @@ pub(crate) enum Happening {
         node: u64,
         start: u64,
         event: LeaderEvent,
+    },
+    /// A leader waits no longer for the outcome of a request.
+    Overdue {
+        node: u64,
+        start: u64,
+        request: RequestId,
     },
     /// Something about leases arrives.
     Said { from: u64, to: u64, said: Said },
@@ -266,6 +272,11 @@ impl World {
                 effect,
             } => self.led(node, start, effect),
             Happening::Heard { node, start, event } => self.heard(node, start, event),
+            Happening::Overdue {
+                node,
+                start,
+                request,
+            } => self.overdue(node, start, request),
             Happening::Said { from, to, said } => self.said(from, to, said),
             Happening::Look => Ok(()),
             Happening::Wild(step) => self.happens(step),

@@ -45,14 +45,16 @@ impl LeaderHandle {
         answered.await.unwrap_or(Answer::NotLeader)
     }
 
-    /// Asks the leader to remove a member for ever. Dropping the future undoes no step, and the removal goes
-    /// on; a second request goes on from there, too.
+    /// Asks the leader to remove a member for ever. Dropping the future ends the removal, but for a step under
+    /// way, and undoes nothing: a second request goes on from there.
     pub(in crate::node) async fn remove(&self, member: NodeId) -> Removal {
         let (answer, answered) = oneshot::channel();
         if self.asks.try_send(Asked::Remove(member, answer)).is_err() {
-            return Removal::Elsewhere(None);
+            return Removal::Unfinished("this node stops, or too many requests wait".into());
         }
-        answered.await.unwrap_or(Removal::Elsewhere(None))
+        let stops =
+            || Removal::Unfinished("this node stops; asking again goes on from there".into());
+        answered.await.unwrap_or_else(|_| stops())
     }
 
     /// What is settled, as it changes.

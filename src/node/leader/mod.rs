@@ -22,7 +22,7 @@ use crate::raft::thread::Handle;
 use crate::shutdown::Shutdown;
 use crate::topology::leader::decide::Step;
 use crate::topology::leader::event::{Answer, Outcome, Question, Removal, Report, Settled};
-use crate::topology::leader::{Around, Caller, Effect, Event, Leader as Core, Settings};
+use crate::topology::leader::{Around, Caller, Effect, Event, Leader as Core, Settings, Standing};
 use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::state::State;
 
@@ -46,6 +46,8 @@ pub(in crate::node) struct Leader {
     asks: mpsc::Receiver<Asked>,
     settled: watch::Sender<Settled>,
     discovery: Discovery,
+    /// The term that this node leads, if it leads.
+    leads: Option<u64>,
     /// The number of the next caller.
     next: u64,
     renewing: BTreeMap<Caller, oneshot::Sender<Answer>>,
@@ -71,6 +73,7 @@ impl Leader {
             asks,
             settled,
             discovery,
+            leads: None,
             next: 0,
             renewing: BTreeMap::new(),
             removing: BTreeMap::new(),
@@ -96,16 +99,35 @@ impl Leader {
                 () = shutdown.begun() => return,
             };
             let standing = standings.borrow_and_update().leading();
-            let state = self.raft.state().borrow().clone();
-            let around = Around {
-                now: self.clock.now(),
-                state: &state,
-                standing: &standing,
-            };
-            for effect in self.core.turn(&around, event) {
-                self.carry_out(effect, &state);
+            if standing.leads != self.leads {
+                // What was asked or begun in another term is of no use.
+                self.under_way.clear();
+                self.leads = standing.leads;
+            }
+            for event in self.left().into_iter().chain([event]) {
+                self.turn(event, &standing);
             }
         }
+    }
+
+    fn turn(&mut self, event: Event, standing: &Standing) {
+        let state = self.raft.state().borrow().clone();
+        let around = Around {
+            now: self.clock.now(),
+            state: &state,
+            standing,
+        };
+        for effect in self.core.turn(&around, event) {
+            self.carry_out(effect, &state);
+        }
+    }
+
+    /// The callers that wait for the end of their removal no more.
+    fn left(&mut self) -> Vec<Event> {
+        let closed = self
+            .removing
+            .extract_if(.., |_, channel| channel.is_closed());
+        closed.map(|(caller, _)| Event::Left(caller)).collect()
     }
 
     /// Keeps the channel for the answer of a request under a number.
@@ -168,11 +190,8 @@ impl Leader {
 /// Asks the quorum whether this node leads.
 fn ask(raft: Handle, question: Question) -> UnderWay {
     Box::pin(async move {
-        let outcome = raft.read(QUESTION_PATIENCE).await;
-        Event::Answered {
-            question,
-            is_confirmed: outcome.is_readable(),
-        }
+        let outcome = raft.read(QUESTION_PATIENCE).await.of_question();
+        Event::Answered { question, outcome }
     })
 }
 

@@ -51,12 +51,15 @@ pub enum Event {
     Renew(Caller, Renewal),
     /// An operator asks to remove a member for ever.
     Remove(Caller, NodeId),
-    /// A quorum has confirmed, after the question was asked, that this node leads, or has not.
+    /// An operator waits for the end of its removal no more.
+    Left(Caller),
+    /// A question has an answer: [`Outcome::Applied`] if a quorum has confirmed, after it was asked, that this
+    /// node leads.
     Answered {
         /// The question.
         question: Question,
-        /// Whether it is confirmed.
-        is_confirmed: bool,
+        /// The answer.
+        outcome: Outcome,
     },
     /// A step has ended.
     Ended {
@@ -85,10 +88,10 @@ pub enum About {
     Removal(Caller),
 }
 
-/// The outcome of a step.
+/// The outcome of a step or a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was committed and applied.
+    /// The step was committed and applied, or the question was answered with yes.
     Applied,
     /// It was committed and changed nothing: the state has changed since it was decided.
     Void(Refusal),
@@ -164,7 +167,7 @@ pub enum Removal {
     },
     /// It is not possible now: the reason, and what would help.
     Refused(String),
-    /// Another node leads, as far as it is known; nothing was done here.
+    /// This node does not lead; nothing was done here. The leader, if it is known.
     Elsewhere(Option<NodeId>),
     /// It has not ended: the steps that were taken and the reason why not the rest. Asking again goes on.
     Unfinished(String),

@@ -68,6 +68,7 @@ impl Leader {
             Event::Changed => {}
             Event::Look(unlisted) => {
                 term.note_unlisted(unlisted);
+                term.end_overdue_removals(now, &mut effects);
                 is_time = true;
             }
             Event::Renew(caller, renewal) => term.arrived((caller, renewal), state, &mut effects),
@@ -85,21 +86,21 @@ impl Leader {
             // What was asked or begun in another term is of no use.
             Event::Answered { question, .. } if question.term != term.number => {}
             Event::Ended { term: other, .. } if other != term.number => {}
-            Event::Answered {
-                question,
-                is_confirmed,
-            } => match question.about {
+            Event::Left(caller) => term.removals.left(caller),
+            Event::Answered { question, outcome } => match question.about {
                 About::Renewals(round) => {
-                    let round = (round, is_confirmed);
+                    let round = (round, outcome == Outcome::Applied);
                     term.round_ended(round, (now, state), &self.settings, &mut effects);
                     let settled = term.settled(now, state, &self.settings);
                     effects.push(Effect::Publish(settled));
                 }
-                About::Removal(caller) if is_confirmed => {
-                    term.removals.confirmed(caller);
+                About::Removal(caller) if outcome == Outcome::Applied => {
+                    term.removals.confirmed(caller, now);
                     is_time = true;
                 }
-                About::Removal(caller) => effects.extend(term.removals.unconfirmed(caller)),
+                About::Removal(caller) => {
+                    effects.extend(term.removals.unconfirmed(caller, &outcome));
+                }
             },
             Event::Ended { outcome, .. } => {
                 // A refused step would be refused again at once: the next look is soon enough.
@@ -144,7 +145,11 @@ fn refused(event: Event) -> Option<Effect> {
     match event {
         Event::Renew(caller, _) => Some(Effect::Answer(caller, Answer::NotLeader)),
         Event::Remove(caller, _) => Some(Effect::Removal(caller, Removal::Elsewhere(None))),
-        Event::Changed | Event::Look(_) | Event::Answered { .. } | Event::Ended { .. } => None,
+        Event::Changed
+        | Event::Look(_)
+        | Event::Left(_)
+        | Event::Answered { .. }
+        | Event::Ended { .. } => None,
     }
 }
 

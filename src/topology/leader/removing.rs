@@ -3,6 +3,7 @@
 //! `removal` decides each step from the state. A removal may end between any two steps, with the leadership or
 //! the process: the leader that is asked next goes on.
 
+use super::TICK_MS;
 use super::decide::Step;
 use super::event::{Caller, Effect, Outcome, Removal};
 use super::facts::Facts;
@@ -25,8 +26,11 @@ struct Removing {
     caller: Caller,
     member: NodeId,
     began: Millis,
-    /// A quorum has confirmed, after the operator asked, that this node leads.
-    is_confirmed: bool,
+    /// Since when a quorum has confirmed, after the operator asked, that this node leads. The leader looks at
+    /// the member from then on.
+    confirmed: Option<Millis>,
+    /// Its last step was not applied: at the next look others come first.
+    gives_way: bool,
     /// The steps that were taken, in words.
     done: Vec<String>,
     /// What it waits for.
@@ -51,7 +55,8 @@ impl Removals {
             caller,
             member,
             began: now,
-            is_confirmed: false,
+            confirmed: None,
+            gives_way: false,
             done: Vec::new(),
             waits: "it is not known yet whether this node leads".into(),
         });
@@ -59,41 +64,64 @@ impl Removals {
     }
 
     /// Notes that a quorum has confirmed the leadership after the operator asked.
-    pub(super) fn confirmed(&mut self, caller: Caller) {
+    pub(super) fn confirmed(&mut self, caller: Caller, now: Millis) {
         if let Some(removing) = self.find(caller) {
-            removing.is_confirmed = true;
+            removing.confirmed = Some(now);
         }
     }
 
-    /// Ends a removal for which no quorum was found.
-    pub(super) fn unconfirmed(&mut self, caller: Caller) -> Option<Effect> {
+    /// Ends a removal for which no quorum has confirmed that this node leads.
+    pub(super) fn unconfirmed(&mut self, caller: Caller, outcome: &Outcome) -> Option<Effect> {
         let removing = self.end(caller)?;
-        Some(removing.unfinished("no quorum has confirmed that this node leads"))
+        Some(match outcome {
+            Outcome::NotLeader(leader) => removing.elsewhere(*leader),
+            Outcome::Refused(why) => removing.unfinished(why),
+            Outcome::Applied | Outcome::Void(_) | Outcome::Unknown => {
+                removing.unfinished("no quorum has confirmed that this node leads")
+            }
+        })
     }
 
-    /// The next step, if a removal has one to take. `led_ms` of `facts` counts anew for each removal, from when
-    /// the leader began to look at the member.
+    /// Ends a removal that its operator waits for no more: what was done stays done.
+    pub(super) fn left(&mut self, caller: Caller) {
+        self.end(caller);
+    }
+
+    /// Ends removals that take too long, but for the one whose step is under way.
+    pub(super) fn end_overdue(
+        &mut self,
+        now: Millis,
+        under_way: Option<&Taken>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let under_way = under_way.map(|taken| taken.caller);
+        self.0.retain(|removing| {
+            let is_overdue = now.since(removing.began) >= REMOVAL_MAX_MS;
+            let ends = is_overdue && under_way != Some(removing.caller);
+            if ends {
+                effects.push(removing.unfinished(&removing.waits));
+            }
+            !ends
+        });
+    }
+
+    /// The next step, if a removal has one to take. `led_ticks` of `facts` counts anew for each removal, from
+    /// when the leader began to look at the member.
     pub(super) fn next(
         &mut self,
         facts: &Facts<'_>,
-        tick_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> Option<(Step, Taken)> {
         let now = facts.noted.now;
         let mut at = 0;
         while let Some(removing) = self.0.get_mut(at) {
-            let led = now.since(removing.began);
-            if led >= REMOVAL_MAX_MS {
-                let waits = removing.waits.clone();
-                effects.push(self.0.remove(at).unfinished(&waits));
-                continue;
-            }
             at += 1;
-            if !removing.is_confirmed {
+            let gives_way = std::mem::take(&mut removing.gives_way);
+            let Some(since) = removing.confirmed.filter(|_| !gives_way) else {
                 continue;
-            }
+            };
             let facts = Facts {
-                led_ticks: led / tick_ms,
+                led_ticks: now.since(since) / TICK_MS,
                 ..*facts
             };
             let caller = removing.caller;
@@ -141,10 +169,12 @@ impl Removals {
             // The state has changed since the step was decided, or will change in a moment.
             (Outcome::Void(refusal), _) => {
                 removing.waits = refusal.to_string();
+                removing.gives_way = true;
                 return None;
             }
             (Outcome::Refused(why), _) => {
                 removing.waits = (*why).into();
+                removing.gives_way = true;
                 return None;
             }
             (Outcome::NotLeader(leader), _) => removing.elsewhere(*leader),
@@ -154,10 +184,10 @@ impl Removals {
         Some(end)
     }
 
-    /// Ends all removals, because this node leads no more. `leader` leads, if one is known.
-    pub(super) fn deposed(self, leader: Option<NodeId>) -> impl Iterator<Item = Effect> {
+    /// Ends all removals, because this node leads no more.
+    pub(super) fn deposed(self) -> impl Iterator<Item = Effect> {
         let removals = self.0.into_iter();
-        removals.map(move |removing| removing.elsewhere(leader))
+        removals.map(|removing| removing.elsewhere(None))
     }
 
     fn find(&mut self, caller: Caller) -> Option<&mut Removing> {

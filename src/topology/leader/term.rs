@@ -67,7 +67,7 @@ impl Term {
     pub(super) fn end(self, effects: &mut Vec<Effect>) {
         let awaited = self.awaited.into_values().flatten();
         effects.extend(awaited.map(|(caller, _)| Effect::Answer(caller, Answer::NotLeader)));
-        effects.extend(self.removals.deposed(None));
+        effects.extend(self.removals.deposed());
     }
 
     /// Takes a renewal in. The next round decides it.
@@ -152,15 +152,24 @@ impl Term {
         if self.sinces.0 != state.epoch() {
             self.sinces = (state.epoch(), state.table().latest_sinces());
         }
-        let epoch = match settings.makes(Mistake::SettledAtOnce) {
-            true => state.epoch(),
-            false => self.book.settled(now, state),
-        };
+        if settings.makes(Mistake::SettledAtOnce) {
+            return Settled {
+                epoch: Some(state.epoch()),
+                all_act: true,
+                ..Settled::default()
+            };
+        }
         Settled {
-            epoch: Some(epoch),
+            epoch: Some(self.book.settled(now, state)),
             behind: self.book.behind(now, state.epoch()).collect(),
             all_act: self.book.all_act(now, &self.sinces.1),
         }
+    }
+
+    /// Ends removals that take too long. One whose own step is under way waits for the end of that.
+    pub(super) fn end_overdue_removals(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        let under_way = self.step.as_ref().and_then(|(_, taken)| taken.as_ref());
+        self.removals.end_overdue(now, under_way, effects);
     }
 
     /// Notes the members that are down and that discovery no longer lists.
@@ -229,16 +238,21 @@ impl Term {
                 is_shared_out: self.shared_out == Some(state.epoch()),
             },
         };
-        if let Some((step, taken)) = self.removals.next(&facts, TICK_MS, effects) {
-            return Some((step, Some(taken)));
-        }
-        let next = decide(&facts);
         let members = state.members().map(|member| member.id);
         let caught_up: BTreeSet<_> = members.filter(|id| facts.has_caught_up(*id)).collect();
+        let removal = self.removals.next(&facts, effects);
+        let next = match removal {
+            Some((step, taken)) => Err((step, Some(taken))),
+            None => Ok(decide(&facts)),
+        };
         self.caught_up.retain(|id, _| caught_up.contains(id));
         for id in caught_up {
             self.caught_up.entry(id).or_insert(now);
         }
+        let next = match next {
+            Ok(next) => next,
+            Err(removal) => return Some(removal),
+        };
         match next {
             Next::Step(step) => Some((step, None)),
             Next::SharedOut => {

@@ -100,7 +100,7 @@ impl Desk {
     fn confirm(&mut self, question: Question) -> Vec<Effect> {
         self.turn(Event::Answered {
             question,
-            is_confirmed: true,
+            outcome: Outcome::Applied,
         })
     }
 
@@ -158,7 +158,7 @@ fn renewals_are_granted_once_a_quorum_has_confirmed_the_leadership() {
     assert_eq!((grant.renewal, grant.epoch), (renewal, desk.state.epoch()));
     let denied = desk.turn(Event::Answered {
         question: next,
-        is_confirmed: false,
+        outcome: Outcome::Unknown,
     });
     assert_eq!(denied, [Effect::Answer(Caller(2), Answer::NotLeader)]);
 }
@@ -305,6 +305,55 @@ fn a_removal_that_cannot_be_says_why() {
     let expected = "node-3 is silent and still up: it can be removed once it is down; nothing was done yet; \
                     asking again goes on from there";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn a_removal_ends_when_its_operator_leaves_and_gives_way_when_its_step_is_refused() {
+    let mut desk = Desk::of(5);
+    desk.renew(&[1, 2, 3, 4, 5]);
+    desk.silence(5);
+    desk.now = desk.now.plus(DOWN_MS);
+    desk.renew(&[1, 2, 3, 4]);
+    let down = desk.look();
+    desk.commit(&down[0]);
+    let begin = |desk: &mut Desk| {
+        let caller = desk.caller();
+        let asked = desk.turn(Event::Remove(caller, NodeId(5)));
+        let [Effect::Ask(question)] = asked[..] else {
+            panic!("{asked:?}")
+        };
+        (caller, question)
+    };
+    // Nobody waits for it any more: it takes no step.
+    let (caller, question) = begin(&mut desk);
+    assert_eq!(desk.turn(Event::Left(caller)), []);
+    assert_eq!(desk.confirm(question), []);
+    // Raft refuses its step: at the next look others come first, and then it tries again.
+    let (_, question) = begin(&mut desk);
+    let step = desk.confirm(question);
+    assert!(matches!(step[..], [Effect::Take(..)]), "{step:?}");
+    assert_eq!(desk.end(Outcome::Refused("full")), []);
+    assert_eq!(desk.look(), []);
+    assert_eq!(desk.look(), step);
+    // It is overdue, but its step is under way.
+    desk.now = desk.now.plus(REMOVAL_MAX_MS);
+    assert_eq!(desk.look(), []);
+    assert_eq!(desk.end(Outcome::Refused("full")), []);
+    desk.standing.progress.clear();
+    let ended = desk.look();
+    let [Effect::Removal(_, Removal::Unfinished(text)), ..] = &ended[..] else {
+        panic!("{ended:?}")
+    };
+    assert!(text.starts_with("full; nothing was done yet"), "{text}");
+    // Another node leads.
+    desk.standing.progress = Desk::of(5).standing.progress;
+    let (caller, question) = begin(&mut desk);
+    let elsewhere = desk.turn(Event::Answered {
+        question,
+        outcome: Outcome::NotLeader(Some(NodeId(2))),
+    });
+    let end = Removal::Elsewhere(Some(NodeId(2)));
+    assert_eq!(elsewhere, [Effect::Removal(caller, end)]);
 }
 
 #[test]

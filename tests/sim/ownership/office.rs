@@ -117,7 +117,7 @@ impl World {
 
     /// A member that has started again is known to be from now on.
     pub(super) fn started(&mut self, id: u64, start: u64) {
-        if self.is_paused(self.office.on) {
+        if !self.has_quorum(self.office.on) {
             return;
         }
         let mut joiner = cluster::joiner(id);
@@ -219,23 +219,24 @@ impl World {
         self.queue.push(after, grant);
     }
 
-    /// Whether most members are heard by the leader and hear it.
+    /// Whether a quorum is heard by this voter and hears it.
     fn has_quorum(&self, leader: u64) -> bool {
-        if self.is_paused(leader) {
-            return false;
-        }
-        let others = self.members.keys().filter(|id| **id != leader);
-        let with = others.filter(|id| self.carries(leader, **id) && self.carries(**id, leader));
-        (with.count() + 1) * 2 > self.members.len()
+        let quorum = self.latest().quorum();
+        let is_with = |id| {
+            let hears = self.carries(leader, id) && self.carries(id, leader);
+            id == leader || hears
+        };
+        let may_lead = quorum.is_voter(node(leader)) && !self.is_paused(leader);
+        may_lead && quorum.is_quorum(|id| is_with(id.0))
     }
 
     pub(super) fn round_ended(&mut self, question: Question) {
         if question.term == self.office.term {
-            let is_confirmed = self.has_quorum(self.office.on);
-            self.lead(Event::Answered {
-                question,
-                is_confirmed,
-            });
+            let outcome = match self.has_quorum(self.office.on) {
+                true => Outcome::Applied,
+                false => Outcome::Unknown,
+            };
+            self.lead(Event::Answered { question, outcome });
         }
     }
 
