@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gcache::cache::Role as CacheRole;
 use gcache::ids::{Epoch, Generation, GroupId, Incarnation, Millis, NodeId};
 use gcache::membership::admitting::{Admission, admit};
 use gcache::membership::announcing::{Announcing, Next};
 use gcache::membership::seen::Leads;
 use gcache::membership::superseded::fate;
+use gcache::ownership::{Duty, LeaseState};
 use gcache::raft::envelope::Lane;
 use gcache::raft::event::{Event as RaftEvent, Outcome, RequestId, Role};
 use gcache::topology::commands::{Change, Command, Joiner, Resume};
@@ -21,6 +23,7 @@ use gcache::topology::leader::{Around, Caller, Effect, Event, Leader, Settings};
 use gcache::topology::lease::{Grant, Lease, Renewal};
 use gcache::topology::moves::MoveReport;
 use gcache::topology::state::State;
+use gcache::topology::view::Route;
 
 use crate::faults::Fault;
 use crate::lapses::Lapse;
@@ -163,6 +166,11 @@ impl Leasing {
     /// Whether it holds a lease, as it believes.
     pub(crate) fn is_valid(&self, now: Micros) -> bool {
         self.lease.is_valid(self.clock(now))
+    }
+
+    /// What it may do for what it owns by this route.
+    pub(crate) fn duty(&self, route: &Route, now: Micros) -> Duty {
+        LeaseState::from(&self.lease).duty(CacheRole::Owner, route, self.clock(now))
     }
 
     /// Its node leads from now on, or leads no more.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use gcache::ids::{Epoch, Generation, GroupId, NodeId, Partition};
+use gcache::ownership::Duty;
 use gcache::topology::model::member::MemberStatus;
 use gcache::topology::state::State;
+use gcache::topology::view::Route;
 
 use super::log::Committed;
 use crate::leases::Leasing;
@@ -34,6 +36,7 @@ struct Holder<'a> {
     id: NodeId,
     leasing: &'a Leasing,
     state: &'a State,
+    now: Micros,
 }
 
 impl Downs {
@@ -77,7 +80,12 @@ impl Leases {
                 let is_holder = leasing.is_valid(now);
                 let state = node.state.as_deref().filter(|_| is_holder)?;
                 let id = NodeId(node.id);
-                Some(Holder { id, leasing, state })
+                Some(Holder {
+                    id,
+                    leasing,
+                    state,
+                    now,
+                })
             })
             .collect();
         for holder in &holders {
@@ -115,10 +123,18 @@ impl Leases {
 }
 
 impl Holder<'_> {
-    /// The partition, if this member acts for it: it owns it, and since when is settled.
+    /// Whether this member acts for the partition.
     fn acts_for(&self, partition: Partition) -> bool {
         let at = self.state.table()[partition];
-        at.owner == Some(self.id) && at.since <= self.leasing.lease.settled()
+        let route = Route {
+            partition,
+            owner: None,
+            standby: None,
+            tenure: at.tenure,
+            inherits: at.inherits,
+            since: at.since,
+        };
+        at.owner == Some(self.id) && self.leasing.duty(&route, self.now) == Duty::Acts
     }
 }
 

@@ -1,8 +1,9 @@
 //! What somebody asks of a member, and what the member does with it first.
 
 use gcache::cache::{Receipt, Role};
-use gcache::ids::{Epoch, NodeId};
-use gcache::topology::view::Role as ViewRole;
+use gcache::ids::Epoch;
+use gcache::ownership::answer::may_answer;
+use gcache::topology::view::Route;
 
 use super::world::{Happening, World};
 use crate::queue::{MILLISECOND, Micros};
@@ -25,7 +26,19 @@ pub(super) struct Call {
     pub(super) role: Role,
     pub(super) epoch: Epoch,
     tries: u32,
-    pub(super) receipts: Vec<Receipt>,
+    /// What a delete waits for, once it does.
+    pub(super) waits_for: Option<WaitsFor>,
+    /// Until when it waits, from its first wait on.
+    pub(super) until: Option<Micros>,
+}
+
+/// What a delete waits for.
+#[derive(Clone, Debug)]
+pub(super) enum WaitsFor {
+    /// That the member acts by this route.
+    Arrival(Route),
+    /// That those that were sent the delete have applied it.
+    Receipts(Vec<Receipt>),
 }
 
 impl Call {
@@ -39,7 +52,8 @@ impl Call {
             role: Role::Owner,
             epoch: Epoch(0),
             tries: 0,
-            receipts: Vec::new(),
+            waits_for: None,
+            until: None,
         }
     }
 
@@ -71,17 +85,10 @@ impl World {
             }
             return;
         }
-        let own = member
-            .view
-            .role_of(NodeId(call.to), self.partition(call.key));
-        let role = match (call.role, own) {
-            (Role::Owner | Role::Standby, ViewRole::Owner) => Role::Owner,
-            (Role::Standby, ViewRole::Standby) => Role::Standby,
-            (Role::LastResort, _) => Role::LastResort,
-            _ => {
-                self.seen.refused += 1;
-                return;
-            }
+        let own = member.standing(self.partition(call.key)).role;
+        let Some(role) = may_answer(call.role, own) else {
+            self.seen.refused += 1;
+            return;
         };
         if call.is_delete() {
             return match role {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use gcache::cache::{End, Entry, EntryParts, Heard, Item, Receipt, Walk};
+use gcache::cache::{End, Entry, EntryParts, Heard, Item, Receipt, Role, Walk, Worth};
 use gcache::hash::KeyHash;
 use gcache::ids::{Millis, Partition, Tenure};
 use gcache::topology::lease::{Grant, Renewal};
 
+use super::member::stamps;
 use super::peek::Peek;
 use super::slips::Slip;
 use super::stream::{Delivery, Stream};
@@ -107,11 +108,8 @@ impl World {
         let member = &self.members[&stream.from];
         let (clock, view, slip) = (member.clock(now), Arc::clone(&member.view), self.slip);
         let is_meant = |entry: &Entry| {
-            let route = view.route_of(entry.partition());
-            let stamps = member.stamps(&route, slip);
-            let is_ours =
-                entry.tenure() == stamps.tenure || Some(entry.tenure()) == stamps.inherits;
-            is_ours && entry.generation() == stamps.generation
+            let stamps = stamps(&view, entry.partition(), slip);
+            entry.worth(&stamps, Some(Role::Owner)) == Worth::Valid
         };
         let cache = member.cache.clone();
         let stream = self.streams.get_mut(&number).expect("it is there");

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gcache::cache::{End, Entry, EntryParts, Item, PartitionSet, Receipt, Walk};
+use gcache::cache::Role::Owner;
+use gcache::cache::{End, Entry, EntryParts, Item, PartitionSet, Receipt, Walk, Worth};
 use gcache::hash::KeyHash;
 use gcache::ids::{Epoch, Millis, Partition, Tenure};
 use gcache::topology::commands::{Command, SetGroups};
@@ -174,14 +175,18 @@ impl World {
                 Item::Void(_) if slip == Some(Slip::CopyUntold) => {}
                 Item::Void(void) => receipts.extend(cache.apply_void(void, node(from), clock)),
                 Item::Keep(partitions, stamp) => {
+                    let stamp = match slip {
+                        Some(Slip::CopiesForEver) => FOR_EVER,
+                        _ => *stamp,
+                    };
                     let is_owner = |partition| view.is_owner(node(to), partition);
                     let may_expect =
                         |partition| slip == Some(Slip::LateCopy) || !is_owner(partition);
                     for partition in partitions {
-                        copied.told.insert(*partition, *stamp);
+                        copied.told.insert(*partition, stamp);
                     }
                     let partitions = partitions.iter().copied();
-                    cache.expect_copies(partitions, (*stamp, line), may_expect);
+                    cache.expect_copies(partitions, (stamp, line), may_expect);
                 }
                 Item::Entry(entry) | Item::Spare(entry) => {
                     let Some(stamp) = copied.told.get(&entry.partition()) else {
@@ -193,10 +198,6 @@ impl World {
                         ..entry.parts()
                     };
                     let is_kept = match slip {
-                        Some(Slip::CopiesForEver) => cache.put(&Entry::new(&EntryParts {
-                            tenure: FOR_EVER,
-                            ..parts
-                        })),
                         Some(Slip::OldLine) => {
                             // As if nobody asked on which it comes.
                             cache.put(&Entry::new(&parts))
@@ -226,12 +227,9 @@ impl World {
         let member = &self.members[&stream.from];
         let copied = stream.copied.as_ref().expect("it copies");
         let is_meant = |entry: &Entry| {
-            let route = member.view.route_of(entry.partition());
-            let stamps = member.stamps(&route, self.slip);
-            let is_ours =
-                entry.tenure() == stamps.tenure || Some(entry.tenure()) == stamps.inherits;
+            let stamps = member.stamps(entry.partition(), self.slip);
             let is_copied = copied.stamps.contains_key(&entry.partition());
-            is_copied && is_ours && entry.generation() == stamps.generation
+            is_copied && entry.worth(&stamps, Some(Owner)) == Worth::Valid
         };
         let clock = member.clock(now);
         member

@@ -1,11 +1,15 @@
 //! The deletes of a node: what is dropped at once, and acknowledged when all have heard of it.
 
-use gcache::cache::{Heard, Receipt};
-use gcache::ids::NodeId;
-use gcache::topology::view::Route;
+use gcache::cache::{Heard, Receipt, Role};
+use gcache::ids::Epoch;
+use gcache::ownership::Duty;
+use gcache::ownership::settle::{self, AfterDrop, AfterWait};
+use gcache::topology::model::group::Group;
+use gcache::topology::model::partitions::Copies;
+use gcache::topology::view::Standing;
 
-use super::call::{Call, LOOK_EVERY};
-use super::member::{Duty, Member};
+use super::call::{Call, LOOK_EVERY, WaitsFor};
+use super::member::Member;
 use super::slips::Slip;
 use super::world::{Happening, World, key_of};
 use crate::queue::{MILLISECOND, Micros};
@@ -13,43 +17,56 @@ use crate::queue::{MILLISECOND, Micros};
 /// Before a delete is tried again.
 const AGAIN_AFTER: Micros = 20 * MILLISECOND;
 
-/// How long a delete waits.
-const DELETE_PATIENCE: Micros = 4_000 * MILLISECOND;
-
 impl World {
     /// A delete: dropped at once, and acknowledged when it may be.
     pub(super) fn take_back(&mut self, mut call: Call) {
         let now = self.now();
-        let hash = self.hash(call.key);
         let member = &self.members[&call.to];
-        let route = self.acts_by(member, member.view.route(hash));
+        let (standing, group) = self.settles_by(member, call.key);
+        let route = settle::acts_by(&standing, Some(&group));
+        let hash = self.hash(call.key);
         let voided = member.cache.delete(self.group(), &key_of(call.key), hash);
-        let duty = member.duty(&route, now);
+        let duty = match (self.slip, member.duty(Role::Owner, &route, now)) {
+            (Some(Slip::ActsAtOnce), Duty::TakesOver) => Duty::Acts,
+            (_, duty) => duty,
+        };
+        let has_receipts =
+            self.slip != Some(Slip::AcknowledgedAlone) && !voided.receipts.is_empty();
         self.seen.forwarded += voided.receipts.len() as u64;
         self.tell(|| format!("{}: key {} goes, {duty:?} {voided:?}", call.to, call.key));
-        let may_say = match duty {
-            Duty::Acts => true,
-            Duty::TakesOver => self.slip == Some(Slip::ActsAtOnce),
-            Duty::Arrives | Duty::Isolated => false,
+        // Nothing else happens at the same time, so that the view is the latest.
+        let (waits_for, patience) = match settle::after_drop(duty, has_receipts, true) {
+            AfterDrop::Acknowledge => return self.acknowledge(&call),
+            AfterDrop::WaitForReceipts(patience) => (WaitsFor::Receipts(voided.receipts), patience),
+            AfterDrop::WaitToAct(patience) => (WaitsFor::Arrival(route), patience),
         };
-        let is_alone = self.slip == Some(Slip::AcknowledgedAlone) || voided.receipts.is_empty();
-        if may_say && is_alone {
-            return self.acknowledge(&call);
-        }
-        call.receipts = if may_say { voided.receipts } else { Vec::new() };
+        call.waits_for = Some(waits_for);
+        call.until
+            .get_or_insert(now + patience.as_micros() as Micros);
         let start = self.members[&call.to].start;
         self.queue
             .push(LOOK_EVERY, Happening::Told(call.to, start, call));
     }
 
-    /// The route of a delete: nobody else may believe to have copies.
-    fn acts_by(&self, member: &Member, route: Route) -> Route {
-        let copied = member.view.copies_of(route.partition).since;
-        let since = match self.slip {
-            Some(Slip::DroppedUnsettled) => route.since,
-            _ => route.since.max(copied),
-        };
-        Route { since, ..route }
+    /// What a delete is judged by at this member: its standing and its group, as it takes them to be.
+    fn settles_by(&self, member: &Member, key: usize) -> (Standing, Group) {
+        let standing = member.standing(self.partition(key));
+        let group = member.group().clone();
+        match self.slip {
+            Some(Slip::DroppedUnsettled) => {
+                let since = Epoch(0);
+                let copies = Copies {
+                    since,
+                    ..standing.copies
+                };
+                let group = Group {
+                    copies_since: since,
+                    ..group
+                };
+                (Standing { copies, ..standing }, group)
+            }
+            _ => (standing, group),
+        }
     }
 
     fn acknowledge(&mut self, call: &Call) {
@@ -59,11 +76,11 @@ impl World {
         self.oracle.acknowledged(call.key, version, self.now());
     }
 
-    /// Whether a delete may be acknowledged by now.
+    /// A member looks whether what a delete waits for has come.
     pub(super) fn told(&mut self, id: u64, start: u64, call: Call) {
         let now = self.now();
         let member = &self.members[&id];
-        if member.start != start || now > call.began + DELETE_PATIENCE {
+        if member.start != start {
             self.seen.refused += 1;
             return;
         }
@@ -71,21 +88,33 @@ impl World {
             let after = member.paused_until - now;
             return self.queue.push(after, Happening::Told(id, start, call));
         }
-        let heard = call.receipts.iter().map(Receipt::heard);
-        let waits = heard.clone().any(|heard| heard == Heard::Waits);
-        if waits {
+        let is_over = call.until.is_none_or(|until| now >= until);
+        let (goes_on, after) = match call.waits_for.as_ref().expect("it waits") {
+            WaitsFor::Arrival(route) => {
+                let duty = member.duty(Role::Owner, route, now);
+                (duty != Duty::Acts, settle::after_arrival(duty))
+            }
+            WaitsFor::Receipts(receipts) => {
+                let mut heard = receipts.iter().map(Receipt::heard);
+                let heard = heard.find(|heard| *heard != Heard::Applied);
+                let heard = heard.unwrap_or(Heard::Applied);
+                let (standing, group) = self.settles_by(member, call.key);
+                let (lease, clock) = (member.lease_state(), member.clock(now));
+                let is_done = settle::is_done(&standing, Some(&group), lease, clock);
+                let after = settle::after_receipts(heard, is_done, is_over);
+                (heard == Heard::Waits, after)
+            }
+        };
+        if goes_on && !is_over {
             return self
                 .queue
                 .push(LOOK_EVERY, Happening::Told(id, start, call));
         }
-        let all_have =
-            !call.receipts.is_empty() && heard.clone().all(|heard| heard == Heard::Applied);
-        let route = self.acts_by(member, member.view.route(self.hash(call.key)));
-        let owns = member.view.is_owner(NodeId(id), route.partition);
-        if all_have && owns && member.duty(&route, now) == Duty::Acts {
-            return self.acknowledge(&call);
+        match after {
+            AfterWait::Acknowledge => self.acknowledge(&call),
+            AfterWait::GiveUp(_) => self.seen.refused += 1,
+            // From the beginning: it may be another's by now.
+            AfterWait::Again => self.queue.push(AGAIN_AFTER, Happening::Arrive(call)),
         }
-        // From the beginning: it may be another's by now.
-        self.queue.push(AGAIN_AFTER, Happening::Arrive(call));
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use gcache::cache::{Cache, Limits, Request, Role, Stamps};
 use gcache::ids::{Generation, Incarnation, Millis, NodeId, Partition, Tenure};
+use gcache::ownership::{Duty, LeaseState};
 use gcache::topology::lease::Lease;
+use gcache::topology::model::group::Group;
 use gcache::topology::moves::MoveReport;
-use gcache::topology::view::{Route, View};
+use gcache::topology::view::{Route, Standing, View};
 
 use super::copies::FOR_EVER;
 use super::reads::Waiting;
@@ -18,15 +20,6 @@ use crate::queue::{MILLISECOND, Micros};
 
 /// How fast clocks run, in millionths of a right one.
 const RATES: [u64; 3] = [990_000, 1_010_000, 1_000_000];
-
-/// What a node may do for what it owns; as `node::lease` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
-    Acts,
-    TakesOver,
-    Arrives,
-    Isolated,
-}
 
 pub(super) struct Member {
     pub(super) id: u64,
@@ -76,43 +69,50 @@ impl Member {
         Millis(100_000 + now * self.rate / 1_000_000 / MILLISECOND)
     }
 
-    pub(super) fn stamps(&self, route: &Route, slip: Option<Slip>) -> Stamps {
-        let group = self.view.group_by_name(GROUP).expect("it stays");
-        let stamps = Stamps {
-            tenure: route.tenure,
-            inherits: route.inherits,
-            copies: self.view.copies_of(route.partition).stamp(),
-            generation: group.generation,
-        };
-        match slip {
-            Some(Slip::NoTenure) => Stamps {
-                tenure: Tenure(1),
-                inherits: None,
-                copies: None,
-                ..stamps
-            },
-            Some(Slip::CopiesForEver) => Stamps {
-                inherits: stamps.inherits.map(|_| FOR_EVER),
-                ..stamps
-            },
-            Some(Slip::GenerationRolledBack) => Stamps {
-                generation: Generation(1 + stamps.generation.0 % 2),
-                ..stamps
-            },
-            _ => stamps,
-        }
+    /// How it stands to a partition, by its own view.
+    pub(super) fn standing(&self, partition: Partition) -> Standing {
+        self.view.standing(NodeId(self.id), partition)
     }
 
-    pub(super) fn duty(&self, route: &Route, now: Micros) -> Duty {
-        if !self.lease.is_valid(self.clock(now)) {
-            Duty::Isolated
-        } else if self.lease.settled() >= route.since {
-            Duty::Acts
-        } else if route.since.0 > route.tenure.0 {
-            Duty::TakesOver
-        } else {
-            Duty::Arrives
-        }
+    pub(super) fn group(&self) -> &Group {
+        self.view.group_by_name(GROUP).expect("it stays")
+    }
+
+    pub(super) fn stamps(&self, partition: Partition, slip: Option<Slip>) -> Stamps {
+        stamps(&self.view, partition, slip)
+    }
+
+    pub(super) fn lease_state(&self) -> LeaseState {
+        LeaseState::from(&self.lease)
+    }
+
+    /// What it may do as `role` by `route`.
+    pub(super) fn duty(&self, role: Role, route: &Route, now: Micros) -> Duty {
+        self.lease_state().duty(role, route, self.clock(now))
+    }
+}
+
+/// What is valid in a partition by a view, to a member that makes this mistake.
+pub(super) fn stamps(view: &View, partition: Partition, slip: Option<Slip>) -> Stamps {
+    let group = view.group_by_name(GROUP).expect("it stays");
+    let stamps = view.stamps(partition, group);
+    match slip {
+        Some(Slip::NoTenure) => Stamps {
+            tenure: Tenure(1),
+            inherits: None,
+            copies: None,
+            ..stamps
+        },
+        Some(Slip::CopiesForEver) => Stamps {
+            inherits: stamps.inherits.map(|_| FOR_EVER),
+            copies: stamps.copies.map(|_| FOR_EVER),
+            ..stamps
+        },
+        Some(Slip::GenerationRolledBack) => Stamps {
+            generation: Generation(1 + stamps.generation.0 % 2),
+            ..stamps
+        },
+        _ => stamps,
     }
 }
 
@@ -123,17 +123,14 @@ impl World {
         key: usize,
         bytes: &'a [u8],
         role: Role,
-    ) -> (Request<'a>, Route) {
-        let hash = self.hash(key);
-        let route = member.view.route(hash);
-        let request = Request {
+    ) -> Request<'a> {
+        Request {
             group: self.group(),
             key: bytes,
-            hash,
+            hash: self.hash(key),
             role,
-            stamps: member.stamps(&route, self.slip),
+            stamps: member.stamps(self.partition(key), self.slip),
             now: member.clock(self.now()),
-        };
-        (request, route)
+        }
     }
 }

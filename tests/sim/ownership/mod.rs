@@ -1,8 +1,8 @@
 //! The protocol of ownership, alone: who may answer and who may acknowledge while partitions move, members
 //! die and freeze, and links carry in one direction only.
 //!
-//! The caches, feeds, leases and books are those of the product; the log is a list, since Raft has a
-//! simulator of its own; messages, clocks and the origin are simulated. `world` is one history; `member`,
+//! The rules of ownership, the caches, feeds, leases and books are those of the product; the log is a list, since
+//! Raft has a simulator of its own; messages, clocks and the origin are simulated. `world` is one history; `member`,
 //! `call`, `reads` and `deletes` are a node; `stream`, `carry` and `peek` are what one node says to another; `copies` are
 //! what standbys keep, `office` is the leader, `oracle` what must hold.
 //! `slips` shows that each mistake which the protocol is there to prevent is found.

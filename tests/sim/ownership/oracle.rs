@@ -1,5 +1,8 @@
 //! What must hold: whoever asks after an acknowledgement gets nothing older than it.
 
+use gcache::cache::Role;
+use gcache::ownership::answer;
+
 use super::world::KEYS;
 use crate::queue::{MILLISECOND, Micros};
 
@@ -12,6 +15,18 @@ pub(super) enum Detail {
     Copy,
     LastResort,
     Isolated,
+}
+
+impl Detail {
+    /// What a client learns of an answer in this role.
+    pub(super) fn of(role: Role, detail: answer::Detail) -> Self {
+        match (detail, role) {
+            (answer::Detail::Isolated, _) => Self::Isolated,
+            (_, Role::Owner) => Self::Owner,
+            (_, Role::Standby) => Self::Standby,
+            (_, Role::LastResort) => Self::LastResort,
+        }
+    }
 }
 
 /// How long a load takes at most.

@@ -31,7 +31,7 @@ impl World {
             to: member.id,
             key,
             tenure: member.came_from[&route.partition].1,
-            generation: member.stamps(route, self.slip).generation,
+            generation: member.stamps(route.partition, self.slip).generation,
         };
         self.queue
             .push(PEEK_PATIENCE, Happening::Carried(Carried::PeekOver(load)));
@@ -58,17 +58,15 @@ impl World {
         });
         let gone = member.gone.get(&partition);
         let gone = gone.filter(|gone| (gone.to, gone.there) == (to, peek.tenure));
-        let route = match moves {
-            true => Some(member.view.route_of(partition)),
-            false => gone.map(|gone| gone.route),
+        let stamps = match moves {
+            true => Some(member.stamps(partition, self.slip)),
+            false => gone.map(|gone| gone.stamps),
         };
-        let entry = route.and_then(|route| {
-            let stamps = member.stamps(&route, self.slip);
+        let entry = stamps.and_then(|stamps| {
             let entry = member
                 .cache
                 .peek(self.group(), &key_of(key), self.hash(key))?;
-            let is_ours =
-                entry.tenure() == stamps.tenure || Some(entry.tenure()) == stamps.inherits;
+            let is_ours = stamps.accept_tenure(entry.tenure());
             let is_alive = entry.phase(member.clock(now)) == Phase::Fresh;
             let is_same = entry.generation() == peek.generation;
             (is_ours && is_alive && is_same && !entry.is_standby()).then_some(entry)

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use gcache::cache::{Entry, Fill, Found, Freshness, LoadOutcome, Loaded, Request, Role};
+use gcache::cache::{Entry, Fill, Found, Freshness, LoadOutcome, Loaded, Role};
+use gcache::ownership::Duty;
+use gcache::ownership::answer::{Answer, answer};
 use gcache::topology::view::Route;
 
 use super::call::Call;
-use super::member::Duty;
 use super::oracle::{Detail, LOAD_MAX};
 use super::slips::Slip;
 use super::world::{Happening, Load, World, key_of};
@@ -26,36 +27,27 @@ pub(super) struct Waiting {
 
 impl World {
     pub(super) fn read(&mut self, call: Call, role: Role) {
-        let now = self.now();
+        let (now, bytes) = (self.now(), key_of(call.key));
         let member = &self.members[&call.to];
-        let route = member.view.route(self.hash(call.key));
-        let duty = match role {
-            Role::Owner => member.duty(&route, now),
-            _ if member.lease.is_valid(member.clock(now)) => Duty::Acts,
-            _ => Duty::Isolated,
-        };
-        let (role, detail) = match (duty, role) {
-            (Duty::TakesOver, _) => {
-                self.seen.took_over += 1;
-                (Role::Owner, Detail::Owner)
+        let route = member.standing(self.partition(call.key)).route;
+        let duty = member.duty(role, &route, now);
+        let cache = member.cache.clone();
+        let (role, detail) = match answer(duty, role, member.group().spec.on_isolated) {
+            Answer::LookUp(role, detail) => (role, Detail::of(role, detail)),
+            Answer::CachedOrLastResort(role) => {
+                let request = self.request(member, call.key, &bytes, role);
+                if let Some(entry) = cache.get(&request) {
+                    return self.answer(&call, &entry, Detail::Isolated);
+                }
+                (Role::LastResort, Detail::Isolated)
             }
-            (Duty::Acts, Role::Owner) => (role, Detail::Owner),
-            (Duty::Acts, Role::Standby) | (Duty::Arrives, _) => (Role::Standby, Detail::Standby),
-            (Duty::Acts, Role::LastResort) => (role, Detail::LastResort),
-            (Duty::Isolated, _) => (Role::LastResort, Detail::Isolated),
-        };
-        let bytes = key_of(call.key);
-        let (request, route) = self.request(&self.members[&call.to], call.key, &bytes, role);
-        let cache = self.members[&call.to].cache.clone();
-        if duty == Duty::Isolated {
-            let own = Request {
-                role: Role::Owner,
-                ..request
-            };
-            if let Some(entry) = cache.get(&own) {
-                return self.answer(&call, &entry, detail);
+            Answer::Refusal => {
+                self.seen.refused += 1;
+                return;
             }
-        }
+        };
+        let request = self.request(&self.members[&call.to], call.key, &bytes, role);
+        self.seen.took_over += u64::from(duty == Duty::TakesOver);
         match cache.get_or_join(&request) {
             Found::Fresh(entry) | Found::Stale { entry, .. } => {
                 self.seen.hits += 1;
@@ -116,7 +108,7 @@ impl World {
         let number = self.number();
         let member = &self.members[&id];
         let is_owner = lead.role() == Role::Owner;
-        let tenure = member.stamps(route, self.slip).tenure;
+        let tenure = member.stamps(route.partition, self.slip).tenure;
         let from = member.came_from.get(&route.partition).copied();
         let from = from.filter(|(_, came)| *came == route.tenure || Some(*came) == route.inherits);
         let may_peek = self.slip == Some(Slip::PeekAfterDelete)
@@ -190,13 +182,12 @@ impl World {
 
     pub(super) fn fill(&self, id: u64, key: usize, began: Micros) -> Fill {
         let member = &self.members[&id];
-        let route = member.view.route(self.hash(key));
         let began = match self.slip {
             Some(Slip::StandbyFromTheEnd) => self.now(),
             _ => began,
         };
         Fill {
-            stamps: member.stamps(&route, self.slip),
+            stamps: member.stamps(self.partition(key), self.slip),
             freshness: Freshness {
                 ttl_ms: TTL_MS,
                 jitter: 0,

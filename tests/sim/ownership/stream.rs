@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use gcache::cache::{Batch, End, Feed, PartitionSet, StreamId, Walk};
 use gcache::ids::{Incarnation, Partition, Tenure};
-use gcache::topology::view::{Route, View};
+use gcache::topology::view::{Stamps, View};
 
 use super::carry::Carried;
 use super::copies::Copied;
+use super::member::stamps;
 use super::slips::Slip;
 use super::world::{Happening, World, node};
 use crate::queue::Micros;
@@ -51,8 +52,8 @@ pub(super) struct Gone {
     pub(super) to: u64,
     /// The tenure it has there.
     pub(super) there: Tenure,
-    /// What is valid of it here.
-    pub(super) route: Route,
+    /// What was valid of it here.
+    pub(super) stamps: Stamps,
 }
 
 impl Stream {
@@ -175,7 +176,7 @@ impl World {
                     let gone = Gone {
                         to,
                         there: tenure,
-                        route: before.route_of(*partition),
+                        stamps: stamps(before, *partition, self.slip),
                     };
                     member.gone.insert(*partition, gone);
                 }
