@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::known::Known;
 use super::moves;
 use crate::cache::Cache;
+use crate::ownership::streams;
 use crate::shutdown::Shutdown;
 use crate::topology::model::group::Group;
 
@@ -39,9 +40,7 @@ pub(super) async fn follow(
             let entries = cleared.map_or(0, |cleared| cleared.entries);
             tracing::debug!(cluster = view.cluster(), entries, "cache cleared");
         }
-        cache.close_partitions(|partition| {
-            before.is_owner(me, partition) && !view.is_owner(me, partition)
-        });
+        cache.close_partitions(|partition| streams::is_lost(&before, &view, me, partition));
         if let Some(moves) = &moves {
             moves.follow(&before, &view);
         }

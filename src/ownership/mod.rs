@@ -7,9 +7,11 @@
 //! - `duty`: what a member may do for a partition, by its lease.
 //! - `answer`: in which role it answers a read, and how.
 //! - `settle`: when a delete is done.
+//! - `streams`: which entries members send each other, and which of them they keep.
 
 pub mod answer;
 pub mod duty;
 pub mod settle;
+pub mod streams;
 
 pub use self::duty::{Duty, LeaseState};

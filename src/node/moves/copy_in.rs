@@ -12,11 +12,11 @@ use super::move_in::all_heard;
 use crate::cache::{Receipt, StreamId};
 use crate::hash::KeyHash;
 use crate::ids::{NodeId, Partition, Tenure};
+use crate::ownership::streams::may_keep_copies;
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::rpc::proto::{HandOverBatch, HandOverMessage, HandOverMissing, HandOverReply};
 use crate::rpc::transfer::{self, Came};
-use crate::topology::view::View;
 
 /// The state of one stream from an owner.
 struct Keeper {
@@ -116,42 +116,15 @@ impl Moves {
             .extend(partitions.iter().map(|partition| (*partition, stamp)));
         let parts = &self.0.parts;
         let me: NodeId = parts.me.get();
-        let may_expect = |partition| may_keep(&parts.view.borrow(), me, partition, stamp);
+        let may_expect = |partition| may_keep_copies(&parts.view.borrow(), me, partition, stamp);
         let partitions = partitions.iter().copied();
         let expected = (stamp, keeper.line);
         parts.cache.expect_copies(partitions, expected, may_expect);
     }
 }
 
-/// Whether, by this view, this node may keep copies that count from `stamp` on. An owner of the partition may
-/// not. But a node that owns it by a view older than `stamp` is about to become its standby, and may.
-fn may_keep(view: &View, me: NodeId, partition: Partition, stamp: Tenure) -> bool {
-    view.epoch().0 < stamp.0 || !view.is_owner(me, partition)
-}
-
 async fn say(back: &Back, what: Reply) -> Result<(), String> {
     let reply = HandOverReply { what: Some(what) };
     let sent = back.send(Ok(reply)).await;
     sent.map_err(|_| "the owner has gone".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::node::tests::members;
-    use crate::topology::place;
-
-    #[test]
-    fn an_owner_by_an_older_view_may_keep_copies_as_the_standby_it_becomes() {
-        let (me, other) = (NodeId(1), NodeId(2));
-        let table = place(&members(2), None, crate::ids::Epoch(1));
-        let mut owned = table.iter().filter(|(_, at)| at.owner == Some(me));
-        let (mine, _) = owned.next().unwrap();
-        let view = View::new("test", crate::ids::Epoch(5), members(2), &table, vec![]).unwrap();
-        // The node, the copies' stamp, and whether the node may keep them.
-        for (node, stamp, expected) in [(me, 5, false), (me, 6, true), (other, 5, true)] {
-            let may = may_keep(&view, node, mine, Tenure(stamp));
-            assert_eq!(may, expected, "{node} {stamp}");
-        }
-    }
 }

@@ -22,18 +22,15 @@ use super::Moves;
 use super::stream::{Sent, Undone, Walker, Why, begin, send_batch, understood};
 use crate::cache::{Cache, End, Entry, Feed, PartitionSet, Walk};
 use crate::hash::KeyHash;
-use crate::ids::{Epoch, GroupId, NodeId, Partition, Tenure};
+use crate::ids::{GroupId, NodeId, Partition, Tenure};
+use crate::ownership::streams::{CopyStamps, may_begin_anew, unheard};
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::HandOverBegin;
 use crate::rpc::proto::hand_over_reply::What as Reply;
 use crate::topology::moves::copies::Unheard;
-use crate::topology::view::View;
 
 /// How often keys in use are reported to the standby.
 const USED_EVERY: Duration = Duration::from_millis(500);
-
-/// The stamps of copies, by partition.
-pub(super) type Stamps = BTreeMap<Partition, Tenure>;
 
 /// The stream to one standby. Clones share it.
 #[derive(Clone)]
@@ -49,30 +46,12 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    stamps: Stamps,
+    stamps: CopyStamps,
     groups: Box<[GroupId]>,
     /// Partitions whose earlier entries have not been given to the feed yet.
     unwalked: BTreeSet<Partition>,
     /// Once the stream is broken: the stamp up to which the standby is unheard.
     broken: Option<Tenure>,
-}
-
-/// The groups that are copied, and by standby the partitions it should have copies of.
-pub(super) fn wanted(view: &View, me: NodeId) -> (Box<[GroupId]>, BTreeMap<NodeId, Stamps>) {
-    let copied = view.groups().filter(|group| group.spec.copies > 1);
-    let groups: Box<[GroupId]> = copied.map(|group| group.id).collect();
-    let mut wanted: BTreeMap<NodeId, Stamps> = BTreeMap::new();
-    let Some(own) = view.index_of(me).filter(|_| !groups.is_empty()) else {
-        return (groups, wanted);
-    };
-    for route in view.routes().filter(|route| route.owner == Some(own)) {
-        let stamp = view.copies_of(route.partition).stamp();
-        if let (Some(standby), Some(stamp)) = (route.standby, stamp) {
-            let stamps = wanted.entry(view.at(standby).id).or_default();
-            stamps.insert(route.partition, stamp);
-        }
-    }
-    (groups, wanted)
 }
 
 impl Copier {
@@ -86,7 +65,7 @@ impl Copier {
     }
 
     /// From now on, gives the standby copies of these partitions and groups, and of no others.
-    pub(super) fn keep(&self, cache: &Cache, stamps: Stamps, groups: &[GroupId]) {
+    pub(super) fn keep(&self, cache: &Cache, stamps: CopyStamps, groups: &[GroupId]) {
         let (feed, mut state) = (&self.0.feed, self.0.state.lock());
         if (&state.stamps, &*state.groups) == (&stamps, groups) {
             return;
@@ -129,22 +108,17 @@ impl Copier {
     }
 
     /// Whether the stream is broken and all of `stamps` are later than that, so that a new stream may begin.
-    pub(super) fn is_outlived_by(&self, stamps: &Stamps) -> bool {
+    pub(super) fn is_outlived_by(&self, stamps: &CopyStamps) -> bool {
         let broken = self.0.state.lock().broken;
-        broken.is_some_and(|broken| stamps.values().all(|stamp| *stamp > broken))
+        broken.is_some_and(|broken| may_begin_anew(broken, stamps))
     }
 
     /// The report to the leader, if the standby is unheard.
     pub(super) fn unheard(&self) -> Option<Unheard> {
         let mut state = self.0.state.lock();
-        let broken = state.broken?;
-        let latest = state.stamps.values().copied().max();
-        let since = broken.max(latest.unwrap_or_default());
-        state.broken = Some(since);
-        Some(Unheard {
-            standby: self.0.to,
-            since: Epoch(since.0),
-        })
+        let unheard = unheard(self.0.to, state.broken?, &state.stamps);
+        state.broken = Some(Tenure(unheard.since.0));
+        Some(unheard)
     }
 
     /// Sends until the copying ends or breaks, or the node stops.
@@ -266,7 +240,7 @@ mod tests {
         })
     }
 
-    fn stamps(stamp: u64) -> Stamps {
+    fn stamps(stamp: u64) -> CopyStamps {
         [7, 9]
             .map(|partition| (Partition(partition), Tenure(stamp)))
             .into()

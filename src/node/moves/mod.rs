@@ -35,11 +35,13 @@ use crate::clock::Clock;
 use crate::ids::{NodeId, Partition, Tenure};
 use crate::metrics::Registry;
 use crate::node::me::Me;
+use crate::ownership::streams;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
 use crate::topology::model::member::Member;
+use crate::topology::model::partitions::partitions;
 use crate::topology::moves::MoveReport;
-use crate::topology::view::{Role, View};
+use crate::topology::view::View;
 
 /// How long after a move the new owner asks the previous one for missing keys.
 const PEEK_FOR: Duration = Duration::from_secs(10);
@@ -191,15 +193,8 @@ impl Moves {
         self.begin(view);
         self.end(before, view);
         let me = self.0.parts.me.get();
-        self.0.parts.cache.expect_no_more(|partition, tenure, _| {
-            let mut moving = view.moving().iter();
-            let comes = moving.any(|moving| (moving.partition, moving.to) == (partition, me));
-            let route = view.route_of(partition);
-            let has_come = view.is_owner(me, partition)
-                && (route.tenure == tenure || route.inherits == Some(tenure));
-            // This view does not know a later tenure yet.
-            !comes && !has_come && view.epoch().0 >= tenure.0
-        });
+        let is_over = |partition, tenure, _| !streams::expects(view, me, partition, tenure);
+        self.0.parts.cache.expect_no_more(is_over);
         self.copy(view);
         self.look_whether_warm(view);
     }
@@ -209,13 +204,9 @@ impl Moves {
     fn copy(&self, view: &View) {
         let shared = &self.0;
         let (me, cache) = (shared.parts.me.get(), &shared.parts.cache);
-        cache.expect_no_more_copies(|partition, stamp, _| {
-            let is_mine = view.role_of(me, partition) == Role::Standby
-                && view.copies_of(partition).stamp() == Some(stamp);
-            // This view does not know a later stamp yet.
-            !is_mine && view.epoch().0 >= stamp.0
-        });
-        let (groups, wanted) = copy_out::wanted(view, me);
+        let is_over = |partition, stamp, _| !streams::expects_copies(view, me, partition, stamp);
+        cache.expect_no_more_copies(is_over);
+        let (groups, wanted) = streams::copies_out(view, me, partitions());
         let mut copiers = shared.copiers.lock();
         copiers.retain(|to, copier| {
             let is_wanted = wanted
@@ -304,12 +295,7 @@ impl Moves {
     fn begin(&self, view: &View) {
         let shared = &self.0;
         let me = shared.parts.me.get();
-        let mut going: BTreeMap<(NodeId, Tenure), Vec<Partition>> = BTreeMap::new();
-        for moving in view.moving().iter().filter(|moving| moving.from == me) {
-            let to = (moving.to, moving.tenure);
-            going.entry(to).or_default().push(moving.partition);
-        }
-        for ((to, tenure), partitions) in going {
+        for ((to, tenure), partitions) in streams::moves_out(view, me) {
             let mut sources = shared.sources.lock();
             let Some(member) = view.members().iter().find(|member| member.id == to) else {
                 continue;
@@ -335,13 +321,11 @@ impl Moves {
         let me = shared.parts.me.get();
         let mut sources = shared.sources.lock();
         sources.retain(|(to, tenure), source| {
-            let mut moving = view.moving().iter();
-            if moving.any(|moving| (moving.from, moving.to, moving.tenure) == (me, *to, *tenure)) {
+            if streams::is_moving(view, (me, *to), *tenure) {
                 return true;
             }
-            let has_moved = |partition: &Partition| {
-                view.is_owner(*to, *partition) && view.route_of(*partition).tenure == *tenure
-            };
+            let has_moved =
+                |partition: &Partition| streams::has_moved(view, *to, *tenure, *partition);
             let gone: Vec<_> = source.partitions().iter().filter(has_moved).collect();
             let gone = gone.into_iter().map(|partition| {
                 let route = before.route_of(partition);
@@ -377,10 +361,7 @@ impl Moves {
     /// Reports a move as warm once all its givers have sent the entries that were due first.
     fn look_whether_warm(&self, view: &View) {
         let me = self.0.parts.me.get();
-        let mut givers: BTreeMap<Tenure, BTreeSet<NodeId>> = BTreeMap::new();
-        for moving in view.moving().iter().filter(|moving| moving.to == me) {
-            givers.entry(moving.tenure).or_default().insert(moving.from);
-        }
+        let givers = streams::moves_in(view, me);
         let mut warm = self.0.warm.lock();
         // A tenure before the oldest was activated or given up; a later one is not in this view yet.
         let oldest = givers.keys().next().copied();

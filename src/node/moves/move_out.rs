@@ -12,9 +12,10 @@ use tonic::Streaming;
 
 use super::stream::{Sender, Undone, Walker, Why, begin, message, send_batch, understood};
 use super::{Moves, PEEK_FOR};
-use crate::cache::{End, Entry, Feed, Item, PartitionSet, Phase, Walk};
+use crate::cache::{End, Entry, Feed, Item, PartitionSet, Walk};
 use crate::hash::KeyHash;
 use crate::ids::{Generation, GroupId, NodeId, Partition, Tenure};
+use crate::ownership::streams::may_give;
 use crate::rpc::pipeline::Target;
 use crate::rpc::proto::hand_over_message::What;
 use crate::rpc::proto::hand_over_reply::What as Reply;
@@ -207,7 +208,7 @@ impl Source {
         if !self.0.partitions.contains(partition) {
             return None;
         }
-        let (tenure, inherits) = match &*self.0.gone.lock() {
+        let owned = match &*self.0.gone.lock() {
             Some(gone) => *gone.0.get(&partition)?,
             None => {
                 let view = parts.view.borrow();
@@ -217,12 +218,9 @@ impl Source {
             }
         };
         let entry = parts.cache.peek(group, &ask.key, hash)?;
-        let is_ours = entry.tenure() == tenure || Some(entry.tenure()) == inherits;
-        let is_same = entry.generation() == Generation(ask.generation);
-        // An entry that is due for a refresh would still be due at the new owner.
-        let is_fresh = entry.phase(parts.clock.now()) == Phase::Fresh;
-        let is_answer = !entry.is_standby() && entry.error().is_none();
+        let generation = Generation(ask.generation);
+        let may_give = may_give(&entry, owned, generation, parts.clock.now());
         let fits = transfer::weight(&Item::Entry(entry.clone())) <= moves.settings().max_message;
-        (is_ours && is_same && is_fresh && is_answer && fits).then_some(entry)
+        (may_give && fits).then_some(entry)
     }
 }

@@ -202,7 +202,7 @@ pub fn moves(from: &PartitionTable, to: &PartitionTable) -> Vec<Move> {
 }
 
 /// Every partition, in ascending order.
-pub(in crate::topology) fn partitions() -> impl ExactSizeIterator<Item = Partition> {
+pub fn partitions() -> impl ExactSizeIterator<Item = Partition> {
     const LAST: u16 = (PARTITIONS - 1) as u16;
     (0..LAST + 1).map(Partition)
 }

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use gcache::cache::Role::Owner;
 use gcache::cache::{End, Entry, EntryParts, Item, PartitionSet, Receipt, Walk, Worth};
 use gcache::hash::KeyHash;
-use gcache::ids::{Epoch, Millis, Partition, Tenure};
+use gcache::ids::{Millis, Partition, Tenure};
+use gcache::ownership::streams::{self, CopyStamps};
 use gcache::topology::commands::{Command, SetGroups};
-use gcache::topology::moves::copies::Unheard;
 use gcache::topology::state::State;
-use gcache::topology::view::{Role, View};
+use gcache::topology::view::View;
 
 use super::carry::Carried;
 use super::slips::Slip;
 use super::stream::{Delivery, Stream};
-use super::world::{GROUP, Happening, KEYS, World, node};
+use super::world::{Happening, KEYS, World, node};
 
 /// The stamp of copies that count for ever, if a member makes that mistake.
 pub(super) const FOR_EVER: Tenure = Tenure(1);
@@ -34,21 +34,11 @@ pub(super) struct Copied {
 
 impl World {
     /// What a member copies, and to whom, by its view. Nobody asks about other partitions than the keys'.
-    fn wanted(&self, id: u64, view: &View) -> BTreeMap<u64, BTreeMap<Partition, Tenure>> {
-        let mut wanted: BTreeMap<u64, BTreeMap<Partition, Tenure>> = BTreeMap::new();
-        let group = view.group_by_name(GROUP).expect("it stays");
+    fn wanted(&self, id: u64, view: &View) -> BTreeMap<u64, CopyStamps> {
         let keys = (0..KEYS).map(|key| self.partition(key));
-        for partition in keys.filter(|_| group.spec.copies > 1) {
-            let route = view.route_of(partition);
-            let standby = route.standby.map(|standby| view.at(standby).id.0);
-            let stamp = view.copies_of(partition).stamp();
-            if let (true, Some(to), Some(stamp)) =
-                (view.is_owner(node(id), partition), standby, stamp)
-            {
-                wanted.entry(to).or_default().insert(partition, stamp);
-            }
-        }
-        wanted
+        let (_, wanted) = streams::copies_out(view, node(id), keys);
+        let wanted = wanted.into_iter();
+        wanted.map(|(to, stamps)| (to.0, stamps)).collect()
     }
 
     fn copying(&self, id: u64) -> Vec<u64> {
@@ -67,9 +57,8 @@ impl World {
         let member = &self.members[&id];
         if self.slip != Some(Slip::LateCopy) {
             member.cache.expect_no_more_copies(|partition, stamp, _| {
-                let is_mine = view.role_of(node(id), partition) == Role::Standby
-                    && view.copies_of(partition).stamp() == Some(stamp);
-                !is_mine && view.epoch().0 >= stamp.0 && self.slip != Some(Slip::CopiesForEver)
+                let is_expected = streams::expects_copies(view, node(id), partition, stamp);
+                !is_expected && self.slip != Some(Slip::CopiesForEver)
             });
         }
         let mut wanted = self.wanted(id, view);
@@ -78,7 +67,7 @@ impl World {
             let copied = stream.copied.as_ref().expect("it copies");
             let is_new = |broken: Tenure| {
                 let stamps = wanted.get(&stream.to);
-                stamps.is_some_and(|stamps| stamps.values().all(|stamp| *stamp > broken))
+                stamps.is_some_and(|stamps| streams::may_begin_anew(broken, stamps))
             };
             let keeps = wanted.contains_key(&stream.to) && !copied.broken.is_some_and(is_new);
             match wanted.remove(&stream.to).filter(|_| keeps) {
@@ -143,13 +132,10 @@ impl World {
             let stream = self.streams.get_mut(&number).expect("it is there");
             let copied = stream.copied.as_mut().expect("it copies");
             if stream.feed.end() == Some(End::Broken) {
-                let latest = copied.stamps.values().copied().max().unwrap_or_default();
-                let broken = copied.broken.unwrap_or_default().max(latest);
-                copied.broken = Some(broken);
-                unheard.get_or_insert(Unheard {
-                    standby: node(stream.to),
-                    since: Epoch(broken.0),
-                });
+                let broken = copied.broken.unwrap_or_default();
+                let report = streams::unheard(node(stream.to), broken, &copied.stamps);
+                copied.broken = Some(Tenure(report.since.0));
+                unheard.get_or_insert(report);
             }
         }
         let member = self.members.get_mut(&id).expect("it copies");
@@ -179,9 +165,10 @@ impl World {
                         Some(Slip::CopiesForEver) => FOR_EVER,
                         _ => *stamp,
                     };
-                    let is_owner = |partition| view.is_owner(node(to), partition);
-                    let may_expect =
-                        |partition| slip == Some(Slip::LateCopy) || !is_owner(partition);
+                    let may_expect = |partition| {
+                        let may = streams::may_keep_copies(view, node(to), partition, stamp);
+                        may || slip == Some(Slip::LateCopy)
+                    };
                     for partition in partitions {
                         copied.told.insert(*partition, stamp);
                     }

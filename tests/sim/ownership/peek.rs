@@ -1,11 +1,12 @@
 //! Questions to the old owner, for what it had and has not sent.
 
-use gcache::cache::{Entry, EntryParts, Phase};
+use gcache::cache::{Entry, EntryParts};
 use gcache::ids::{Generation, Millis, Tenure};
+use gcache::ownership::streams::{may_give, moves_out};
 use gcache::topology::view::Route;
 
 use super::carry::Carried;
-use super::world::{Happening, World, key_of};
+use super::world::{Happening, World, key_of, node};
 use crate::queue::{MILLISECOND, Micros};
 
 /// How long the old owner may take to answer.
@@ -51,11 +52,9 @@ impl World {
         }
         let member = &self.members[&from];
         let partition = self.partition(key);
-        let mut moving = member.view.moving().iter();
-        let moves = moving.any(|moving| {
-            (moving.partition, moving.from.0, moving.to.0) == (partition, from, to)
-                && moving.tenure == peek.tenure
-        });
+        let moves = moves_out(&member.view, node(from));
+        let moves = moves.get(&(node(to), peek.tenure));
+        let moves = moves.is_some_and(|partitions| partitions.contains(&partition));
         let gone = member.gone.get(&partition);
         let gone = gone.filter(|gone| (gone.to, gone.there) == (to, peek.tenure));
         let stamps = match moves {
@@ -66,10 +65,8 @@ impl World {
             let entry = member
                 .cache
                 .peek(self.group(), &key_of(key), self.hash(key))?;
-            let is_ours = stamps.accept_tenure(entry.tenure());
-            let is_alive = entry.phase(member.clock(now)) == Phase::Fresh;
-            let is_same = entry.generation() == peek.generation;
-            (is_ours && is_alive && is_same && !entry.is_standby()).then_some(entry)
+            let (owned, clock) = ((stamps.tenure, stamps.inherits), member.clock(now));
+            may_give(&entry, owned, peek.generation, clock).then_some(entry)
         });
         let age = entry
             .as_ref()

@@ -1,10 +1,11 @@
 //! The streams between members: what one is, and which begin and end with an epoch.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gcache::cache::{Batch, End, Feed, PartitionSet, StreamId, Walk};
-use gcache::ids::{Incarnation, Partition, Tenure};
+use gcache::ids::{Incarnation, NodeId, Partition, Tenure};
+use gcache::ownership::streams;
 use gcache::topology::view::{Stamps, View};
 
 use super::carry::Carried;
@@ -99,16 +100,10 @@ impl World {
         self.end_streams(id, &before, &view);
         self.follow_copies(id, &view);
         let member = self.members.get_mut(&id).expect("it follows");
-        member.cache.close_partitions(|partition| {
-            before.is_owner(node(id), partition) && !view.is_owner(node(id), partition)
-        });
+        let is_lost = |partition| streams::is_lost(&before, &view, node(id), partition);
+        member.cache.close_partitions(is_lost);
         let is_over = |partition: Partition, tenure: Tenure, _| {
-            let route = view.route_of(partition);
-            let mut moving = view.moving().iter();
-            let comes = moving.any(|moving| moving.partition == partition && moving.to.0 == id);
-            let has_come = view.is_owner(node(id), partition)
-                && (route.tenure == tenure || route.inherits == Some(tenure));
-            !comes && !has_come && view.epoch().0 >= tenure.0
+            !streams::expects(&view, node(id), partition, tenure)
         };
         if self.slip != Some(Slip::NoTenure) {
             member.cache.expect_no_more(is_over);
@@ -121,12 +116,7 @@ impl World {
     }
 
     pub(super) fn begin_streams(&mut self, id: u64, view: &View) {
-        let mut new: BTreeMap<(u64, Tenure), BTreeSet<Partition>> = BTreeMap::new();
-        for moving in view.moving().iter().filter(|moving| moving.from.0 == id) {
-            let at = new.entry((moving.to.0, moving.tenure)).or_default();
-            at.insert(moving.partition);
-        }
-        for ((to, tenure), partitions) in new {
+        for ((NodeId(to), tenure), partitions) in streams::moves_out(view, node(id)) {
             let start = self.members[&id].start;
             let is_known = self.streams.values().any(|stream| {
                 (stream.from, stream.to, stream.tenure, stream.starts.0) == (id, to, tenure, start)
@@ -162,17 +152,14 @@ impl World {
                 continue;
             }
             let (to, tenure) = (stream.to, stream.tenure);
-            let mut moving = view.moving().iter();
-            if moving.any(|moving| (moving.from.0, moving.to.0, moving.tenure) == (id, to, tenure))
-            {
+            if streams::is_moving(view, (node(id), node(to)), tenure) {
                 continue;
             }
             stream.feed.finish(End::Over);
             let member = self.members.get_mut(&id).expect("it sends");
             member.cache.untap(&stream.feed);
             for partition in &stream.partitions {
-                let now = view.route_of(*partition);
-                if view.is_owner(node(to), *partition) && now.tenure == tenure {
+                if streams::has_moved(view, node(to), tenure, *partition) {
                     let gone = Gone {
                         to,
                         there: tenure,
