@@ -86,8 +86,12 @@ impl Tap {
 
 impl Taps {
     /// An entry was stored.
+    ///
+    /// A copy is not passed on. This member may still give the partition away by its view, while the next owner
+    /// acts and copies to it, because it is about to be the standby: then the copy would return to its owner,
+    /// and may arrive after a delete that the owner heard of in between.
     pub(super) fn offer(&self, entry: &Entry) {
-        if !self.any.load(Ordering::Acquire) || !may_leave(entry) {
+        if !self.any.load(Ordering::Acquire) || !may_leave(entry) || entry.is_copy() {
             return;
         }
         for tap in self.taps.read().iter() {

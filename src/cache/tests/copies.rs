@@ -28,7 +28,7 @@ impl Bench {
     }
 
     /// Is sent a copy that is `age` old.
-    fn copy(&self, key: &str, value: &str, stamp: Tenure, age: u64) -> bool {
+    pub(super) fn copy(&self, key: &str, value: &str, stamp: Tenure, age: u64) -> bool {
         let parts = EntryParts {
             partition: hash(key).partition(),
             group: GROUP,

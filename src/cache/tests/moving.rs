@@ -259,3 +259,18 @@ fn a_flight_ends_with_what_the_old_owner_keeps_unless_it_was_closed() {
     assert!(!lead.finish_moved(&parts, &bench.fill()).stored);
     assert!(bench.get("b").is_none());
 }
+
+#[test]
+fn a_copy_of_the_next_owner_is_not_sent_back_to_it() {
+    let bench = Bench::new();
+    let feed = bench.tap("a");
+    // This member will stand by for the next owner, which copies to it already.
+    let partition = hash("a").partition();
+    bench
+        .cache
+        .expect_copies([partition], (NEXT, STREAM), |_| true);
+    assert!(bench.copy("a", "of the next owner", NEXT, 0));
+    assert!(reported(&feed).is_empty());
+    assert!(bench.load_value("a", "own").stored);
+    assert_eq!(reported(&feed), ["a=own"]);
+}
