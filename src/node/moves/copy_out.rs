@@ -230,6 +230,7 @@ impl Copier {
 mod tests {
     use super::*;
     use crate::cache::Limits;
+    use crate::ids::Epoch;
 
     fn cache() -> Cache {
         Cache::new(Limits {
