@@ -19,7 +19,7 @@ struct Expected {
 }
 
 /// All of them.
-const EXPECTED: [Expected; 4] = [
+const EXPECTED: [Expected; 5] = [
     // A node is ready before it is admitted: all tasks are stopped for new ones that never join.
     Expected {
         finding: 'A',
@@ -41,7 +41,14 @@ const EXPECTED: [Expected; 4] = [
         operation: Operation::Deploy,
         promise: Promise::Progress,
         needs_lost_voters: true,
-        seed: 15,
+        seed: 33,
+    },
+    Expected {
+        finding: 'B',
+        operation: Operation::Reclaim,
+        promise: Promise::Progress,
+        needs_lost_voters: true,
+        seed: 35,
     },
     // A process whose log failed waits for others to take over, also when all logs have failed.
     Expected {
@@ -49,7 +56,7 @@ const EXPECTED: [Expected; 4] = [
         operation: Operation::LogsFail,
         promise: Promise::ProcessesEnd,
         needs_lost_voters: true,
-        seed: 6,
+        seed: 7,
     },
 ];
 
