@@ -195,6 +195,7 @@ mod tests {
             at.owner = Some(OTHER);
             at.standby = Some(ME);
             at.tenure = Tenure(5);
+            at.since = Epoch(5);
         });
         assert!(
             has_moved(&moved, OTHER, Tenure(5), mine) && !is_moving(&moved, (ME, OTHER), Tenure(5))

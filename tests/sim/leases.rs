@@ -1,5 +1,5 @@
-//! The shell around the product's leases and leader, over the simulated network: members send renewals and
-//! announce themselves, and what the [`Leader`] of a node wants done is done.
+//! The shell around the product's leases, over the simulated network: members send renewals and announce
+//! themselves, and each has a [`Leader`], whose shell is `leading`.
 //!
 //! Only in some runs: a leader that replaces members changes what else there is to be seen.
 
@@ -13,19 +13,15 @@ use gcache::membership::seen::Leads;
 use gcache::membership::superseded::fate;
 use gcache::ownership::{Duty, LeaseState};
 use gcache::raft::envelope::Lane;
-use gcache::raft::event::{Event as RaftEvent, Outcome, RequestId, Role};
-use gcache::topology::commands::{Change, Command, Joiner, Resume};
-use gcache::topology::leader::decide::Step;
-use gcache::topology::leader::event::{
-    Answer, Outcome as LeaderOutcome, Question, Removal, Settled,
-};
-use gcache::topology::leader::{Around, Caller, Effect, Event, Leader, Settings};
+use gcache::raft::event::{RequestId, Role};
+use gcache::topology::commands::{Command, Joiner, Resume};
+use gcache::topology::leader::event::{Question, Settled};
+use gcache::topology::leader::{Caller, Event, Leader, Settings};
 use gcache::topology::lease::{Grant, Lease, Renewal};
 use gcache::topology::moves::MoveReport;
 use gcache::topology::state::State;
 use gcache::topology::view::Route;
 
-use crate::faults::Fault;
 use crate::lapses::Lapse;
 use crate::network::Fate;
 use crate::node::{CLUSTER, Node};
@@ -47,10 +43,6 @@ const RATES: [u64; 3] = [990_000, 1_010_000, 1_000_000];
 
 /// What a clock shows when its process starts, in milliseconds.
 const FIRST_MS: u64 = 10_000;
-
-/// How long a leader waits for the quorum to confirm that it leads, and for the end of a step.
-const QUESTION_PATIENCE: Micros = 2_000 * MILLISECOND;
-const STEP_PATIENCE: Micros = 3_000 * MILLISECOND;
 
 /// How many voters a cluster should have.
 const VOTERS: [usize; 2] = [3, 5];
@@ -77,16 +69,16 @@ pub(crate) struct Leasing {
     started: Micros,
     pub(crate) lease: Lease,
     settings: Settings,
-    leader: Leader,
-    settled: Settled,
+    pub(crate) leader: Leader,
+    pub(crate) settled: Settled,
     /// Which member each caller of the leader is.
-    callers: BTreeMap<Caller, u64>,
+    pub(crate) callers: BTreeMap<Caller, u64>,
     next_caller: u64,
-    questions: BTreeMap<RequestId, Question>,
+    pub(crate) questions: BTreeMap<RequestId, Question>,
     /// The terms of the steps under way.
-    steps: BTreeMap<RequestId, u64>,
+    pub(crate) steps: BTreeMap<RequestId, u64>,
     /// Resets that nobody has acknowledged yet, by the epoch that has to be settled first.
-    resets: Vec<(Epoch, GroupId, Generation)>,
+    pub(crate) resets: Vec<(Epoch, GroupId, Generation)>,
     /// The term of these resets.
     term: u64,
     announcing: Announcing,
@@ -183,7 +175,7 @@ impl Leasing {
     }
 
     /// The number under which the answer for member `id` is kept.
-    fn caller(&mut self, id: u64) -> Caller {
+    pub(crate) fn caller(&mut self, id: u64) -> Caller {
         let caller = Caller(self.next_caller);
         self.next_caller += 1;
         self.callers.insert(caller, id);
@@ -283,7 +275,7 @@ impl World {
     }
 
     /// Says something to a node, or at once to itself.
-    fn say(&mut self, from: u64, to: u64, said: Said) -> Checked {
+    pub(crate) fn say(&mut self, from: u64, to: u64, said: Said) -> Checked {
         let now = self.queue.now();
         if from == to {
             return self.said(from, to, said);
@@ -360,209 +352,6 @@ impl World {
                 Ok(())
             }
         }
-    }
-
-    /// An operator asks the leader `id` to remove a member.
-    pub(crate) fn remove(&mut self, id: u64, member: NodeId) -> Checked {
-        let leasing = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.leasing.as_mut());
-        let Some(leasing) = leasing else {
-            return Ok(());
-        };
-        let caller = leasing.caller(id);
-        self.lead(id, Event::Remove(caller, member))
-    }
-
-    /// A turn of the leader of node `id`.
-    fn lead(&mut self, id: u64, event: Event) -> Checked {
-        let now = self.queue.now();
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
-        };
-        let (Some(driver), Some(leasing)) = (&node.driver, &mut node.leasing) else {
-            return Ok(());
-        };
-        let Some(state) = node.state.clone() else {
-            return Ok(());
-        };
-        let around = Around {
-            now: leasing.clock(now),
-            state: &state,
-            standing: &driver.standing().leading(),
-        };
-        let effects = leasing.leader.turn(&around, event);
-        let start = node.start;
-        for effect in effects {
-            // Not at once: the effects of one turn are done before the next turn begins.
-            self.queue.push(
-                0,
-                Happening::Lead {
-                    node: id,
-                    start,
-                    effect,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    /// What the leader of a node wants done, if the node still runs.
-    pub(crate) fn led(&mut self, id: u64, start: u64, effect: Effect) -> Checked {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.start == start) else {
-            return Ok(());
-        };
-        let Some(leasing) = &mut node.leasing else {
-            return Ok(());
-        };
-        match effect {
-            Effect::Answer(caller, answer) => {
-                let Some(member) = leasing.callers.remove(&caller) else {
-                    return Ok(());
-                };
-                match answer {
-                    Answer::Granted(grant) => self.say(id, member, Said::Granted(grant)),
-                    Answer::Removed => self.say(id, member, Said::Removed),
-                    // The member asks again.
-                    Answer::Refused(_) | Answer::NotLeader => Ok(()),
-                }
-            }
-            Effect::Ask(question) if self.lapse == Some(Lapse::NoQuorum) => self.lead(
-                id,
-                Event::Answered {
-                    question,
-                    outcome: LeaderOutcome::Applied,
-                },
-            ),
-            Effect::Ask(question) => {
-                // Known before the answer, which may come at once.
-                let request = self.checks.requests.next();
-                leasing.questions.insert(request, question);
-                self.lose_patience(id, request, QUESTION_PATIENCE);
-                let what = self.checks.requests.read();
-                self.ask(id, what, RaftEvent::Read).map(|_| ())
-            }
-            Effect::Take(term, step) => {
-                let request = self.checks.requests.next();
-                leasing.steps.insert(request, term);
-                self.lose_patience(id, request, STEP_PATIENCE);
-                match step {
-                    Step::Propose(command) => self.propose(id, command.encode()).map(|_| ()),
-                    Step::ChangeQuorum(change) => self.change(id, change).map(|_| ()),
-                }
-            }
-            Effect::Publish(settled) => {
-                leasing.settled = settled;
-                self.acknowledge_resets(id)
-            }
-            Effect::Removal(caller, removal) => {
-                leasing.callers.remove(&caller);
-                if matches!(removal, Removal::Removed { .. }) {
-                    self.seen.add(Fault::Remove);
-                }
-                Ok(())
-            }
-            Effect::Report(_) => Ok(()),
-        }
-    }
-
-    /// A request has an outcome; maybe a leader waits for it.
-    pub(crate) fn leased(&mut self, id: u64, request: RequestId, outcome: &Outcome) -> Checked {
-        // Answers come out before the state that they tell of.
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
-        };
-        let epoch = node.driver.as_ref().map(|driver| driver.state().epoch());
-        let Some(leasing) = &mut node.leasing else {
-            return Ok(());
-        };
-        if let Outcome::Applied {
-            result: Ok(Change::Reset(group, generation)),
-            ..
-        } = outcome
-        {
-            let epoch = epoch.expect("it has applied the reset");
-            leasing.resets.push((epoch, *group, *generation));
-        }
-        if let Some(question) = leasing.questions.remove(&request) {
-            let outcome = outcome.clone().of_question();
-            return self.lead_soon(id, Event::Answered { question, outcome });
-        }
-        if let Some(term) = leasing.steps.remove(&request) {
-            let outcome = outcome.clone().into();
-            return self.lead_soon(id, Event::Ended { term, outcome });
-        }
-        Ok(())
-    }
-
-    /// Whoever waits for `request` does so for this long and no longer: then its outcome is unknown.
-    fn lose_patience(&mut self, id: u64, request: RequestId, patience: Micros) {
-        let start = self.nodes.get(&id).map_or(0, |node| node.start);
-        let overdue = Happening::Overdue {
-            node: id,
-            start,
-            request,
-        };
-        self.queue.push(patience, overdue);
-    }
-
-    /// A leader waits for `request` no longer, if it still does.
-    pub(crate) fn overdue(&mut self, id: u64, start: u64, request: RequestId) -> Checked {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.start == start) else {
-            return Ok(());
-        };
-        let Some(leasing) = &mut node.leasing else {
-            return Ok(());
-        };
-        let outcome = LeaderOutcome::Unknown;
-        if let Some(question) = leasing.questions.remove(&request) {
-            return self.lead(id, Event::Answered { question, outcome });
-        }
-        match leasing.steps.remove(&request) {
-            Some(term) => self.lead(id, Event::Ended { term, outcome }),
-            None => Ok(()),
-        }
-    }
-
-    /// A turn of the leader of node `id` once the present effects are done: the state is as new as the outcome.
-    fn lead_soon(&mut self, id: u64, event: Event) -> Checked {
-        let start = self.nodes.get(&id).map_or(0, |node| node.start);
-        self.queue.push(
-            0,
-            Happening::Heard {
-                node: id,
-                start,
-                event,
-            },
-        );
-        Ok(())
-    }
-
-    /// The leader of a node hears something, if the node still runs.
-    pub(crate) fn heard(&mut self, id: u64, start: u64, event: Event) -> Checked {
-        match self.nodes.get(&id).is_some_and(|node| node.start == start) {
-            true => self.lead(id, event),
-            false => Ok(()),
-        }
-    }
-
-    /// Resets are acknowledged that all have heard of.
-    fn acknowledge_resets(&mut self, id: u64) -> Checked {
-        let leasing = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.leasing.as_mut());
-        let Some(leasing) = leasing else {
-            return Ok(());
-        };
-        let settled = leasing.settled.clone();
-        let is_known = |reset: &(Epoch, GroupId, Generation)| settled.covers(reset.0);
-        for (_, group, generation) in leasing.resets.iter().filter(|reset| is_known(reset)) {
-            self.checks.leases.was_reset(*group, *generation);
-        }
-        leasing.resets.retain(|reset| !is_known(reset));
-        self.check_leases()
     }
 
     /// Whether all promises about leases hold now.

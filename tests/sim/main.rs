@@ -27,6 +27,7 @@ mod faults;
 mod heal;
 mod injure;
 mod lapses;
+mod leading;
 mod leases;
 #[cfg(feature = "simulation")]
 mod mistakes;
