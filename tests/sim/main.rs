@@ -1,13 +1,17 @@
 //! Simulates whole clusters from a seed: the real driver over a network, disks and clocks that fail.
 //!
 //! `world` is one run, from one queue of happenings; `faults` and `injure` break things, `churn` lets
-//! nodes come and go, `clients` ask, `leases` says who may act, `heal` mends everything and waits for agreement; `check` watches
-//! the promises of [`Promise`](violation::Promise). `run` is where to begin reading.
+//! nodes come and go, `clients` ask, `leases` and `leading` are the shells of the product's leases and leader,
+//! `heal` mends everything and waits for agreement; `check` watches the promises of
+//! [`Promise`](violation::Promise). `run` is where to begin reading.
 //!
 //! `ownership` is a simulator of its own: caches, moves and leases over a log that is taken for granted.
 //!
-//! Plain runs break nothing. Wild runs have faults besides that are rarer and worse (`wild`), and break what is
-//! on the list of `expected`, and nothing else.
+//! Plain runs break nothing. Wild runs have faults besides that are rarer and worse (`wild`). Rollouts are
+//! services of tasks that are started, replaced and stopped for ever (`rollout`). Both break what is on their
+//! lists of expected failures, and nothing else.
+//!
+//! What decides is the product's code; here is only what waits, sends and breaks.
 //!
 //! Nothing in a run comes from outside its seed, so a seed that broke a promise breaks it again, and its
 //! history can be read. `mistakes` shows that the checks find what they watch for.

@@ -71,7 +71,7 @@ pub(crate) fn accepts(run: &Run) -> bool {
 }
 
 #[test]
-fn no_rollout_breaks_a_promise_but_as_expected() {
+fn no_rollout_seed_breaks_a_promise_but_as_expected() {
     let first = crate::number("GCACHE_SIM_SEED", 0);
     let count = crate::number("GCACHE_SIM_SEEDS", ROLLOUTS);
     let batch = run::run_many_as(Kind::Rollout, first, count, None);
