@@ -72,8 +72,15 @@ const JOINER: Reason = Finding(
 const MAJORITY: Reason =
     Assumption("most voters come back; `gcache cluster recover` is for when they do not");
 
+/// The clock by which a member ends its lease stands still while its machine is suspended, and the leader's does
+/// not: the member goes on with a lease that is over.
+const SUSPENDED: Reason = Finding(
+    'K',
+    "leases must go by a clock that counts the time of a suspended machine, as CLOCK_BOOTTIME does",
+);
+
 /// All of them.
-const EXPECTED: [Expected; 17] = [
+const EXPECTED: [Expected; 19] = [
     expected(Fault::StaleCopy, Promise::OneLeaderPerTerm, STALE, 4222),
     expected(Fault::StaleCopy, Promise::SameEntries, STALE, 2913),
     expected(Fault::StaleCopy, Promise::SyncedBeforeSent, STALE, 8625),
@@ -101,6 +108,8 @@ const EXPECTED: [Expected; 17] = [
     expected(Fault::OldVersion, Promise::CommandsAreKnown, JOINER, 1166),
     expected(Fault::Rollback, Promise::DriversLive, OLDER, 11),
     expected(Fault::MajorityLost, Promise::Progress, MAJORITY, 13),
+    expected(Fault::Freeze, Promise::OneOwner, SUSPENDED, 491),
+    expected(Fault::Freeze, Promise::ResetsAreKnown, SUSPENDED, 4265),
 ];
 
 impl Expected {

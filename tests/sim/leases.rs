@@ -67,6 +67,8 @@ pub(crate) enum Said {
 pub(crate) struct Leasing {
     rate: u64,
     started: Micros,
+    /// From when until when its machine was suspended: its clock stood still.
+    suspended: Vec<(Micros, Micros)>,
     pub(crate) lease: Lease,
     settings: Settings,
     pub(crate) leader: Leader,
@@ -98,6 +100,7 @@ impl Leasing {
         Self {
             rate: RATES[(seed.wrapping_add(id) % RATES.len() as u64) as usize],
             started: 0,
+            suspended: Vec::new(),
             lease: Lease::new(NodeId(id), Incarnation(0)),
             leader: Leader::new(NodeId(id), settings.clone()),
             settings,
@@ -117,6 +120,7 @@ impl Leasing {
     /// Its node has started.
     pub(crate) fn started(&mut self, id: u64, incarnation: u64, state: &State, now: Micros) {
         self.started = now;
+        self.suspended.clear();
         self.lease = Lease::new(NodeId(id), Incarnation(incarnation));
         self.announcing = Announcing::new(NodeId(id), Incarnation(incarnation));
         self.announces_at = now;
@@ -151,8 +155,26 @@ impl Leasing {
 
     /// What its clock shows.
     pub(crate) fn clock(&self, now: Micros) -> Millis {
-        let passed = (now - self.started) * self.rate / 1_000_000;
+        let stood = self.suspended.iter();
+        let stood = stood.map(|(from, until)| now.min(*until).saturating_sub(*from));
+        let passed = (now - self.started - stood.sum::<Micros>()) * self.rate / 1_000_000;
         Millis(FIRST_MS + passed / MILLISECOND)
+    }
+
+    /// Its machine is suspended.
+    pub(crate) fn suspend(&mut self, from: Micros, until: Micros) {
+        match self.suspended.last_mut() {
+            // It is suspended already, until then or longer.
+            Some((_, last)) if *last >= from => *last = until.max(*last),
+            _ => self.suspended.push((from, until)),
+        }
+    }
+
+    /// Its machine goes on now at the latest.
+    pub(crate) fn resume(&mut self, now: Micros) {
+        if let Some((_, until)) = self.suspended.last_mut() {
+            *until = now.min(*until);
+        }
     }
 
     /// Whether it holds a lease, as it believes.

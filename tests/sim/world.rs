@@ -135,7 +135,10 @@ impl World {
         let (mistake, lapse, has_leases) = match flaw {
             Some(Flaw::Driver(mistake)) => (Some(mistake), None, false),
             Some(Flaw::Lease(lapse)) => (None, Some(lapse), true),
-            None => (None, None, kind.has_leases(seed)),
+            None => {
+                let is_wild = wild.as_ref().is_some_and(Wild::has_leases);
+                (None, None, kind.has_leases(seed) || is_wild)
+            }
         };
         let version = |number| {
             let wild = wild.as_ref();

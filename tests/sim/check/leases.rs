@@ -73,7 +73,10 @@ impl Leases {
         log: &Committed,
         now: Micros,
     ) -> Checked {
-        let running = nodes.values().filter(|node| node.is_up());
+        // A process that is suspended does nothing.
+        let running = nodes
+            .values()
+            .filter(|node| node.is_up() && node.frozen_until <= now);
         let holders: Vec<Holder<'_>> = running
             .filter_map(|node| {
                 let leasing = node.leasing.as_ref()?;

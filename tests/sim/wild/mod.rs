@@ -71,6 +71,8 @@ pub(crate) enum Step {
     GiveUp { node: u64, start: u64 },
     /// A process is asked to stop.
     Stop(u64),
+    /// Machines that were suspended go on.
+    Resumed,
 }
 
 impl Wild {
@@ -81,6 +83,10 @@ impl Wild {
             .into_iter()
             .filter(|kind| dice.chance(SHARE) && *kind != main)
             .collect();
+        if main == Fault::Freeze && has_leases(seed) {
+            // Nothing else, so that what breaks has one cause.
+            kinds.clear();
+        }
         let guarded = [Fault::OldVersion, Fault::Rollback];
         if !is_flawed || HARMLESS.contains(&main) || guarded.contains(&main) {
             kinds.push(main);
@@ -92,6 +98,12 @@ impl Wild {
             copies: BTreeMap::new(),
             is_reported: false,
         }
+    }
+
+    /// Whether members have leases and a leader. In some of the runs in which machines are suspended: the clock of
+    /// a lease stands still, too.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.has(Fault::Freeze) && self.kinds.len() == 1 && has_leases(self.seed)
     }
 
     /// The kinds of this run.
@@ -116,6 +128,11 @@ impl Wild {
         let is_alone = self.has(Fault::FounderCopy);
         if is_alone { 1 } else { members.max(3) }
     }
+}
+
+/// Whether the run of this seed has leases, if machines are suspended in it.
+fn has_leases(seed: u64) -> bool {
+    (seed / Fault::WILD.len() as u64).is_multiple_of(2)
 }
 
 impl World {
@@ -154,6 +171,8 @@ impl World {
                 self.give_up(node, start);
                 Ok(())
             }
+            Step::Resumed if self.has_leases => self.check_leases(),
+            Step::Resumed => Ok(()),
             Step::Stop(node) => {
                 self.terminate(node);
                 Ok(())

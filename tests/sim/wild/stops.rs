@@ -14,6 +14,9 @@ const STOPPED: std::ops::Range<Micros> = 100 * MILLISECOND..10 * SECOND;
 /// How long a process is suspended.
 const FROZEN: std::ops::Range<Micros> = 500 * MILLISECOND..15 * SECOND;
 
+/// The same where members have leases: long enough that others take over, and short enough to see it end.
+const FROZEN_WITH_LEASES: std::ops::Range<Micros> = 3_500 * MILLISECOND..7 * SECOND;
+
 /// How often, in a thousand, all are suspended at once: they are on one machine.
 const ALL_AT_ONCE: u32 = 300;
 
@@ -57,11 +60,23 @@ impl World {
             true => all,
             false => self.dice.pick(&all).into_iter().collect(),
         };
-        let until = self.queue.now() + self.dice.within(FROZEN);
+        let now = self.queue.now();
+        let frozen = match self.has_leases {
+            true => FROZEN_WITH_LEASES,
+            false => FROZEN,
+        };
+        let until = now + self.dice.within(frozen);
+        // They go on, and have not heard yet what happened meanwhile.
+        let resumed = Happening::Wild(Step::Resumed);
+        self.queue.push(until - now, resumed);
         for id in victims {
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.busy_until = node.busy_until.max(until);
                 node.frozen_until = until;
+                node.paused_until = node.paused_until.max(until);
+                if let Some(leasing) = &mut node.leasing {
+                    leasing.suspend(now, until);
+                }
                 self.seen.add(Fault::Freeze);
             }
         }
@@ -82,6 +97,10 @@ impl World {
         }
         for node in self.nodes.values_mut() {
             node.frozen_until = 0;
+            node.paused_until = now.min(node.paused_until);
+            if let Some(leasing) = &mut node.leasing {
+                leasing.resume(now);
+            }
         }
     }
 
