@@ -210,7 +210,7 @@ impl World {
     /// Whether the node is one that starts again whenever it is down.
     fn is_there(&self, id: NodeId) -> bool {
         let node = self.nodes.get(&id.0);
-        node.is_some_and(|node| !node.is_gone && !node.is_damaged && !node.is_stale)
+        node.is_some_and(Node::is_whole)
     }
 
     /// Whether enough voters start again, once `without` is none.

@@ -7,6 +7,7 @@ use gcache::topology::model::quorum::QuorumChange;
 
 use crate::check::requests::What;
 use crate::cluster;
+use crate::faults::Fault;
 use crate::queue::MILLISECOND;
 use crate::violation::{Checked, Violation};
 use crate::world::{Happening, World};
@@ -53,7 +54,9 @@ impl World {
         };
         let command = match self.newer_command(&state) {
             Some(command) => command,
-            None if self.has_leases => cluster::group_command(&mut self.dice, &state),
+            None if self.has_leases || self.is_wild(Fault::Stall) => {
+                cluster::group_command(&mut self.dice, &state)
+            }
             None => cluster::command(&mut self.dice, &state),
         };
         let command = command.encode();

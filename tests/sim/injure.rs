@@ -240,7 +240,7 @@ impl World {
         let quorum = self.checks.log.state().quorum();
         let is_well = |id: &gcache::ids::NodeId| {
             let node = self.nodes.get(&id.0);
-            node.is_some_and(|node| !node.is_gone && !node.is_damaged && !node.is_stale)
+            node.is_some_and(|node| node.is_whole())
         };
         quorum.voters.len() >= 3
             && quorum.voters.iter().all(is_well)

@@ -82,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) is_second: bool,
     /// A second process waits for its disk.
     pub(crate) has_heir: bool,
+    /// Its log has failed, and its process serves on without.
+    pub(crate) is_failed: bool,
     /// Its state was made another than that of the others.
     pub(crate) is_diverged: bool,
 }
@@ -137,6 +139,7 @@ impl Node {
             is_stale: false,
             is_second: false,
             has_heir: false,
+            is_failed: false,
             is_diverged: false,
         }
     }
@@ -203,6 +206,11 @@ impl Node {
     /// Whether it runs.
     pub(crate) fn is_up(&self) -> bool {
         self.driver.is_some()
+    }
+
+    /// Whether it starts again whenever it is down, with all that it has promised.
+    pub(crate) fn is_whole(&self) -> bool {
+        !(self.is_gone || self.is_damaged || self.is_stale || self.is_failed)
     }
 
     /// Puts `event` before its next turn, or loses it where too much waits already.

@@ -153,7 +153,9 @@ impl World {
             }
             Kind::Plain | Kind::Wild => cluster::founding_of(members, version),
         };
-        if has_leases {
+        // Only who owns nothing may stop after its log has failed.
+        let may_stall = wild.as_ref().is_some_and(|wild| wild.has(Fault::Stall));
+        if has_leases || may_stall {
             cluster::share(&mut founding);
         }
         let mut world = Self {
@@ -209,7 +211,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
-        if node.is_up() || node.is_gone {
+        if node.is_up() || node.is_gone || node.is_failed {
             return Ok(());
         }
         let before = node.incarnation;

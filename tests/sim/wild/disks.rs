@@ -1,5 +1,7 @@
 //! Disks that hang, that are damaged, and of which an old copy is put back; and who has their lock.
 
+use gcache::ids::NodeId;
+use gcache::membership::ending::{LOOK_EVERY_MS, is_relieved};
 use gcache::raft::thread::STALL_MAX;
 
 use super::Step;
@@ -7,7 +9,7 @@ use crate::check::disk::hard;
 use crate::disk::{Damage, Trouble};
 use crate::faults::Fault;
 use crate::node::Node;
-use crate::queue::{Micros, SECOND};
+use crate::queue::{MILLISECOND, Micros, SECOND};
 use crate::violation::{Checked, Promise, ensure};
 use crate::world::{Happening, World};
 
@@ -64,13 +66,50 @@ impl World {
         GIVEN_UP_AFTER
     }
 
-    /// The watchdog gives a node up: its process is started anew.
+    /// The watchdog gives a node up: its process serves on without a log.
     pub(super) fn give_up(&mut self, id: u64, start: u64) {
-        let is_same = |node: &Node| node.start == start && node.is_up();
-        if self.nodes.get(&id).is_some_and(is_same) {
-            self.seen.add(Fault::Stall);
-            self.died(id);
+        let is_same = |node: &&mut Node| node.start == start && node.is_up();
+        let Some(node) = self.nodes.get_mut(&id).filter(is_same) else {
+            return;
+        };
+        node.disk.close();
+        node.stop();
+        node.is_failed = true;
+        self.seen.add(Fault::Stall);
+        self.checks.requests.ended(id);
+        self.look_later(id);
+    }
+
+    fn look_later(&mut self, id: u64) {
+        let look = Happening::Wild(Step::SeekRelief(id));
+        self.queue.push(LOOK_EVERY_MS * MILLISECOND, look);
+    }
+
+    /// A process without a log looks whether it may stop. Until then leaders take it down, as they do with
+    /// whatever is silent.
+    pub(super) fn seek_relief(&mut self, id: u64) -> Checked {
+        let Some(node) = self.nodes.get(&id).filter(|node| node.is_failed) else {
+            return Ok(());
+        };
+        let Some(known) = node.state.clone() else {
+            return Ok(());
+        };
+        let others = self.nodes.values().filter(|node| node.is_up());
+        let shown = others.filter_map(|node| node.state.as_deref());
+        if is_relieved(&known, NodeId(id), shown) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.is_failed = false;
+            }
+            self.queue.push(0, Happening::Restart(id));
+            return Ok(());
         }
+        self.look_later(id);
+        let leaders = self.up(|node| node.role.is_leader);
+        let down = self.checks.log.state().plan_fail_over(NodeId(id));
+        let (Some(leader), Some(down)) = (self.dice.pick(&leaders), down) else {
+            return Ok(());
+        };
+        self.propose(leader, down.encode()).map(|_| ())
     }
 
     /// A node loses its power, and its disk is damaged. Only where the others can do without it.
