@@ -23,9 +23,9 @@ pub struct Limits {
 pub enum Role {
     /// It owns the key.
     Owner,
-    /// It stands in for an unreachable owner: it sees only entries that a standby filled, keeps
-    /// them for [`STANDBY_MS`] from the load's start without stale windows, and joins no flight
-    /// older than that.
+    /// It stands in for an unreachable owner: it sees copies of what the owner has, and entries that a
+    /// standby filled. It keeps the latter for [`STANDBY_MS`] from the load's start without stale windows,
+    /// and joins no flight older than that. A copy past its lifetime answers only because the origin fails.
     Standby,
     /// It answers because owner and standby are unreachable, or because it is itself isolated:
     /// loads are coalesced, never stored, and no entry is looked at. It too joins no flight older

@@ -323,8 +323,9 @@ fn judge(entry: &Entry, request: &Request<'_>) -> Verdict {
     }
     match entry.phase(request.now) {
         Phase::Dead => Verdict::Drop(Gone::Expired),
-        // A standby has no stale windows.
-        Phase::Stale | Phase::StaleOnError if request.role == Role::Standby => Verdict::Pass,
+        // A standby serves nothing stale while it is refreshed: the owner may be there. But a copy answers for a
+        // failing origin as it would at the owner, since each delete has come here, too.
+        Phase::Stale if request.role == Role::Standby => Verdict::Serve(Phase::StaleOnError),
         phase => Verdict::Serve(phase),
     }
 }

@@ -32,9 +32,12 @@ impl Cache {
         if let Some(old) = shard.peek(entry.group(), entry.key(), hash) {
             let (tenure, generation) = (entry.tenure(), entry.generation());
             let is_same_ownership = (old.tenure(), old.generation()) == (tenure, generation);
-            if old.is_newer_than(tenure, generation)
-                || (is_same_ownership && old.filled_at() > entry.filled_at())
-            {
+            let is_newer = old.is_newer_than(tenure, generation)
+                || (is_same_ownership && old.filled_at() > entry.filled_at());
+            // The owner's word is better than what a standby loaded. The stamp of a copy is no tenure: it does
+            // not say which is newer.
+            let makes_room = entry.is_copy() && old.is_standby() && old.generation() <= generation;
+            if is_newer && !makes_room {
                 return false;
             }
         }
@@ -50,24 +53,16 @@ impl Cache {
             return false;
         }
         if let Some(old) = shard.peek(flight.group, &flight.key, flight.hash) {
-            // A dead one keeps nothing out: whether the sweep has been here makes no difference.
-            let is_newer = old.is_newer_than(flight.token.tenure, flight.token.generation);
-            // A copy keeps nothing out that does not count, or that is past its time at a standby.
-            let is_of_use = !old.is_copy()
-                || old.is_valid(&at.stamps, flight.role)
-                    && (flight.role != Role::Standby || old.phase(at.now) == Phase::Fresh);
-            if is_newer && is_of_use && old.phase(at.now) != Phase::Dead {
+            if outlasts(old, flight, at) {
                 return false;
             }
-            if let Kind::Error(kind) = entry.kind() {
-                let is_servable =
-                    old.is_valid(&at.stamps, flight.role) && old.serves_on_error(at.now);
-                if is_servable && kind.is_remembered() {
+            if let Kind::Error(kind) = entry.kind()
+                && outlasts_failure(old, flight.role, at)
+            {
+                if kind.is_remembered() {
                     old.hold(at.now, at.freshness.error_ttl_ms);
                 }
-                if is_servable {
-                    return false;
-                }
+                return false;
             }
         }
         let is_too_large = matches!(entry.kind(), Kind::Value)
@@ -141,4 +136,31 @@ impl Cache {
         }
         has_dropped || budget.fits(bytes)
     }
+}
+
+/// Whether an entry stays in its slot although the origin has answered: it is newer than the question.
+fn outlasts(old: &Entry, flight: &Flight, at: &Fill) -> bool {
+    let phase = old.phase(at.now);
+    let is_newer = old.is_newer_than(flight.token.tenure, flight.token.generation);
+    if phase == Phase::Dead {
+        // Whether the sweep has been here makes no difference.
+        return false;
+    }
+    if !old.is_copy() {
+        return is_newer;
+    }
+    // A copy that does not count keeps nothing out. One that counts at a standby, and is fresh, came during the
+    // load, whatever its stamp is: before, it would have answered.
+    old.is_valid(&at.stamps, flight.role)
+        && match flight.role {
+            Role::Standby => phase == Phase::Fresh,
+            Role::Owner | Role::LastResort => is_newer,
+        }
+}
+
+/// Whether an entry stays in its slot although its reload has failed: it is a value that answers in place of the
+/// failure, in this role, or once this member is known as the owner.
+fn outlasts_failure(old: &Entry, role: Role, at: &Fill) -> bool {
+    let answers_as = |role| old.is_valid(&at.stamps, role);
+    old.serves_on_error(at.now) && (answers_as(role) || answers_as(Role::Owner))
 }

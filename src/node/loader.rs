@@ -375,10 +375,7 @@ impl Shared {
         let view = Arc::clone(&self.view.borrow());
         let (stamps, freshness) = match view.group(lead.group()) {
             Some(group) => {
-                let stamps = Stamps {
-                    copies: None,
-                    ..view.stamps(lead.hash().partition(), group)
-                };
+                let stamps = view.stamps(lead.hash().partition(), group);
                 (stamps, Freshness::of(&group.spec))
             }
             None => (Stamps::NOTHING, FOR_NO_ONE),

@@ -313,3 +313,77 @@ fn what_was_there_before_takes_no_room_from_what_is_in_use() {
     assert!(bench.copy("h", "in use", STAMP, 0));
     assert_eq!((before, bench.cache.stats().counts.evicted > 0), (0, true));
 }
+
+#[test]
+fn a_failed_load_of_a_standby_leaves_its_copy_which_answers_in_its_place() {
+    // In `stale`, and after it.
+    for age in [1_200, 1_600] {
+        let mut bench = standby();
+        bench.expect_copies("a", STAMP);
+        assert!(bench.copy("a", "1", STAMP, age));
+        let Found::Lead { lead, fallback, .. } = bench.ask("a") else {
+            panic!("nothing is served while it is loaded");
+        };
+        assert_eq!(fallback.unwrap().value(), b"1");
+        assert!(!lead.finish(failed(UNAVAILABLE), &bench.fill()).stored);
+        let Found::Stale { entry, refresh } = bench.ask("a") else {
+            panic!("the origin failed a moment ago");
+        };
+        assert!(entry.value() == b"1" && refresh.is_none());
+        bench.later(u64::from(RULES.error_ttl_ms));
+        assert!(!bench.load("a", failed(UNAVAILABLE)).stored);
+        // The member that inherits it has it too, and asks the origin no earlier.
+        bench.inherits(STAMP);
+        assert!(matches!(bench.ask("a"), Found::Stale { refresh: None, .. }));
+        bench.later(u64::from(RULES.error_ttl_ms));
+        let Found::Lead { fallback, .. } = bench.ask("a") else {
+            panic!("the origin may have recovered");
+        };
+        assert_eq!(fallback.unwrap().value(), b"1");
+    }
+}
+
+#[test]
+fn a_failed_load_of_an_heir_that_is_not_known_yet_leaves_what_was_handed_over() {
+    let mut bench = Bench::new();
+    assert!(bench.load_value("a", "handed over").stored);
+    bench.inherits(STAMPS.tenure);
+    bench.role = Role::Standby;
+    assert!(!bench.load("a", failed(UNAVAILABLE)).stored);
+    bench.role = Role::Owner;
+    assert_eq!(bench.get("a").unwrap().value(), b"handed over");
+}
+
+#[test]
+fn a_copy_that_comes_while_the_standby_loads_stays_whatever_its_stamp() {
+    for stamp in [9, 10, 12].map(Tenure) {
+        let mut bench = standby();
+        bench.stamps.copies = Some(stamp);
+        bench.expect_copies("a", stamp);
+        for loaded in [
+            Loaded::Value(b"loaded"),
+            Loaded::Absent,
+            failed(UNAVAILABLE),
+        ] {
+            let (lead, _wait) = bench.lead("a");
+            assert!(bench.copy("a", "copied", stamp, 0));
+            assert!(!lead.finish(loaded, &bench.fill()).stored, "{stamp}");
+            assert_eq!(bench.get("a").unwrap().value(), b"copied", "{stamp}");
+            bench.later(10_000);
+        }
+    }
+}
+
+#[test]
+fn a_copy_takes_the_place_of_what_the_standby_loaded_whatever_its_stamp() {
+    for stamp in [9, 10, 12].map(Tenure) {
+        let mut bench = standby();
+        bench.stamps.copies = Some(stamp);
+        bench.expect_copies("a", stamp);
+        assert!(bench.load_value("a", "loaded").stored);
+        bench.later(5);
+        assert!(bench.copy("a", "copied", stamp, 100), "{stamp}");
+        assert_eq!(bench.get("a").unwrap().value(), b"copied", "{stamp}");
+        bench.assert_settled();
+    }
+}

@@ -319,9 +319,10 @@ impl World {
             return false;
         }
         if let Kind::Error(error) = kind {
-            let is_better = self
-                .servable(key, role)
-                .is_some_and(|(k, _)| k.kind == Kind::Value);
+            // A value of the owner's stays, too, when this member loads as a standby: it may be the owner's heir.
+            let servable = |role| self.servable(key, role);
+            let old = servable(role).or_else(|| servable(Role::Owner));
+            let is_better = old.is_some_and(|(k, _)| k.kind == Kind::Value);
             if is_better && error.is_remembered() {
                 let known = self.known.get_mut(&key).expect("it is servable");
                 known.held_until = now + u64::from(rules.error_ttl_ms);

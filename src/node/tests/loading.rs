@@ -163,7 +163,7 @@ async fn a_queued_miss_that_no_caller_waits_for_any_more_is_not_loaded() {
 /// A call to a group whose entries are fresh for one second and stale for another.
 fn waning() -> Call {
     Call {
-        group: 5,
+        group: 6,
         ..call(Op::Get, Role::Owner)
     }
 }

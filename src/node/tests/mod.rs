@@ -5,6 +5,7 @@ mod inspecting;
 mod leases;
 mod loading;
 mod reading;
+mod standing_in;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,15 @@ key_column = \"k\"
 value_column = \"v\"
 ttl = \"60s\"
 on_isolated = \"origin\"
+
+[groups.twofold]
+table = \"t\"
+key_column = \"k\"
+value_column = \"v\"
+ttl = \"1s\"
+ttl_jitter = 0.0
+stale_if_error = \"60s\"
+copies = 2
 
 [groups.waning]
 table = \"t\"
