@@ -139,7 +139,7 @@ impl World {
             since: 0,
             is_warm,
         };
-        let lag = match self.dice.chance(20) {
+        let lag = match self.streams[&number].is_slow || self.dice.chance(20) {
             true => self.dice.within(0..STREAM_PATIENCE),
             false => self.delay(),
         };
@@ -160,11 +160,13 @@ impl World {
         }
         let carries = self.carries(stream.from, stream.to);
         let is_broken = stream.feed.end() == Some(End::Broken);
+        // A copy may come long after its sender has given up.
+        let outlives = stream.copied.is_some();
         let stream = self.streams.get_mut(&number).expect("it is there");
         let Some(next) = stream.on_its_way.front_mut() else {
             return;
         };
-        if is_broken && (!carries || next.since > 0) {
+        if is_broken && !outlives && (!carries || next.since > 0) {
             stream.on_its_way.clear();
             return;
         }
@@ -173,7 +175,10 @@ impl World {
                 next.since = now;
             }
             if now - next.since > STREAM_PATIENCE {
-                return self.breaks(number);
+                self.breaks(number);
+                if !outlives {
+                    return;
+                }
             }
             let again = Carried::Deliver(number);
             return self.queue.push(MILLISECOND, Happening::Carried(again));

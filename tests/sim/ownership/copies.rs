@@ -13,7 +13,7 @@ use gcache::topology::view::View;
 
 use super::carry::Carried;
 use super::slips::Slip;
-use super::stream::{Delivery, Stream};
+use super::stream::{Delivery, SLOW, Stream};
 use super::world::{Happening, KEYS, World, node};
 
 /// The stamp of copies that count for ever, if a member makes that mistake.
@@ -90,6 +90,7 @@ impl World {
             let starts = (self.members[&id].start, self.members[&to].start);
             let mut stream = Stream::new((id, to), starts, (number, Tenure(0)));
             stream.copied = Some(Copied::default());
+            stream.is_slow = self.dice.chance(SLOW);
             self.streams.insert(number, stream);
             self.keep(number, stamps);
             let after = self.delay();

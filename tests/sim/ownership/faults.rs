@@ -17,6 +17,7 @@ impl World {
     pub(super) fn fault(&mut self) {
         let after = self.dice.within(100..1_500) * MILLISECOND;
         self.queue.push(after, Happening::Fault);
+        self.change_copies();
         let ids: Vec<u64> = self.members.keys().copied().collect();
         let one = self.dice.pick(&ids).expect("there are members");
         let other = self.dice.pick(&ids).expect("there are members");
@@ -26,7 +27,14 @@ impl World {
             5 => self.cut(&[(one, other), (other, one)]),
             6 => {
                 let away: Vec<_> = ids.iter().map(|id| (one, *id)).collect();
-                self.cut(&away);
+                match self.dice.chance(500) {
+                    true => self.cut(&away),
+                    // Others take over meanwhile, and what is on its way comes after that.
+                    false => {
+                        let after = self.dice.within(3_300..5_000) * MILLISECOND;
+                        self.cut_for(&away, after);
+                    }
+                }
             }
             7 => {
                 let home: Vec<_> = ids.iter().map(|id| (*id, one)).collect();
@@ -46,6 +54,18 @@ impl World {
         }
     }
 
+    /// Operators change how many copies there are: they are seldom off for long.
+    fn change_copies(&mut self) {
+        let state = self.latest().clone();
+        let chance = match state.has_copies() {
+            true => 150,
+            false => 500,
+        };
+        if self.is_copied && self.dice.chance(chance) {
+            let _done = self.commit(&Self::other_copies(&state));
+        }
+    }
+
     fn long(&mut self) -> Micros {
         match self.dice.chance(300) {
             true => self.dice.within(1_000..6_000) * MILLISECOND,
@@ -62,6 +82,10 @@ impl World {
 
     fn cut(&mut self, links: &[(u64, u64)]) {
         let after = self.long();
+        self.cut_for(links, after);
+    }
+
+    fn cut_for(&mut self, links: &[(u64, u64)], after: Micros) {
         for (from, to) in links.iter().filter(|(from, to)| from != to) {
             if self.cut.insert((*from, *to)) {
                 let mend = Happening::Mend(Fault::Cut(*from, *to));

@@ -15,6 +15,9 @@ use super::slips::Slip;
 use super::world::{Happening, World, node};
 use crate::queue::Micros;
 
+/// How many streams in a thousand are slow.
+pub(super) const SLOW: u32 = 300;
+
 /// One transfer, or what keeps copies.
 pub(super) struct Stream {
     pub(super) from: u64,
@@ -36,6 +39,8 @@ pub(super) struct Stream {
     pub(super) answers: Micros,
     pub(super) is_open: bool,
     pub(super) is_warm: bool,
+    /// Much is on its way.
+    pub(super) is_slow: bool,
 }
 
 /// What is sent at once.
@@ -81,6 +86,7 @@ impl Stream {
             answers: 0,
             is_open: false,
             is_warm: false,
+            is_slow: false,
         }
     }
 }
@@ -130,6 +136,7 @@ impl World {
             // Not all that is there gets through in time, or at all.
             let is_hurried = self.dice.chance(400);
             let stream = Stream {
+                is_slow: self.dice.chance(SLOW),
                 partitions,
                 walk: (!is_hurried).then(Walk::new),
                 ..Stream::new((id, to), starts, (number, tenure))

@@ -94,6 +94,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     pub(super) queue: Queue<Happening>,
     pub(super) slip: Option<Slip>,
+    /// Whether operators let standbys keep copies, now and then.
+    pub(super) is_copied: bool,
     pub(super) log: Vec<(Arc<State>, Arc<View>)>,
     pub(super) members: BTreeMap<u64, Member>,
     pub(super) frontends: BTreeMap<u64, usize>,
@@ -136,6 +138,7 @@ impl World {
         let mut world = Self {
             queue: Queue::new(),
             slip,
+            is_copied: has_copies,
             log: vec![(Arc::new(state), Arc::clone(&view))],
             members: BTreeMap::new(),
             frontends: (0..FRONTENDS).map(|number| (number, 0)).collect(),
