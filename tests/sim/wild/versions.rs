@@ -42,12 +42,15 @@ impl World {
     }
 
     /// What the node of this number says of itself when it joins.
-    pub(crate) fn joiner(&self, number: u64) -> Joiner {
+    pub(crate) fn joiner(&mut self, number: u64) -> Joiner {
         let is_flawed = self.wild.as_ref().is_some_and(|wild| wild.is_flawed);
         let version = match is_flawed {
             true => COMMAND_VERSION,
             false => self.version(number),
         };
+        if version < COMMAND_VERSION {
+            self.seen.add(Fault::OldVersion);
+        }
         Joiner {
             version,
             ..cluster::joiner(number)
