@@ -29,7 +29,7 @@ test *ARGS:
 test-all:
     cargo nextest run --features simulation
 
-# Simulate SEEDS clusters from seed SEED on, as many wild ones and as many rollouts, optimised; one that breaks a promise tells how
+# Simulate SEEDS clusters from seed SEED on, as many wild ones and a tenth as many rollouts, optimised; one that breaks a promise tells how
 sim SEEDS SEED="0":
     GCACHE_SIM_SEEDS="$1" GCACHE_SIM_SEED="$2" cargo test --locked --release --features simulation --test sim -- seed_breaks_a_promise --nocapture
 

@@ -161,6 +161,7 @@ impl World {
             }
         }
         self.owed()?;
+        self.leaders_answer()?;
         self.checks.log.finish()
     }
 }

@@ -11,24 +11,24 @@ use crate::faults::Fault;
 use crate::lapses::Lapse;
 use crate::leases::Said;
 use crate::queue::{MILLISECOND, Micros};
-use crate::violation::Checked;
+use crate::violation::{Checked, Promise, ensure};
 use crate::world::{Happening, World};
 
 /// How long a leader waits for the quorum to confirm that it leads, and for the end of a step.
 const QUESTION_PATIENCE: Micros = 2_000 * MILLISECOND;
 const STEP_PATIENCE: Micros = 3_000 * MILLISECOND;
 
+/// How long a caller of a leader waits at most: a removal, and a step of it.
+const CALLER_PATIENCE: Micros = 15_000 * MILLISECOND;
+
 impl World {
     /// An operator asks the leader `id` to remove a member.
     pub(crate) fn remove(&mut self, id: u64, member: NodeId) -> Checked {
-        let leasing = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.leasing.as_mut());
-        let Some(leasing) = leasing else {
+        let now = self.queue.now();
+        let Some(leasing) = self.leasing(id) else {
             return Ok(());
         };
-        let caller = leasing.caller(id);
+        let caller = leasing.caller(id, now);
         self.lead(id, Event::Remove(caller, member))
     }
 
@@ -52,7 +52,7 @@ impl World {
         let effects = leasing.leader.turn(&around, event);
         let start = node.start;
         for effect in effects {
-            // Not at once: the effects of one turn are done before the next turn begins.
+            // Not at once: an answer may come at once, and it is another turn.
             self.queue.push(
                 0,
                 Happening::Lead {
@@ -75,7 +75,7 @@ impl World {
         };
         match effect {
             Effect::Answer(caller, answer) => {
-                let Some(member) = leasing.callers.remove(&caller) else {
+                let Some((member, _)) = leasing.callers.remove(&caller) else {
                     return Ok(());
                 };
                 match answer {
@@ -126,7 +126,7 @@ impl World {
 
     /// A request has an outcome; maybe a leader waits for it.
     pub(crate) fn leased(&mut self, id: u64, request: RequestId, outcome: &Outcome) -> Checked {
-        // Answers come out before the state that they tell of.
+        // The driver's state is as new as what it answers.
         let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
@@ -204,21 +204,34 @@ impl World {
         }
     }
 
+    /// Every caller of a leader is answered sooner or later: here those that have waited for too long.
+    pub(crate) fn leaders_answer(&self) -> Checked {
+        let now = self.queue.now();
+        for node in self.nodes.values().filter(|node| node.is_up()) {
+            let callers = node.leasing.iter().flat_map(|leasing| &leasing.callers);
+            for (caller, (member, since)) in callers {
+                ensure(now - since <= CALLER_PATIENCE, Promise::OneOutcome, || {
+                    format!(
+                        "the leader of node {} never answers {member}, {caller:?}",
+                        node.id
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Resets are acknowledged that all have heard of.
     fn acknowledge_resets(&mut self, id: u64) -> Checked {
-        let leasing = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.leasing.as_mut());
-        let Some(leasing) = leasing else {
+        let Some(leasing) = self.leasing(id) else {
             return Ok(());
         };
         let settled = leasing.settled.clone();
-        let is_known = |reset: &(Epoch, GroupId, Generation)| settled.covers(reset.0);
-        for (_, group, generation) in leasing.resets.iter().filter(|reset| is_known(reset)) {
-            self.checks.leases.was_reset(*group, *generation);
+        let is_known = |reset: &mut (Epoch, GroupId, Generation)| settled.covers(reset.0);
+        let known: Vec<_> = leasing.resets.extract_if(.., is_known).collect();
+        for (_, group, generation) in known {
+            self.checks.leases.was_reset(group, generation);
         }
-        leasing.resets.retain(|reset| !is_known(reset));
         self.check_leases()
     }
 }

@@ -73,8 +73,8 @@ pub(crate) struct Leasing {
     settings: Settings,
     pub(crate) leader: Leader,
     pub(crate) settled: Settled,
-    /// Which member each caller of the leader is.
-    pub(crate) callers: BTreeMap<Caller, u64>,
+    /// Which member each caller of the leader is, and since when it waits.
+    pub(crate) callers: BTreeMap<Caller, (u64, Micros)>,
     next_caller: u64,
     pub(crate) questions: BTreeMap<RequestId, Question>,
     /// The terms of the steps under way.
@@ -197,10 +197,10 @@ impl Leasing {
     }
 
     /// The number under which the answer for member `id` is kept.
-    pub(crate) fn caller(&mut self, id: u64) -> Caller {
+    pub(crate) fn caller(&mut self, id: u64, now: Micros) -> Caller {
         let caller = Caller(self.next_caller);
         self.next_caller += 1;
-        self.callers.insert(caller, id);
+        self.callers.insert(caller, (id, now));
         caller
     }
 }
@@ -279,13 +279,14 @@ impl World {
 
     /// A member reports that it stops in a moment.
     pub(crate) fn stops_soon(&mut self, id: u64) {
-        let leasing = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.leasing.as_mut());
-        if let Some(leasing) = leasing {
+        if let Some(leasing) = self.leasing(id) {
             leasing.stops_soon();
         }
+    }
+
+    /// The lease and the leader of a node, in a run that has them.
+    pub(crate) fn leasing(&mut self, id: u64) -> Option<&mut Leasing> {
+        self.nodes.get_mut(&id)?.leasing.as_mut()
     }
 
     /// The leader as node `id` knows it. One that hears of none asks everybody.
@@ -350,7 +351,7 @@ impl World {
                 self.check_leases()
             }
             Said::Renewal(renewal) => {
-                let caller = leasing.caller(from);
+                let caller = leasing.caller(from, now);
                 self.lead(to, Event::Renew(caller, renewal))?;
                 // It may look for a step at any moment, also while a round is under way.
                 if self.dice.chance(LOOKS_AT_ONCE) {

@@ -1,9 +1,11 @@
 //! One node: its disk, its driver while it runs, and what waits for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use gcache::ids::{ClusterId, NodeId};
+use gcache::membership::opening::{Found, Opening, open};
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::driver::{Driver, Settings};
 use gcache::raft::event::{Effect, Event, Role};
@@ -90,8 +92,8 @@ pub(crate) struct Node {
 
 /// Why a driver refuses its disk.
 pub(crate) struct Refused {
-    /// It says that what it read is not what was written.
-    pub(crate) is_corrupt: bool,
+    /// What its node does about it.
+    pub(crate) opening: Opening<()>,
     /// What it says.
     pub(crate) reason: String,
 }
@@ -256,14 +258,15 @@ impl Node {
 impl Refused {
     fn of(error: OpenError) -> Self {
         Self {
-            is_corrupt: matches!(error, OpenError::Corrupt(_)),
             reason: error.to_string(),
+            // Neither the name nor the place counts where there is no log that can be run.
+            opening: open(Found::from(error), "", Path::new("")),
         }
     }
 
     fn panicked(panic: Box<dyn std::any::Any + Send>) -> Self {
         Self {
-            is_corrupt: false,
+            opening: Opening::Refuse(String::new()),
             reason: told(panic),
         }
     }

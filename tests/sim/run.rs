@@ -11,7 +11,7 @@ use crate::expected;
 use crate::faults::{Fault, Seen};
 use crate::lapses::Lapse;
 use crate::leases;
-use crate::rollout::{self, Operation};
+use crate::rollout::{self, Deeds, Operation};
 use crate::violation::{Checked, Violation};
 use crate::wild::Wild;
 use crate::world::{EVENTS_MIN, Happening, World};
@@ -69,6 +69,7 @@ pub(crate) struct Run {
     pub(crate) wild: Vec<Fault>,
     /// What only a rollout does.
     pub(crate) operation: Option<Operation>,
+    pub(crate) deeds: Deeds,
     /// Most voters never come back.
     pub(crate) has_lost_voters: bool,
     pub(crate) events: u64,
@@ -95,6 +96,7 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
                 violation: Some(violation),
                 wild: Vec::new(),
                 operation: None,
+                deeds: Deeds::new(),
                 has_lost_voters: false,
                 events: 0,
                 seen: Seen::default(),
@@ -109,6 +111,10 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
         violation,
         wild: wild.unwrap_or_default(),
         operation: world.rollout.as_ref().map(|rollout| rollout.operation),
+        deeds: world
+            .rollout
+            .as_ref()
+            .map_or_else(Deeds::new, |rollout| rollout.deeds.clone()),
         has_lost_voters: world.has_lost_voters(),
         events: world.events,
         seen: world.seen,
@@ -140,6 +146,8 @@ pub(crate) struct Batch {
     pub(crate) broken: Option<u64>,
     /// How many runs broke one as is expected of them.
     pub(crate) expected: u64,
+    /// What tasks did in rollouts.
+    pub(crate) deeds: Deeds,
 }
 
 /// Runs `count` seeds from `first` on, on all cores, until one breaks a promise.
@@ -157,6 +165,7 @@ pub(crate) fn run_many_as(kind: Kind, first: u64, count: u64, flaw: Option<Flaw>
         shortest: u64::MAX,
         broken: None,
         expected: 0,
+        deeds: Deeds::new(),
     });
     let work = || loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -168,6 +177,9 @@ pub(crate) fn run_many_as(kind: Kind, first: u64, count: u64, flaw: Option<Flaw>
         let mut batch = batch.lock();
         batch.seen.merge(&run.seen);
         batch.events += run.events;
+        for (deed, times) in &run.deeds {
+            *batch.deeds.entry(*deed).or_default() += times;
+        }
         let is_expected = expected::accepts(&run) || rollout::accepts(&run);
         if flaw.is_none() && is_expected {
             batch.expected += 1;

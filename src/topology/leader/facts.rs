@@ -59,10 +59,10 @@ pub struct Noted<'a> {
 }
 
 /// Renewals by member, each with the time when it was decided.
-pub type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
+pub(super) type Heard = BTreeMap<NodeId, (Renewal, Millis)>;
 
 /// Times by member.
-pub type Since = BTreeMap<NodeId, Millis>;
+pub(super) type Since = BTreeMap<NodeId, Millis>;
 
 /// No renewals.
 static NONE_HEARD: Heard = Heard::new();

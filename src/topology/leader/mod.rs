@@ -14,10 +14,10 @@
 
 pub mod decide;
 pub mod event;
-pub mod facts;
+mod facts;
 mod heir;
 pub mod mistake;
-pub mod removal;
+mod removal;
 mod removing;
 mod settings;
 mod term;

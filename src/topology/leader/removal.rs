@@ -23,7 +23,7 @@ const LEAST_VOTERS: usize = 3;
 
 /// One step of a removal.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub(super) enum Step {
     /// The member was removed already.
     Gone,
     /// The removal is not possible now: the reason, and what would help.
@@ -40,7 +40,7 @@ pub enum Step {
 
 /// The next step towards a cluster without member `id`. In `facts`, `led_ticks` counts from when the leader
 /// began to look at this member.
-pub fn next(facts: &Facts<'_>, id: NodeId) -> Step {
+pub(super) fn next(facts: &Facts<'_>, id: NodeId) -> Step {
     let state = facts.state;
     let Some(record) = state.member(id) else {
         return match state.is_tombstone(id) {

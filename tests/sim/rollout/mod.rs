@@ -23,10 +23,10 @@ use crate::violation::{Checked, Promise, Violation};
 use crate::world::{Happening, World};
 
 /// Rollouts of a batch, where nobody says how many.
-const ROLLOUTS: u64 = 70;
+const ROLLOUTS: u64 = 48;
 
-/// Rollouts in which every operation must have happened.
-const ROLLOUTS_THAT_SEE_ALL: u64 = 50;
+/// Seeds for each rollout, where somebody says how many seeds: a rollout takes ten times as long as other runs.
+const SEEDS_PER_ROLLOUT: u64 = 10;
 
 /// The longest that a rollout takes until nothing more is to be done.
 const OVER_WITHIN: Micros = 200 * SECOND;
@@ -36,6 +36,12 @@ const SETTLES_WITHIN: Micros = 30 * SECOND;
 
 /// How long after its log failed a process may still run, once its disk is well and others could take over.
 const ENDS_WITHIN: Micros = 120 * SECOND;
+
+/// How long a member may be known after its task has gone for good: silence alone counts after two minutes.
+const FORGOTTEN_WITHIN: Micros = 160 * SECOND;
+
+/// With fewer voters than this one that is gone keeps its vote, until a new task takes it.
+const VOTERS: usize = 3;
 
 /// Between two looks of the service.
 const LOOK_EVERY: Micros = 500 * MILLISECOND;
@@ -54,22 +60,93 @@ pub(crate) struct Rollout {
     joining: BTreeMap<RequestId, u64>,
     /// How long each task that is restarted is down.
     down: Micros,
+    pub(crate) deeds: Deeds,
     /// The tasks that a deployment is to stop once the new ones are ready.
     old: Vec<u64>,
 }
 
+/// What tasks do, so that a batch in which nothing happens is no proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Deed {
+    /// One was admitted.
+    Joined,
+    /// One was not.
+    Refused,
+    /// One left before it stopped.
+    Left,
+    /// One stopped without having left.
+    GaveUp,
+    /// One came back under its name.
+    Restarted,
+    /// One without a log ended, since others had taken over.
+    Relieved,
+    /// One that is gone for good is no member any more.
+    Forgotten,
+}
+
+impl Deed {
+    const ALL: [Self; 7] = [
+        Self::Joined,
+        Self::Refused,
+        Self::Left,
+        Self::GaveUp,
+        Self::Restarted,
+        Self::Relieved,
+        Self::Forgotten,
+    ];
+}
+
+/// How often each was done.
+pub(crate) type Deeds = BTreeMap<Deed, u64>;
+
 impl World {
+    /// A task has done this.
+    fn did(&mut self, deed: Deed) {
+        *self.rollout().deeds.entry(deed).or_default() += 1;
+    }
+
     /// The whole of a rollout, until nothing more is to be done and the members have settled.
     pub(crate) fn roll_out(&mut self) -> Checked {
         self.begin_rollout();
         let until = self.queue.now() + OVER_WITHIN;
-        while !self.is_rolled_out() && self.queue.now() < until {
+        while let Err(why) = self.is_rolled_out() {
+            if self.queue.now() > until {
+                return Err(Violation::new(Promise::Progress, why));
+            }
             self.pass(LOOK_EVERY)?;
             self.look_at_service()?;
         }
         self.pass(SETTLES_WITHIN)?;
         self.processes_end()?;
-        self.recover()
+        self.recover()?;
+        self.gone_are_forgotten()
+    }
+
+    /// Whoever is gone for good is no member after a while, where enough others vote.
+    fn gone_are_forgotten(&mut self) -> Checked {
+        let until = self.queue.now() + FORGOTTEN_WITHIN;
+        let gone = self.gone_members();
+        if self.up(|_| true).len() < VOTERS {
+            return Ok(());
+        }
+        for _ in &gone {
+            self.did(Deed::Forgotten);
+        }
+        while let Some(id) = self.gone_members().first() {
+            if self.queue.now() > until {
+                let told = format!("node {id} is gone for good and a member for ever");
+                return Err(Violation::new(Promise::Progress, told));
+            }
+            self.pass(SECOND)?;
+        }
+        Ok(())
+    }
+
+    /// Members whose tasks are gone for good.
+    fn gone_members(&self) -> Vec<NodeId> {
+        let members = self.checks.log.state().members().map(|member| member.id);
+        let is_gone = |id: &NodeId| self.nodes.get(&id.0).is_some_and(|node| node.is_gone);
+        members.filter(is_gone).collect()
     }
 
     /// Whether most voters never come back.

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::disk::Trouble;
 use crate::queue::{MILLISECOND, Micros, SECOND};
 use crate::violation::Checked;
-use crate::world::{Happening, World};
+use crate::world::World;
 
 /// When something happens to the service first: everybody has a lease by then.
 const FIRST: Micros = 6 * SECOND;
@@ -143,6 +143,7 @@ impl Rollout {
             plan: plan.into(),
             tasks: tasks.collect(),
             joining: BTreeMap::new(),
+            deeds: BTreeMap::new(),
             old: match operation {
                 Operation::Deploy | Operation::RefusedDeploy => all,
                 _ => Vec::new(),
@@ -175,17 +176,24 @@ impl World {
         self.rollout.as_mut().expect("only in a rollout")
     }
 
-    /// Whether nothing more is to be done: nobody joins who can, and nobody leaves.
-    pub(super) fn is_rolled_out(&self) -> bool {
+    /// Whether nothing more is to be done; or what is: a task joins that may, or leaves.
+    pub(super) fn is_rolled_out(&self) -> Result<(), String> {
         let Some(rollout) = &self.rollout else {
-            return true;
+            return Ok(());
         };
-        let is_quiet = |task: &Task| match task.state {
-            State::Joining => rollout.operation == Operation::RefusedDeploy,
-            State::Leaving(..) => false,
-            State::Member(_) | State::WithoutLog(..) | State::Over => true,
-        };
-        rollout.plan.is_empty() && rollout.old.is_empty() && rollout.tasks.values().all(is_quiet)
+        if !rollout.plan.is_empty() || !rollout.old.is_empty() {
+            return Err("the service is not done".into());
+        }
+        for (number, task) in &rollout.tasks {
+            match task.state {
+                State::Joining if rollout.operation != Operation::RefusedDeploy => {
+                    return Err(format!("task {number} is no member yet"));
+                }
+                State::Leaving(..) => return Err(format!("task {number} has not stopped yet")),
+                State::Joining | State::Member(_) | State::WithoutLog(..) | State::Over => {}
+            }
+        }
+        Ok(())
     }
 
     /// A task whose process runs without a log.
@@ -293,16 +301,11 @@ impl Do {
 impl World {
     /// A task looks after itself, if it still runs.
     pub(crate) fn task(&mut self, number: u64) -> Checked {
-        let state = self
-            .rollout()
-            .tasks
-            .get(&number)
-            .map(|task| task.state.kind());
-        let after = match state {
-            Some(kind) if !kind.is_over() => kind.looks_every(),
-            _ => return Ok(()),
+        let task = self.rollout().tasks.get(&number);
+        let Some(after) = task.and_then(|task| task.state.looks_every()) else {
+            return Ok(());
         };
-        self.queue.push(after, Happening::Task(number));
+        self.look_again(number, after);
         self.live_on(number)
     }
 }

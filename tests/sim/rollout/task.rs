@@ -1,15 +1,13 @@
 //! The life of one task: it joins, is a member, leaves when it is stopped, and ends.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use gcache::ids::NodeId;
 use gcache::membership::admitting::{Admission, admit};
 use gcache::membership::ending::{self, After, is_relieved};
 use gcache::membership::founding::Candidate;
-use gcache::membership::joining::{Beginning, begin, may_begin_in};
+use gcache::membership::joining::{Beginning, begin};
 use gcache::membership::leaving::{self, Leaving, Next, Seen, Stage, StopNext, Stopping};
-use gcache::membership::opening::{Found, Opening, open};
 use gcache::membership::readiness::{Membership, checks};
 use gcache::membership::seen::{Leads, SeedStatus};
 use gcache::raft::event::{Outcome, RequestId};
@@ -17,8 +15,8 @@ use gcache::topology::commands::{Agreed, Change, Command, Joiner};
 use gcache::topology::leader::heir;
 use gcache::topology::state::State as Topology;
 
-use super::Rollout;
 use super::service::Operation;
+use super::{Deed, Rollout};
 use crate::cluster;
 use crate::leases::Said;
 use crate::node::{CLUSTER, Node};
@@ -68,39 +66,14 @@ pub(super) struct Leaver {
     stops_by: Option<Micros>,
 }
 
-/// What a task does, without what it knows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Joining,
-    Member,
-    Leaving,
-    WithoutLog,
-    Over,
-}
-
 impl State {
-    pub(super) fn kind(&self) -> Kind {
+    /// How often a task in this state looks after itself; never once it is over.
+    pub(super) fn looks_every(&self) -> Option<Micros> {
         match self {
-            Self::Joining => Kind::Joining,
-            Self::Member(_) => Kind::Member,
-            Self::Leaving(..) => Kind::Leaving,
-            Self::WithoutLog(..) => Kind::WithoutLog,
-            Self::Over => Kind::Over,
-        }
-    }
-}
-
-impl Kind {
-    pub(super) fn is_over(self) -> bool {
-        self == Self::Over
-    }
-
-    /// How often a task of this kind looks after itself.
-    pub(super) fn looks_every(self) -> Micros {
-        match self {
-            Self::Joining | Self::Member | Self::Over => JOIN_EVERY,
-            Self::Leaving => leaving::SAY_EVERY_MS * MILLISECOND,
-            Self::WithoutLog => ending::LOOK_EVERY_MS * MILLISECOND,
+            Self::Joining | Self::Member(_) => Some(JOIN_EVERY),
+            Self::Leaving(..) => Some(leaving::SAY_EVERY_MS * MILLISECOND),
+            Self::WithoutLog(..) => Some(ending::LOOK_EVERY_MS * MILLISECOND),
+            Self::Over => None,
         }
     }
 }
@@ -156,14 +129,12 @@ impl World {
                 }
                 Ok(())
             }
-            State::Leaving(node, leaver) => {
-                self.set(number, State::Over);
-                self.leave_further(number, node, leaver)
-            }
+            State::Leaving(node, leaver) => self.leave_further(number, node, leaver),
             State::WithoutLog(node, known) => {
                 let shown: Vec<_> = self.shown();
                 let shown = shown.iter().map(|state| &**state);
                 if is_relieved(&known, NodeId(node), shown) {
+                    self.did(Deed::Relieved);
                     self.replace_task();
                 } else {
                     self.set(number, State::WithoutLog(node, known));
@@ -182,11 +153,7 @@ impl World {
 
     /// A task without a log tries to join.
     fn join_further(&mut self, number: u64) -> Checked {
-        let found: Found<()> = Found::Nothing;
         let name = cluster::task(number).name;
-        if open(found, &name, Path::new("data")) != Opening::Begin {
-            return Ok(());
-        }
         let seeds: Vec<SeedStatus> = self.seeds();
         let own = Candidate {
             name: &name,
@@ -249,6 +216,7 @@ impl World {
         match admit(&state, &join, true) {
             Admission::Known => Ok(()),
             Admission::Refused(refusal) => {
+                self.did(Deed::Refused);
                 self.wait_for(number, refusal.to_string());
                 Ok(())
             }
@@ -276,10 +244,10 @@ impl World {
         else {
             return Ok(());
         };
-        let is_first = !self.nodes.contains_key(&id);
-        if !is_first || may_begin_in(CLUSTER, CLUSTER).is_err() {
+        if self.nodes.contains_key(&id) {
             return Ok(());
         }
+        self.did(Deed::Joined);
         self.set(number, State::Member(id));
         let node = Node::new(id, &mut self.dice);
         node.join();
@@ -380,8 +348,14 @@ impl World {
             match leaver.leaving.next(clock, &seen) {
                 Next::CommitHere | Next::AskOthers => said = Some(leaver.leaving.command()),
                 Next::Wait => {}
-                Next::HasLeft => leaver.stage = Stage::HasLeft,
-                Next::GiveUp(_) => leaver.stage = Stage::GaveUp,
+                Next::HasLeft => {
+                    self.did(Deed::Left);
+                    leaver.stage = Stage::HasLeft;
+                }
+                Next::GiveUp(_) => {
+                    self.did(Deed::GaveUp);
+                    leaver.stage = Stage::GaveUp;
+                }
             }
         }
         match leaver.stopping.next(clock, leaver.stage) {
@@ -420,6 +394,7 @@ impl World {
         if leaves_on_term {
             return;
         }
+        self.did(Deed::Restarted);
         if let Some(node) = self.nodes.get_mut(&id) {
             node.is_gone = false;
         }

@@ -13,6 +13,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 
+use gcache::membership::opening::Opening;
 use gcache::raft::envelope::Envelope;
 
 use crate::dice::Dice;
@@ -220,11 +221,15 @@ impl World {
             self.set_aside(id);
             return Ok(());
         }
-        if self.is_rolled_back(id) && !refused.is_corrupt {
+        let sets_aside = matches!(refused.opening, Opening::SetAside(_));
+        if self.is_rolled_back(id) && !sets_aside {
             self.roll_forward(id);
             return Ok(());
         }
-        let told = format!("node {id} refuses its disk: {text}");
+        let told = match sets_aside {
+            true => format!("node {id} sets a log aside that nothing is wrong with: {text}"),
+            false => format!("node {id} refuses its disk: {text}"),
+        };
         Err(Violation::new(Promise::DriversLive, told))
     }
 
