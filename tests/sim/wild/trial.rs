@@ -13,7 +13,7 @@ const REPORTED_WITHIN: Micros = 20 * SECOND;
 
 /// How often entries are proposed until then, and how many.
 const PROPOSE_EVERY: Micros = 250 * MILLISECOND;
-const PROPOSALS: u64 = 16;
+const PROPOSALS: usize = 16;
 
 impl World {
     /// All agree: one is made to differ.
@@ -37,7 +37,9 @@ impl World {
                 let told = format!("node {id} has another state, and nobody says so");
                 return Err(Violation::new(Promise::DivergenceIsReported, told));
             }
-            for _ in 0..PROPOSALS {
+            // Another may lead by now.
+            let leaders = self.up(|node| node.role.is_leader);
+            for leader in leaders.iter().copied().cycle().take(PROPOSALS) {
                 self.propose(leader, cluster::probe().encode())?;
             }
             self.pass(PROPOSE_EVERY)?;
