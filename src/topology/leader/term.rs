@@ -322,8 +322,9 @@ impl Term {
             effects.extend(self.removals.ended(taken, &outcome, state.epoch()));
         } else if let Step::Propose(Command::FailOver(fail_over)) = &step {
             // While the outcome is unknown, no grant may slip in between; the state shows it in the end.
-            if outcome != Outcome::Unknown {
-                self.book.resolved(fail_over.id);
+            match outcome {
+                Outcome::Unknown => self.book.unresolved(fail_over.id),
+                _ => self.book.resolved(fail_over.id),
             }
             if outcome == Outcome::Applied {
                 self.failed_over = Some(now);

@@ -226,6 +226,22 @@ fn a_silent_member_is_failed_over_and_the_next_step_waits_for_the_end_of_the_las
 }
 
 #[test]
+fn a_fail_over_that_nobody_knows_the_outcome_of_is_taken_again() {
+    let mut desk = Desk::of(3);
+    desk.renew(&[1, 2, 3]);
+    desk.now = desk.now.plus(DOWN_MS);
+    desk.renew(&[1, 2]);
+    let first = desk.look();
+    assert!(matches!(first[..], [Effect::Take(5, _)]), "{first:?}");
+    // The log was slow, and refused the proposal when nobody waited for its answer any more.
+    desk.end(Outcome::Unknown);
+    let again = desk.look();
+    assert_eq!(again, first);
+    desk.commit(&again[0]);
+    assert!(!desk.state.is_up(NodeId(3)));
+}
+
+#[test]
 fn a_removal_takes_its_steps_once_a_quorum_has_confirmed_it() {
     let mut desk = Desk::of(5);
     desk.renew(&[1, 2, 3, 4, 5]);

@@ -29,9 +29,8 @@ pub type Answers = Vec<(Renewal, Result<Grant, LeaseRefusal>)>;
 pub struct LeaseBook {
     first_commit: Option<Millis>,
     kept: BTreeMap<NodeId, Kept>,
-    /// Members whose fail-over was proposed and is not decided, with the epoch that it was planned for: in a
-    /// later epoch the fail-over has no effect.
-    failing: BTreeMap<NodeId, Epoch>,
+    /// Members whose fail-over was proposed and is not decided.
+    failing: BTreeMap<NodeId, Failing>,
     /// Renewals that wait for the next round: at most one of each member.
     waiting: BTreeMap<NodeId, Renewal>,
     /// The round under way.
@@ -63,6 +62,15 @@ struct Kept {
     known: Epoch,
     /// The epochs of the leases that it was granted, each with the time of the last grant.
     grants: VecDeque<(Millis, Epoch)>,
+}
+
+/// A fail-over that was proposed and is not decided.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    /// The epoch that it was planned for: in a later one it has no effect.
+    expected: Epoch,
+    /// A proposal for this epoch ended without an outcome: it may still be applied.
+    is_unknown: bool,
 }
 
 impl Kept {
@@ -205,7 +213,9 @@ impl LeaseBook {
     /// [`failing`](Self::failing) first, so that no grant slips in between.
     ///
     /// Finds none while most members are silent, because then this node itself may be cut off; but not for
-    /// longer than [`FROZEN_MS`].
+    /// longer than [`FROZEN_MS`]. Finds a member again whose fail-over ended without an outcome: it is
+    /// proposed anew, because the first proposal may be lost, and at most one of them has an effect. So the
+    /// caller must not call this while a fail-over is under way.
     pub fn down(&mut self, now: Millis, state: &State) -> Option<NodeId> {
         let first_commit = self.first_commit?;
         self.look(now, state);
@@ -228,22 +238,35 @@ impl LeaseBook {
         } else {
             self.frozen_since = None;
         }
-        let mut down = members
-            .into_iter()
-            .filter(|(id, kept)| is_silent(kept) && !self.failing.contains_key(id));
+        let mut down = members.into_iter().filter(|(_, kept)| is_silent(kept));
         down.next().map(|(id, _)| *id)
     }
 
     /// Notes that the fail-over of `member`, planned for the epoch `expected`, is about to be proposed: the
     /// member gets no grant from now on.
     pub fn failing(&mut self, member: NodeId, expected: Epoch) {
-        self.failing.insert(member, expected);
+        let before = self.failing.get(&member);
+        let is_unknown = before.is_some_and(|it| it.is_unknown && it.expected == expected);
+        let failing = Failing {
+            expected,
+            is_unknown,
+        };
+        self.failing.insert(member, failing);
     }
 
-    /// Notes that the fail-over of `member` was applied, or never will be. The caller must not call this
-    /// while that is unknown: then a later epoch decides it.
+    /// Notes that the last proposal of the fail-over of `member` was applied, or never will be. If an earlier
+    /// one for the same epoch ended without an outcome, that one may still be applied, so the member gets no
+    /// grant before a later epoch.
     pub fn resolved(&mut self, member: NodeId) {
-        self.failing.remove(&member);
+        self.failing
+            .retain(|id, failing| *id != member || failing.is_unknown);
+    }
+
+    /// Notes that nobody knows whether the fail-over of `member` will be applied: a later epoch decides it.
+    pub fn unresolved(&mut self, member: NodeId) {
+        if let Some(failing) = self.failing.get_mut(&member) {
+            failing.is_unknown = true;
+        }
     }
 
     /// The epoch that is settled: every member that holds a lease, now or later, has applied it.
@@ -283,7 +306,7 @@ impl LeaseBook {
         // In a later epoch the fail-over is decided, whether it was applied or not. If it was, the member is
         // refused because it is down.
         self.failing
-            .retain(|_, expected| state.epoch() <= *expected);
+            .retain(|_, failing| state.epoch() <= failing.expected);
         self.kept.retain(|id, kept| match state.member(*id) {
             Some(record) if record.status != MemberStatus::Down => true,
             Some(_) | None => kept.may_hold(now),

@@ -185,8 +185,6 @@ fn a_member_is_down_after_three_silent_seconds() {
     for (now, down) in [(0, None), (2_999, None), (3_000, Some(3)), (3_500, Some(3))] {
         assert_eq!(book.down(Millis(now), &state), down.map(NodeId), "{now}");
     }
-    book.failing(NodeId(3), state.epoch());
-    assert_eq!(book.down(Millis(3_500), &state), None);
 }
 
 #[test]
@@ -369,6 +367,24 @@ fn a_fail_over_that_can_never_be_applied_is_forgotten() {
     // Something else was committed first: a fail-over planned for the previous epoch has no effect any more.
     state.apply(&status(2, MemberStatus::Leaving)).unwrap();
     assert_eq!(round(&mut book, 3_600, &state, &[1, 2, 3]), [1, 2, 3]);
+}
+
+#[test]
+fn a_fail_over_without_an_outcome_is_proposed_again_and_nothing_is_granted_meanwhile() {
+    let mut state = cluster(3);
+    let mut book = book(&state, &[1, 2, 3]);
+    round(&mut book, 3_000, &state, &[1, 2]);
+    assert_eq!(book.down(Millis(3_000), &state), Some(NodeId(3)));
+    book.failing(NodeId(3), state.epoch());
+    book.unresolved(NodeId(3));
+    // The first proposal may have been lost.
+    assert_eq!(book.down(Millis(3_100), &state), Some(NodeId(3)));
+    book.failing(NodeId(3), state.epoch());
+    // The second was refused, but the first may still be applied.
+    book.resolved(NodeId(3));
+    assert_eq!(round(&mut book, 3_200, &state, &[1, 2, 3]), [1, 2]);
+    state.apply(&status(2, MemberStatus::Leaving)).unwrap();
+    assert_eq!(round(&mut book, 3_300, &state, &[1, 2, 3]), [1, 2, 3]);
 }
 
 #[test]
