@@ -86,7 +86,7 @@ const SUSPENDED: Reason = Finding(
 );
 
 /// All of them.
-const EXPECTED: [Expected; 22] = [
+const EXPECTED: [Expected; 23] = [
     expected(Fault::StaleCopy, Promise::OneLeaderPerTerm, STALE, 125),
     expected(Fault::StaleCopy, Promise::SameEntries, STALE, 57),
     expected(Fault::StaleCopy, Promise::SyncedBeforeSent, STALE, 159),
@@ -107,6 +107,12 @@ const EXPECTED: [Expected; 22] = [
         41,
     ),
     expected(Fault::FounderCopy, Promise::Progress, FOUNDER, 1384),
+    expected(
+        Fault::FounderCopy,
+        Promise::SyncedBeforeSent,
+        FOUNDER,
+        9_012_455,
+    ),
     expected(Fault::LostLock, Promise::OneLeaderPerTerm, TWICE, 5262),
     expected(Fault::LostLock, Promise::SameEntries, TWICE, 14697),
     expected(Fault::LostLock, Promise::DiskNeverRegresses, TWICE, 9),
