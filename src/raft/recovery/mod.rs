@@ -4,109 +4,28 @@
 //! and holds its lock, a [`Plan`] says what would be done, and `work` does it, so that a crash at any
 //! point leaves a directory on which the same command goes on.
 
+mod error;
+mod rating;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::directory::{DRAFT_PREFIX, Directory, DirectoryError};
+use self::rating::{Rated, choose};
+use super::directory::{DRAFT_PREFIX, Directory};
 use super::driver::orphan::Orphan;
-use super::latch::{Root, RootError};
-use super::log::{OpenError, Position};
+use super::latch::Root;
 use super::rocks::{RocksDisk, RocksError};
 use crate::ids::{ClusterId, Incarnation, NodeId};
-use crate::topology::Refusal;
 use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
 use crate::topology::state::State;
 use crate::topology::state::recover::Recovery;
 
-/// No cluster can be recovered here, and what would help.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoveryError {
-    /// A node has its log open.
-    #[error("{node} runs, its log {} is in use: stop all nodes of this data directory first", .path.display())]
-    Running {
-        /// The node's name.
-        node: String,
-        /// Its log.
-        path: PathBuf,
-    },
-    /// There is no such directory, or no node ever wrote to it.
-    #[error("{} is no data directory: it has no folder nodes; give the --data-dir that the nodes have", .path.display())]
-    NoDirectory {
-        /// What was given.
-        path: PathBuf,
-    },
-    /// No log can be read.
-    #[error(
-        "no log here can be used ({reasons}): give --from with a file of `gcache cluster snapshot`"
-    )]
-    NoLog {
-        /// What each is unfit for.
-        reasons: String,
-    },
-    /// Logs of several clusters, and nothing says which is meant.
-    #[error(
-        "there are logs of the clusters {}, and no file CLUSTER says which is meant: move those of the others away",
-        list(.0)
-    )]
-    Several(Vec<ClusterId>),
-    /// The founder is not known.
-    #[error("the log knows no member {name:?}: give --id with one of {}", list(.known))]
-    NoMember {
-        /// The member that was to found the cluster.
-        name: String,
-        /// Members that could.
-        known: Vec<Arc<str>>,
-    },
-    /// Nobody was named to found the cluster, and there is no log that could.
-    #[error("there is no log whose node would found the cluster: give --id with one of {}", list(.known))]
-    NoFounder {
-        /// Members that could.
-        known: Vec<Arc<str>>,
-    },
-    /// An earlier recovery is half done.
-    #[error(
-        "a recovery with {founder} as the founder was begun and has to be finished first: give --id {founder} or none"
-    )]
-    Begun {
-        /// Its founder.
-        founder: String,
-    },
-    /// The founder cannot be a member.
-    #[error("the cluster cannot be recovered: {0}")]
-    Refused(#[from] Refusal),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// A node's directory cannot be used.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// The founder's new log cannot be opened.
-    #[error(transparent)]
-    Disk(#[from] RocksError),
-    /// The founder's new log cannot be written.
-    #[error("the new log cannot be written: {0}")]
-    Log(#[from] OpenError),
-    /// The file system refuses.
-    #[error("cannot read {}: {error}", .path.display())]
-    Failed {
-        /// What was tried to be read.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-}
-
-fn list<T: std::fmt::Display>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(T::to_string).collect();
-    items.join(", ")
-}
+pub use self::error::RecoveryError;
 
 /// A node's log that lies in the data directory.
 #[derive(Debug)]
@@ -317,40 +236,6 @@ impl Survey {
         }
         reasons.join("; ")
     }
-}
-
-/// What of a log decides whether it is taken.
-#[derive(Clone, Copy, Debug)]
-struct Rated {
-    cluster: ClusterId,
-    end: Position,
-    is_aside: bool,
-}
-
-/// The place of the log that holds the most: one in its place before one that was set aside, one of the
-/// cluster that the directory names before one of another.
-///
-/// Terms mean something within one cluster only: of several clusters it is nobody's to choose here.
-fn choose(latched: Option<ClusterId>, logs: &[Rated]) -> Result<Option<usize>, Vec<ClusterId>> {
-    let is_latched = |log: &Rated| latched.is_none_or(|latched| latched == log.cluster);
-    for class in [(true, false), (true, true), (false, false), (false, true)] {
-        let of_class = || {
-            let logs = logs.iter().enumerate();
-            logs.filter(move |(_, log)| (is_latched(log), log.is_aside) == class)
-        };
-        let mut clusters: Vec<_> = of_class().map(|(_, log)| log.cluster).collect();
-        clusters.sort_unstable();
-        clusters.dedup();
-        if clusters.len() > 1 {
-            return Err(clusters);
-        }
-        let best =
-            of_class().max_by_key(|(place, log)| (log.end.term, log.end.index, Reverse(*place)));
-        if let Some((place, _)) = best {
-            return Ok(Some(place));
-        }
-    }
-    Ok(None)
 }
 
 /// The member of this name as one that founds a cluster where it was; its next start says where it is.

@@ -281,37 +281,3 @@ fn only_a_known_member_founds() {
     assert!(recovered.aside.unwrap().ends_with("nodes/n1~1"));
     assert!(root.path().join("nodes/n2/log").exists());
 }
-
-fn rated(cluster: u128, term: u64, index: u64, is_aside: bool) -> Rated {
-    Rated {
-        cluster: ClusterId(cluster),
-        end: Position { index, term },
-        is_aside,
-    }
-}
-
-#[test]
-fn a_later_term_counts_more_than_a_longer_log() {
-    let latched = Some(ClusterId(1));
-    let logs = [
-        rated(1, 4, 90, false),
-        rated(1, 5, 40, false),
-        rated(1, 5, 40, false),
-        rated(1, 9, 99, true),
-        rated(2, 9, 99, false),
-    ];
-    assert_eq!(choose(latched, &logs), Ok(Some(1)));
-    assert_eq!(choose(latched, &logs[3..]), Ok(Some(0)));
-    assert_eq!(choose(latched, &logs[4..]), Ok(Some(0)));
-    assert_eq!(choose(latched, &[]), Ok(None));
-}
-
-#[test]
-fn between_clusters_nobody_chooses() {
-    let several = Err(vec![ClusterId(1), ClusterId(2)]);
-    let logs = [rated(2, 1, 1, false), rated(1, 5, 5, false)];
-    assert_eq!(choose(None, &logs), several);
-    assert_eq!(choose(Some(ClusterId(3)), &logs), several);
-    assert_eq!(choose(Some(ClusterId(2)), &logs), Ok(Some(0)));
-    assert_eq!(choose(None, &logs[1..]), Ok(Some(0)));
-}
