@@ -61,7 +61,7 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
         "from": source,
         "continues": holds(&plan.from),
         "founder": &*plan.recovery.founder.name,
-        "logs": survey.found().iter().map(log).collect::<Vec<_>>(),
+        "logs": survey.found().iter().map(|found| log(found, plan.log.as_deref())).collect::<Vec<_>>(),
         "uncommitted": uncommitted(&survey, &plan),
         "removed": removed(&plan.from),
         "warnings": warnings,
@@ -84,7 +84,7 @@ fn finish(args: &Recover, survey: Survey) -> Result<(), Failure> {
         "from": "the recovery that was begun here and did not end",
         "continues": holds(state),
         "founder": founder,
-        "logs": survey.found().iter().map(log).collect::<Vec<_>>(),
+        "logs": survey.found().iter().map(|found| log(found, None)).collect::<Vec<_>>(),
         "uncommitted": 0,
         "removed": [],
         "warnings": [],
@@ -115,11 +115,13 @@ fn answer_with(answer: &mut Value, recovered: &Recovered) {
     answer["set_aside"] = json!(aside.as_ref().map(|aside| aside.display().to_string()));
 }
 
-/// A log as a row.
-fn log(found: &Found) -> Value {
+/// A log as a row, where `taken` is the one that is continued.
+fn log(found: &Found, taken: Option<&str>) -> Value {
     match &found.log {
         Ok(log) => json!({
             "log": found.directory,
+            "rating": found.rating,
+            "is_taken": taken == Some(&*found.directory),
             "cluster_id": log.ident().cluster.to_string(),
             "term": log.end().term,
             "last": log.end().index,
@@ -127,7 +129,7 @@ fn log(found: &Found) -> Value {
             "epoch": log.state().epoch().0,
             "unusable": null,
         }),
-        Err(why) => json!({ "log": found.directory, "unusable": why }),
+        Err(why) => json!({ "log": found.directory, "is_taken": false, "unusable": why }),
     }
 }
 
@@ -169,10 +171,15 @@ fn behind(saved: &State, found: &[Found]) -> Vec<String> {
 /// The answer for people.
 fn text(answer: &Value) -> String {
     let mut text = String::new();
-    let logs = list(&answer["logs"]);
+    let mut logs = list(&answer["logs"]);
     if !logs.is_empty() {
+        for log in &mut logs {
+            log["taken"] = json!((log["is_taken"] == true).then_some("yes"));
+        }
         let columns = [
             "log",
+            "rating",
+            "taken",
             "cluster_id",
             "term",
             "last",

@@ -13,9 +13,12 @@ use crate::topology::state::State;
 
 /// A log of a node that will never run on it again, with all of its entries applied.
 pub struct Orphan<D: Disk> {
-    /// Kept for its disk, which nobody else may open meanwhile.
-    driver: Driver<D>,
+    ident: Ident,
+    state: Arc<State>,
     end: Position,
+    commit: u64,
+    /// Nobody else may open its disk meanwhile.
+    held: Option<Driver<D>>,
 }
 
 impl<D: Disk> Orphan<D> {
@@ -42,19 +45,30 @@ impl<D: Disk> Orphan<D> {
                 .apply(entries, &mut |_| {})
                 .map_err(|error| OpenError::Corrupt(error.to_string()))?;
         }
-        Ok(Self { driver, end })
+        Ok(Self {
+            ident: driver.ident().clone(),
+            state: Arc::clone(driver.state()),
+            end,
+            commit: driver.commit(),
+            held: Some(driver),
+        })
+    }
+
+    /// Closes the disk, which others may open from now on. What was read stays.
+    pub fn give_disk_back(&mut self) {
+        self.held = None;
     }
 
     /// Whose log it is, and how often it was opened.
     #[must_use]
     pub fn ident(&self) -> &Ident {
-        self.driver.ident()
+        &self.ident
     }
 
     /// The state after the last entry. It has no members if the node had joined and heard nothing yet.
     #[must_use]
     pub fn state(&self) -> &Arc<State> {
-        self.driver.state()
+        &self.state
     }
 
     /// Returns where the log ends. Of two logs of one cluster, the one with the later term, or with the later
@@ -67,7 +81,7 @@ impl<D: Disk> Orphan<D> {
     /// The last entry that the node knew to be committed.
     #[must_use]
     pub fn commit(&self) -> u64 {
-        self.driver.commit()
+        self.commit
     }
 }
 

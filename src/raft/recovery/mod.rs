@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::rating::{Rated, choose};
+use self::rating::{Rated, order};
 use super::directory::{DRAFT_PREFIX, Directory};
 use super::driver::orphan::Orphan;
 use super::latch::Root;
@@ -34,6 +34,9 @@ pub struct Found {
     pub directory: String,
     /// The log, or why it cannot be used.
     pub log: Result<Orphan<RocksDisk>, String>,
+    /// Its place among the logs of the lost cluster: the first holds the most. None for others, and for those
+    /// that hold nothing.
+    pub rating: Option<usize>,
 }
 
 impl Found {
@@ -99,37 +102,29 @@ impl Survey {
             found: Vec::new(),
             unfinished: None,
         };
-        let read = |name: &str| read(name, &nodes.join(name).join("log"));
-        let (aside, in_place): (Vec<_>, Vec<_>) = names
-            .into_iter()
-            .partition(|name| !name.starts_with(DRAFT_PREFIX) && name.contains('~'));
-        for directory in in_place {
-            let log = read(&directory)?;
-            match directory.strip_prefix(DRAFT_PREFIX) {
-                Some(founder) => survey.take_draft(founder, log),
-                None => survey.found.push(Found { directory, log }),
+        for directory in names {
+            let mut log = read(&directory, &nodes.join(&directory).join("log"))?;
+            if let Some(founder) = directory.strip_prefix(DRAFT_PREFIX) {
+                survey.take_draft(founder, log);
+                continue;
             }
+            let is_aside = directory.contains('~');
+            if let (true, Ok(log)) = (is_aside, &mut log) {
+                // No node opens it any more, and there may be hundreds.
+                log.give_disk_back();
+            }
+            let rating = None;
+            survey.found.push(Found {
+                directory,
+                log,
+                rating,
+            });
         }
-        // Those were set aside for a reason: they are touched only where nothing else is left.
-        if !survey.has_own_log() {
-            for directory in aside {
-                let log = read(&directory)?;
-                survey.found.push(Found { directory, log });
-            }
+        // Without a rating there is no plan either: that says why.
+        for (rating, place) in survey.order().unwrap_or_default().into_iter().enumerate() {
+            survey.found[place].rating = Some(rating + 1);
         }
         Ok(survey)
-    }
-
-    /// Whether a log of the directory's own cluster says anything.
-    fn has_own_log(&self) -> bool {
-        let mut logs = self
-            .found
-            .iter()
-            .filter_map(|found| found.log.as_ref().ok());
-        logs.any(|log| {
-            let cluster = log.ident().cluster;
-            log.end().index > 0 && self.latched.is_none_or(|latched| latched == cluster)
-        })
     }
 
     /// A draft counts from the moment that the latch names its cluster; before, nobody has heard of it.
@@ -147,8 +142,7 @@ impl Survey {
         self.latched
     }
 
-    /// Every log, in the order of the directories' names; those that were set aside last, and only if
-    /// no other is of the directory's own cluster.
+    /// Every log, in the order of the directories' names, those that were set aside among them.
     #[must_use]
     pub fn found(&self) -> &[Found] {
         &self.found
@@ -202,26 +196,31 @@ impl Survey {
 
     /// The log that holds the most.
     fn best(&self) -> Result<(&Found, &Orphan<RocksDisk>), RecoveryError> {
-        let logs: Vec<_> = self
-            .found
-            .iter()
-            .filter_map(|found| Some((found, found.log.as_ref().ok()?)))
-            .filter(|(_, log)| log.end().index > 0)
-            .collect();
-        let rated: Vec<_> = logs
-            .iter()
-            .map(|(found, log)| Rated {
-                cluster: log.ident().cluster,
-                end: log.end(),
-                is_aside: found.is_aside(),
-            })
-            .collect();
-        match choose(self.latched, &rated).map_err(RecoveryError::Several)? {
-            Some(best) => Ok(logs[best]),
-            None => Err(RecoveryError::NoLog {
+        let places = self.order().map_err(RecoveryError::Several)?;
+        let best = places.first().map(|place| &self.found[*place]);
+        best.and_then(|found| Some((found, found.log.as_ref().ok()?)))
+            .ok_or_else(|| RecoveryError::NoLog {
                 reasons: self.unfit(),
-            }),
-        }
+            })
+    }
+
+    /// The places of the lost cluster's logs, the one that holds the most first.
+    fn order(&self) -> Result<Vec<usize>, Vec<ClusterId>> {
+        let logs = self.found.iter().enumerate();
+        let (places, rated): (Vec<_>, Vec<_>) = logs
+            .filter_map(|(place, found)| {
+                let log = found.log.as_ref().ok()?;
+                let rated = Rated {
+                    cluster: log.ident().cluster,
+                    supersedes: log.state().supersedes().to_vec(),
+                    end: log.end(),
+                    is_aside: found.is_aside(),
+                };
+                (rated.end.index > 0).then_some((place, rated))
+            })
+            .unzip();
+        let order = order(self.latched, &rated)?;
+        Ok(order.into_iter().map(|rated| places[rated]).collect())
     }
 
     /// Says why no log can be used.

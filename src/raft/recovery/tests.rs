@@ -118,8 +118,9 @@ fn assert_recovered(root: &TempDir, claim: &str) {
     assert_ne!(latched, OLD, "{claim}");
     let survey = survey(root);
     assert!(survey.unfinished().is_none(), "{claim}");
-    let log = survey.found()[1].log.as_ref().unwrap();
-    assert_eq!(survey.found()[1].directory, "n2", "{claim}");
+    let mut found = survey.found().iter();
+    let n2 = found.find(|found| found.directory == "n2").unwrap();
+    let log = n2.log.as_ref().unwrap();
     assert_eq!(log.ident().cluster, latched, "{claim}");
     let state = log.state();
     assert_eq!(state.supersedes(), [OLD], "{claim}");
@@ -240,25 +241,39 @@ fn a_log_in_use_refuses_the_whole() {
 }
 
 #[test]
-fn a_damaged_log_is_reported_and_what_was_set_aside_is_the_last_resort() {
+fn the_log_that_holds_the_most_is_taken_though_its_node_has_set_it_aside() {
     let root = lost();
     Directory::new(root.path(), "n2")
         .unwrap()
-        .set_aside("suspect")
+        .set_aside("an executable of an earlier version could not read it")
         .unwrap();
+    // Its node waits on an empty log since then.
+    drop(disk(&root, "n2"));
     let taken = survey(&root);
-    assert_eq!(taken.found().len(), 2);
-    let plan = taken.plan(None, None).unwrap();
-    assert_eq!(plan.log.as_deref(), Some("n1"));
-    drop(taken);
-    std::fs::write(root.path().join("nodes/n1/log/CURRENT"), "nonsense").unwrap();
-    let taken = survey(&root);
-    assert!(taken.found()[0].log.is_err());
+    let rated = taken.found().iter();
+    let rated: Vec<_> = rated
+        .map(|found| (&*found.directory, found.rating))
+        .collect();
+    let expected = [
+        ("n1", Some(2)),
+        ("n2", None),
+        ("n2~1", Some(1)),
+        ("n3", None),
+    ];
+    assert_eq!(rated, expected);
     let plan = taken.plan(None, None).unwrap();
     assert_eq!(plan.log.as_deref(), Some("n2~1"));
     assert_eq!(&*plan.recovery.founder.name, "n2");
     drop(taken);
-    std::fs::remove_dir_all(root.path().join("nodes/n2~1")).unwrap();
+    recover(&root);
+    assert_recovered(&root, "from a log that was set aside");
+}
+
+#[test]
+fn a_damaged_log_is_reported() {
+    let root = lost();
+    std::fs::remove_dir_all(root.path().join("nodes/n2")).unwrap();
+    std::fs::write(root.path().join("nodes/n1/log/CURRENT"), "nonsense").unwrap();
     let refused = survey(&root).plan(None, None).unwrap_err().to_string();
     for words in ["n1: ", "n3: its node had heard nothing yet", "--from"] {
         assert!(refused.contains(words), "{words} in {refused}");
