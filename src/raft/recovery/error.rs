@@ -66,6 +66,24 @@ pub enum RecoveryError {
         /// Its founder.
         founder: String,
     },
+    /// Nothing is lost.
+    #[error(
+        "{}: just start the nodes. If they never can, give --force",
+        intact(.voters)
+    )]
+    Intact {
+        /// The last known voters, whose logs are all there.
+        voters: Vec<Arc<str>>,
+    },
+    /// A recovery was finished, and its founder has not started since.
+    #[error(
+        "the cluster was recovered already, with {founder} as the founder: just start {founder}. If it never can, give \
+         --force"
+    )]
+    NotStarted {
+        /// The founder.
+        founder: String,
+    },
     /// The founder cannot be a member.
     #[error("the cluster cannot be recovered: {0}")]
     Refused(#[from] Refusal),
@@ -94,4 +112,15 @@ pub enum RecoveryError {
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join(", ")
+}
+
+fn intact(voters: &[Arc<str>]) -> String {
+    match voters {
+        [voter] => format!("the log of the only voter, {voter}, is intact and in place"),
+        voters => format!(
+            "all {} logs of the voters {} are intact and in place",
+            voters.len(),
+            list(voters)
+        ),
+    }
 }

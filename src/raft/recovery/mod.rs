@@ -6,6 +6,7 @@
 
 mod error;
 mod rating;
+mod standing;
 mod work;
 
 #[cfg(test)]

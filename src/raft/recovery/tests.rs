@@ -270,6 +270,49 @@ fn the_log_that_holds_the_most_is_taken_though_its_node_has_set_it_aside() {
 }
 
 #[test]
+fn where_every_voters_log_is_in_place_nothing_is_lost() {
+    let root = lost();
+    let refused = survey(&root).check_loss().unwrap_err().to_string();
+    assert!(
+        refused.starts_with("the log of the only voter, n1, is intact"),
+        "{refused}"
+    );
+    // A log that its node would set aside is not in place, and neither is one that was set aside.
+    let latch = Root::open(root.path()).unwrap();
+    latch.replace(ClusterId(9)).unwrap();
+    survey(&root).check_loss().unwrap();
+    latch.replace(OLD).unwrap();
+    let n1 = Directory::new(root.path(), "n1").unwrap();
+    n1.set_aside("suspect").unwrap();
+    survey(&root).check_loss().unwrap();
+    // Another member's log, after its node has joined anew.
+    Driver::join(&mut disk(&root, "n1"), OLD, NodeId(4)).unwrap();
+    survey(&root).check_loss().unwrap();
+}
+
+#[test]
+fn a_recovery_is_recognised_until_its_founder_has_started() {
+    let root = lost();
+    assert!(survey(&root).done().is_none());
+    let recovered = recover(&root);
+    let again = survey(&root);
+    let (founder, done) = again.done().unwrap();
+    assert_eq!((founder, done.state), ("n2", recovered.state));
+    let refused = again.check_loss().unwrap_err();
+    assert!(matches!(refused, RecoveryError::NotStarted { .. }));
+    drop(again);
+    drop(Driver::open(disk(&root, "n2"), Settings::default()).unwrap());
+    let started = survey(&root);
+    assert!(started.done().is_none());
+    let refused = started.check_loss().unwrap_err();
+    assert!(matches!(refused, RecoveryError::Intact { .. }), "{refused}");
+    drop(started);
+    // Then it is lost, too.
+    std::fs::remove_dir_all(root.path().join("nodes/n2")).unwrap();
+    survey(&root).check_loss().unwrap();
+}
+
+#[test]
 fn a_damaged_log_is_reported() {
     let root = lost();
     std::fs::remove_dir_all(root.path().join("nodes/n2")).unwrap();

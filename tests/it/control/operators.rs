@@ -150,9 +150,18 @@ async fn a_lost_cluster_is_recovered_and_frontends_follow() {
         "{}",
         ended.stdout
     );
+    let intact =
+        "all 3 logs of the voters n1, n2, n3 are intact and in place: just start the nodes";
+    assert!(ended.stdout.contains(intact), "{}", ended.stdout);
     let recover = ["cluster", "recover", "--data-dir", "data", "--json"];
-    let told = offline(&grown, &recover).await;
+    let ended = grown.operate(&recover).await;
+    assert_refused(&ended, 1, &[intact, "--force"]);
+    let told = offline(&grown, &[&recover[..], &["--force"]].concat()).await;
     assert_eq!(told["is_recovered"], true);
+    let again = offline(&grown, &recover).await;
+    for same in ["cluster_id", "founder", "founder_id", "epoch"] {
+        assert_eq!(again[same], told[same], "{again}");
+    }
     assert_eq!(told["continues"]["cluster_id"], before["cluster_id"]);
     assert_eq!(told["continues"]["groups"], json!(["scores"]));
     assert_eq!(told["founder_id"], 4);

@@ -1,13 +1,15 @@
 //! `cluster recover`: a new cluster from what is left of one whose majority is gone for good.
 
-use std::fmt::Write as _;
+mod text;
+
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
+use self::text::text;
 use super::failure::Failure;
-use super::print::{plain, print_json, table, write};
+use super::print::{print_json, write};
 use super::snapshot::{holds, read};
 use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};
 use crate::topology::state::State;
@@ -24,6 +26,9 @@ pub(super) struct Recover {
     /// The member that founds the new cluster; by default the one whose log is the most advanced
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
+    /// Found a new cluster although nothing seems lost: the nodes whose logs are there never start again
+    #[arg(long)]
+    force: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -44,9 +49,23 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
         }
         return finish(args, survey);
     }
+    if let Some((founder, done)) = survey.done()
+        && !args.force
+        && id.is_none_or(|id| id == founder)
+    {
+        let from = "the recovery that was finished here";
+        let mut answer = begun(from, founder, &done.state, &survey);
+        answer_with(&mut answer, &done);
+        return print(args, &answer);
+    }
+    let intact = survey.check_loss().err().map(|error| error.to_string());
+    if let (Some(why), false, false) = (&intact, args.dry_run, args.force) {
+        return Err(Failure::Failed(why.clone()));
+    }
     let mut warnings = saved
         .as_ref()
         .map_or_else(Vec::new, |saved| behind(saved, survey.found()));
+    warnings.extend(intact);
     let plan = survey.plan(saved, id).map_err(failure_of)?;
     if plan.from.is_paused() {
         let warning = "the ring is paused and stays paused: a node that joins owns nothing until gcache ring resume";
@@ -69,35 +88,43 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     if !args.dry_run {
         answer_with(&mut answer, &survey.recover(plan).map_err(failure_of)?);
     }
-    if args.json {
-        return print_json(&answer);
-    }
-    write(text(&answer).as_bytes(), false)
+    print(args, &answer)
 }
 
 /// Finishes a recovery that was cut off after the new cluster was there.
 fn finish(args: &Recover, survey: Survey) -> Result<(), Failure> {
-    let begun = survey.unfinished();
-    let (founder, state) = begun.expect("the caller has looked");
-    let mut answer = json!({
-        "is_recovered": false,
-        "from": "the recovery that was begun here and did not end",
-        "continues": holds(state),
-        "founder": founder,
-        "logs": survey.found().iter().map(|found| log(found, None)).collect::<Vec<_>>(),
-        "uncommitted": 0,
-        "removed": [],
-        "warnings": [],
-    });
+    let unfinished = survey.unfinished();
+    let (founder, state) = unfinished.expect("the caller has looked");
+    let from = "the recovery that was begun here and did not end";
+    let mut answer = begun(from, founder, state, &survey);
     if !args.dry_run
         && let Some(recovered) = survey.finish(args.id.as_deref()).map_err(failure_of)?
     {
         answer_with(&mut answer, &recovered);
     }
+    print(args, &answer)
+}
+
+/// The answer about a recovery that was begun before this command.
+fn begun(from: &str, founder: &str, state: &State, survey: &Survey) -> Value {
+    let found = survey.found().iter();
+    json!({
+        "is_recovered": false,
+        "from": from,
+        "continues": holds(state),
+        "founder": founder,
+        "logs": found.map(|found| log(found, None)).collect::<Vec<_>>(),
+        "uncommitted": 0,
+        "removed": [],
+        "warnings": [],
+    })
+}
+
+fn print(args: &Recover, answer: &Value) -> Result<(), Failure> {
     if args.json {
-        return print_json(&answer);
+        return print_json(answer);
     }
-    write(text(&answer).as_bytes(), false)
+    write(text(answer).as_bytes(), false)
 }
 
 fn answer_with(answer: &mut Value, recovered: &Recovered) {
@@ -166,98 +193,6 @@ fn behind(saved: &State, found: &[Found]) -> Vec<String> {
         )
     })
     .collect()
-}
-
-/// The answer for people.
-fn text(answer: &Value) -> String {
-    let mut text = String::new();
-    let mut logs = list(&answer["logs"]);
-    if !logs.is_empty() {
-        for log in &mut logs {
-            log["taken"] = json!((log["is_taken"] == true).then_some("yes"));
-        }
-        let columns = [
-            "log",
-            "rating",
-            "taken",
-            "cluster_id",
-            "term",
-            "last",
-            "committed",
-            "epoch",
-            "unusable",
-        ];
-        text.push_str(&table(&columns, &logs));
-        text.push('\n');
-    }
-    for (name, said) in before(answer).into_iter().chain(after(answer)) {
-        let _infallible = writeln!(text, "{name:<9}  {said}");
-    }
-    text
-}
-
-/// Returns what is continued, and what is not.
-fn before(answer: &Value) -> Vec<(&'static str, String)> {
-    let continues = &answer["continues"];
-    let from = format!(
-        "cluster {} at epoch {}, from {}",
-        plain(&continues["cluster_id"]),
-        continues["epoch"],
-        plain(&answer["from"])
-    );
-    let groups: Vec<_> = list(&continues["groups"]).iter().map(plain).collect();
-    let groups = match groups.is_empty() {
-        true => "none".to_owned(),
-        false => groups.join(", "),
-    };
-    let mut lines = vec![("continues", from), ("groups", groups)];
-    if answer["uncommitted"] != 0 {
-        let entries = &answer["uncommitted"];
-        let kept = format!("{entries} entries that its node did not know to be committed");
-        lines.push(("kept", kept));
-    }
-    let removed = list(&answer["removed"]);
-    let removed = removed
-        .iter()
-        .map(|member| format!("{} ({})", plain(&member["name"]), member["id"]));
-    let removed: Vec<_> = removed.collect();
-    if !removed.is_empty() {
-        let names = removed.join(", ");
-        lines.push((
-            "removed",
-            format!("{names}: each joins anew when it starts"),
-        ));
-    }
-    let lost = "what was acknowledged and is in none of these logs; every cached value";
-    lines.push(("lost", lost.to_owned()));
-    let warnings = list(&answer["warnings"]);
-    lines.extend(warnings.iter().map(|warning| ("warning", plain(warning))));
-    lines
-}
-
-/// Returns what was done, or would be, and what comes next.
-fn after(answer: &Value) -> Vec<(&'static str, String)> {
-    let founder = plain(&answer["founder"]);
-    if answer["is_recovered"] != true {
-        let would = format!("{founder} would found a new cluster; nothing was done");
-        return vec![("dry run", would)];
-    }
-    let founded = format!(
-        "cluster {} at epoch {}, {founder} is member {}",
-        plain(&answer["cluster_id"]),
-        answer["epoch"],
-        answer["founder_id"]
-    );
-    let mut lines = vec![("founded", founded)];
-    if let Some(aside) = answer["set_aside"].as_str() {
-        lines.push(("set aside", aside.to_owned()));
-    }
-    lines.push(("next", format!("start {founder}, then the others")));
-    lines
-}
-
-fn list(value: &Value) -> Vec<Value> {
-    value.as_array().cloned().unwrap_or_default()
 }
 
 /// Keeps what was wrongly asked apart from what could not be done.
