@@ -164,6 +164,12 @@ impl Processes {
         self.gcache(&name, (at, node), &self.env, &args)
     }
 
+    /// Starts a process in the place of a node: with these arguments and what all processes are told.
+    pub(crate) fn run_as(&mut self, node: usize, env: &[(&str, &str)], args: &[&str]) {
+        let process = self.gcache(&name(node), (self.hosts[node], node), env, args);
+        self.nodes[node] = Some(process);
+    }
+
     /// Starts one more frontend.
     pub(crate) fn front(&mut self) {
         let index = self.frontends.len();

@@ -71,7 +71,7 @@ pub(super) async fn address(host: Host) -> Result<IpAddr, Failure> {
 }
 
 /// Returns where the metadata are that `setting` needs.
-fn endpoint(setting: &str) -> Result<String, Failure> {
+pub(super) fn endpoint(setting: &str) -> Result<String, Failure> {
     std::env::var(VARIABLE).map_err(|_| {
         Failure::Usage(format!(
             "{setting} is \"from-task-metadata\", and {VARIABLE} is not set: ECS sets it in a task's \

@@ -21,7 +21,7 @@ pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Members(reach) => super::members::members(&reach).await,
         ClusterCommand::Remove(args) => super::members::remove(&args).await,
         ClusterCommand::Snapshot(args) => super::snapshot::snapshot(&args).await,
-        ClusterCommand::Recover(args) => super::recover::recover(&args),
+        ClusterCommand::Recover(args) => super::recover::recover(&args).await,
     }
 }
 

@@ -3,7 +3,9 @@
 //! `ROOT/CLUSTER` names the cluster. It appears whole or not at all, and only once, until an operator
 //! recovers the cluster under another id: a founder writes it
 //! under another name, syncs it, and links it into place (link(2) fails where a name is taken, also on
-//! NFS). `ROOT/ROOT` is a random number by which nodes know that they share a directory.
+//! NFS). `ROOT/ROOT` is a random number by which nodes know that they share a directory. `ROOT/FOUNDER` is where
+//! the cluster's only voter was when it started last: nodes that join ask there too, since it may be in nobody's
+//! seeds. It is a hint, and a file of its own: earlier executables read `ROOT/CLUSTER` as an id and nothing else.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -15,6 +17,12 @@ use crate::ids::ClusterId;
 
 /// Where the cluster's id is.
 const LATCH_FILE: &str = "CLUSTER";
+
+/// Where the only voter's address is.
+const FOUNDER_FILE: &str = "FOUNDER";
+
+/// The longest address that is read there: a DNS name and a port have less.
+const MAX_ADDRESS_BYTES: usize = 300;
 
 /// A data directory that says which cluster it belongs to.
 #[derive(Clone, Debug)]
@@ -121,11 +129,38 @@ impl Root {
     /// [`RootError`]; then it is unknown whether it was said.
     pub fn replace(&self, cluster: ClusterId) -> Result<(), RootError> {
         let latch = self.latch();
-        let draft = draft(&self.path, Uuid::from_u128(cluster.0));
+        let draft = draft(&self.path, &id_text(Uuid::from_u128(cluster.0)));
         draft
             .and_then(|draft| std::fs::rename(draft, &latch))
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(failed("replace", &latch))
+    }
+
+    /// Says where the only voter of the directory's cluster is: whole or not at all, whatever was said before.
+    ///
+    /// # Errors
+    /// [`RootError`]; then it is unknown whether it was said.
+    pub fn name_founder(&self, address: &str) -> Result<(), RootError> {
+        let path = self.path.join(FOUNDER_FILE);
+        let draft = draft(&self.path, address);
+        draft
+            .and_then(|draft| std::fs::rename(draft, &path))
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(failed("replace", &path))
+    }
+
+    /// Returns where the only voter was, if there was one. It may have moved, or be gone.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn founder(&self) -> Result<Option<String>, RootError> {
+        let path = self.path.join(FOUNDER_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.len() <= MAX_ADDRESS_BYTES => Ok(Some(text.trim().to_owned())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
     }
 
     fn latch(&self) -> PathBuf {
@@ -135,7 +170,7 @@ impl Root {
 
 /// Makes the file `path` of `id` in the directory `root`, unless it is there. Whole and synced.
 fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
-    let written = draft(root, id).and_then(|draft| {
+    let written = draft(root, &id_text(id)).and_then(|draft| {
         let linked = match std::fs::hard_link(&draft, path) {
             // An answer of NFS may be lost and the link made all the same: the file shows it.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -148,11 +183,15 @@ fn publish(root: &Path, path: &Path, id: Uuid) -> Result<(), RootError> {
     written.map_err(failed("write", path))
 }
 
-/// A file of `id` under a name that nobody else has, whole and synced.
-fn draft(root: &Path, id: Uuid) -> io::Result<PathBuf> {
+fn id_text(id: Uuid) -> String {
+    id.hyphenated().to_string()
+}
+
+/// A file with this line under a name that nobody else has, whole and synced.
+fn draft(root: &Path, line: &str) -> io::Result<PathBuf> {
     let draft = root.join(format!(".draft-{}", Uuid::new_v4().simple()));
     let mut file = File::options().write(true).create_new(true).open(&draft)?;
-    file.write_all(format!("{}\n", id.hyphenated()).as_bytes())?;
+    file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()?;
     Ok(draft)
 }
@@ -209,6 +248,22 @@ mod tests {
         }
         let lost = Published::Lost(ClusterId(6));
         assert_eq!(root.publish(ClusterId(5)).unwrap(), lost);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn where_the_founder_is_is_said_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        assert_eq!(root.founder().unwrap(), None);
+        for address in ["10.0.0.7:8001", "[::1]:8001"] {
+            root.name_founder(address).unwrap();
+            assert_eq!(root.founder().unwrap().as_deref(), Some(address));
+        }
+        let long = "a".repeat(MAX_ADDRESS_BYTES);
+        root.name_founder(&long).unwrap();
+        assert_eq!(root.founder().unwrap(), None);
+        assert_eq!(root.cluster().unwrap(), None);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

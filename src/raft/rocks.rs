@@ -196,6 +196,21 @@ impl RocksDisk {
         Ok(disk)
     }
 
+    /// Whether there is a disk at `path` on which nothing is written, also while another process has it open.
+    /// Blocks; neither waits for the lock nor takes it.
+    #[must_use]
+    pub fn is_unwritten(path: &Path) -> bool {
+        let columns =
+            Column::ALL.map(|column| ColumnFamilyDescriptor::new(name(column), column_options()));
+        let opened = DB::open_cf_descriptors_read_only(&database_options(), path, columns, false);
+        let is_empty = |db: &DB, column| {
+            let family = db.cf_handle(name(column));
+            family
+                .is_some_and(|family| db.iterator_cf(family, IteratorMode::Start).next().is_none())
+        };
+        opened.is_ok_and(|db| Column::ALL.into_iter().all(|column| is_empty(&db, column)))
+    }
+
     fn read(&self, column: Column) -> Result<Vec<Row>, Error> {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);

@@ -1,18 +1,28 @@
 //! `cluster recover`: a new cluster from what is left of one whose majority is gone for good.
+//!
+//! On ECS the command is a task of its own, and no other task will ever have its name: so it founds, and then is the
+//! node that has founded.
 
 mod text;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
 use self::text::text;
 use super::failure::Failure;
+use super::identity::endpoint;
 use super::print::{print_json, write};
 use super::snapshot::{holds, read};
-use crate::raft::recovery::{Found, Plan, Recovered, RecoveryError, Survey};
+use crate::identity;
+use crate::raft::recovery::{Found, Founder, Plan, Recovered, RecoveryError, Survey};
 use crate::topology::state::State;
+
+/// How an id says that it is this ECS task's.
+const FROM_TASK: &str = "from-task-metadata";
 
 /// The arguments of `cluster recover`.
 #[derive(Debug, ClapArgs)]
@@ -23,9 +33,13 @@ pub(super) struct Recover {
     /// Continue the state in this file, which gcache cluster snapshot made, instead of the most advanced log
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// The member that founds the new cluster; by default the one whose log is the most advanced
+    /// The node that founds the new cluster: a member or a new name; by default the member whose log is the most
+    /// advanced. With from-task-metadata it is this ECS task, as with --run and --force
     #[arg(long, value_name = "NAME")]
     id: Option<String>,
+    /// Then be that node: runs gcache node on the data directory, with the flags after --
+    #[arg(long)]
+    run: bool,
     /// Found a new cluster although nothing seems lost: the nodes whose logs are there never start again
     #[arg(long)]
     force: bool,
@@ -35,38 +49,115 @@ pub(super) struct Recover {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
+    /// Flags of gcache node, for --run
+    #[arg(last = true, value_name = "NODE FLAGS")]
+    node: Vec<String>,
 }
 
-/// Founds the new cluster, or says what would be done.
-pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
+/// Founds the new cluster, or says what would be done. With `--run` it returns only if it fails.
+pub(super) async fn recover(args: &Recover) -> Result<(), Failure> {
+    let is_task = args.id.as_deref() == Some(FROM_TASK);
+    let founder = match args.id.as_deref() {
+        Some(FROM_TASK) => Some(task().await?),
+        id => id.map(Founder::from),
+    };
+    let runs = args.run || is_task;
+    if !runs && !args.node.is_empty() {
+        let why = "flags after -- are for the node that --run runs: give --run, or leave them out";
+        return Err(Failure::Usage(why.into()));
+    }
+    let mut answer = found(args, founder.as_ref(), is_task)?;
+    answer["runs"] = json!(runs);
+    match args.json {
+        true => print_json(&answer)?,
+        false => write(text(&answer).as_bytes(), false)?,
+    }
+    match &answer["founder"] {
+        Value::String(founder) if runs && !args.dry_run => Err(run(args, founder, is_task)),
+        _ => Ok(()),
+    }
+}
+
+/// This task as the founder.
+async fn task() -> Result<Founder, Failure> {
+    let endpoint = endpoint("--id")?;
+    let task = identity::task(&endpoint).await?;
+    Ok(Founder {
+        name: task.name,
+        address: Some(identity::address(&endpoint).await?),
+        zone: task.zone,
+    })
+}
+
+/// Makes this process the founder. Returns only if that fails.
+fn run(args: &Recover, founder: &str, is_task: bool) -> Failure {
+    let mut command = match std::env::current_exe() {
+        Ok(own) => Command::new(own),
+        Err(error) => return Failure::Failed(format!("cannot find this executable: {error}")),
+    };
+    command
+        .args(["node", "--id", founder, "--data-dir"])
+        .arg(&args.data_dir);
+    let is_host = |flag: &String| flag == "--host" || flag.starts_with("--host=");
+    if is_task && !args.node.iter().any(is_host) {
+        command.args(["--host", FROM_TASK]);
+    }
+    let error = command.args(&args.node).exec();
+    Failure::Failed(format!("cannot run gcache node: {error}"))
+}
+
+/// Founds the new cluster, or goes on with one that was founded. What a task founds is never asked twice: tasks
+/// whose logs are there never start again.
+fn found(args: &Recover, founder: Option<&Founder>, is_task: bool) -> Result<Value, Failure> {
     let saved = args.from.as_deref().map(read).transpose()?;
-    let survey = Survey::take(&args.data_dir, saved.is_none()).map_err(failure_of)?;
-    let id = args.id.as_deref();
-    if survey.unfinished().is_some() {
+    let mut survey = Survey::take(&args.data_dir, saved.is_none()).map_err(failure_of)?;
+    let id = founder.map(|founder| &*founder.name);
+    if let Some((begun, _)) = survey.unfinished() {
         if saved.is_some() {
             let why = "an earlier recovery of this directory was cut off: finish it without --from, then recover again";
             return Err(Failure::Failed(why.into()));
         }
-        return finish(args, survey);
+        if !is_task || args.dry_run || id == Some(begun) {
+            return finish(args, id, survey);
+        }
+        survey.finish(None).map_err(failure_of)?;
+        survey = Survey::take(&args.data_dir, true).map_err(failure_of)?;
     }
-    if let Some((founder, done)) = survey.done()
-        && !args.force
-        && id.is_none_or(|id| id == founder)
-    {
+    let done = survey
+        .done()
+        .filter(|(founder, _)| id.is_none_or(|id| id == *founder));
+    // A task whose container was started again is the founder by now.
+    let own = || {
+        id.filter(|_| is_task)
+            .and_then(|id| Some((id, survey.member(id)?)))
+    };
+    if let Some((founder, done)) = done.or_else(own).filter(|_| !args.force) {
         let from = "the recovery that was finished here";
         let mut answer = begun(from, founder, &done.state, &survey);
         answer_with(&mut answer, &done);
-        return print(args, &answer);
+        return Ok(answer);
     }
+    let is_forced = args.force || is_task;
+    found_anew(args, saved, founder, is_forced, survey)
+}
+
+/// Founds a cluster, where something is lost or the operator says so.
+fn found_anew(
+    args: &Recover,
+    saved: Option<State>,
+    founder: Option<&Founder>,
+    is_forced: bool,
+    survey: Survey,
+) -> Result<Value, Failure> {
     let intact = survey.check_loss().err().map(|error| error.to_string());
-    if let (Some(why), false, false) = (&intact, args.dry_run, args.force) {
+    if let (Some(why), false, false) = (&intact, args.dry_run, is_forced) {
         return Err(Failure::Failed(why.clone()));
     }
     let mut warnings = saved
         .as_ref()
         .map_or_else(Vec::new, |saved| behind(saved, survey.found()));
     warnings.extend(intact);
-    let plan = survey.plan(saved, id).map_err(failure_of)?;
+    let plan = survey.plan(saved, founder).map_err(failure_of)?;
     if plan.from.is_paused() {
         let warning = "the ring is paused and stays paused: a node that joins owns nothing until gcache ring resume";
         warnings.push(warning.into());
@@ -88,21 +179,21 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     if !args.dry_run {
         answer_with(&mut answer, &survey.recover(plan).map_err(failure_of)?);
     }
-    print(args, &answer)
+    Ok(answer)
 }
 
 /// Finishes a recovery that was cut off after the new cluster was there.
-fn finish(args: &Recover, survey: Survey) -> Result<(), Failure> {
+fn finish(args: &Recover, id: Option<&str>, survey: Survey) -> Result<Value, Failure> {
     let unfinished = survey.unfinished();
     let (founder, state) = unfinished.expect("the caller has looked");
     let from = "the recovery that was begun here and did not end";
     let mut answer = begun(from, founder, state, &survey);
     if !args.dry_run
-        && let Some(recovered) = survey.finish(args.id.as_deref()).map_err(failure_of)?
+        && let Some(recovered) = survey.finish(id).map_err(failure_of)?
     {
         answer_with(&mut answer, &recovered);
     }
-    print(args, &answer)
+    Ok(answer)
 }
 
 /// The answer about a recovery that was begun before this command.
@@ -118,13 +209,6 @@ fn begun(from: &str, founder: &str, state: &State, survey: &Survey) -> Value {
         "removed": [],
         "warnings": [],
     })
-}
-
-fn print(args: &Recover, answer: &Value) -> Result<(), Failure> {
-    if args.json {
-        return print_json(answer);
-    }
-    write(text(answer).as_bytes(), false)
 }
 
 fn answer_with(answer: &mut Value, recovered: &Recovered) {
@@ -199,7 +283,6 @@ fn behind(saved: &State, found: &[Found]) -> Vec<String> {
 fn failure_of(error: RecoveryError) -> Failure {
     match error {
         RecoveryError::NoDirectory { .. }
-        | RecoveryError::NoMember { .. }
         | RecoveryError::NoFounder { .. }
         | RecoveryError::Begun { .. } => Failure::Usage(error.to_string()),
         _ => Failure::Failed(error.to_string()),

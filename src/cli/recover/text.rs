@@ -90,7 +90,11 @@ fn after(answer: &Value) -> Vec<(&'static str, String)> {
     if let Some(aside) = answer["set_aside"].as_str() {
         lines.push(("set aside", aside.to_owned()));
     }
-    lines.push(("next", format!("start {founder}, then the others")));
+    let next = match answer["runs"] == true {
+        true => format!("{founder} runs from here on: once others vote, stop it as any node"),
+        false => format!("start {founder}, then the others"),
+    };
+    lines.push(("next", next));
     lines
 }
 

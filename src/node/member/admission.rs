@@ -10,6 +10,7 @@ use super::enter::enter;
 use super::seeds::{ask_seeds, candidate};
 use super::superseded::{ask_fate, give_up_log};
 use super::{Shared, pause, reason_of};
+use crate::config::Seed;
 use crate::ids::{ClusterId, NodeId};
 use crate::membership::joining::Beginning;
 use crate::membership::opening::{Found, FoundLog, Opening};
@@ -21,6 +22,7 @@ use crate::raft::log::Ident;
 use crate::raft::rocks::{RocksDisk, RocksError};
 use crate::rpc::control::from_wire;
 use crate::rpc::control_proto::Entered;
+use crate::rpc::pipeline::Target;
 use crate::topology::commands::{Command, Joiner};
 use crate::topology::state::{Founding, State};
 
@@ -66,6 +68,7 @@ impl Admission<'_> {
                         () = shutdown.begun() => return Ok(None),
                     };
                     let Some(fate) = fate else {
+                        self.name_founder(&driver);
                         return Ok(Some(driver));
                     };
                     drop(driver);
@@ -118,7 +121,7 @@ impl Admission<'_> {
                 Beginning::Found => return found(self.root, &mut disk, own),
                 Beginning::Wait(why) => Some(why),
                 Beginning::Enter(cluster) => {
-                    let (join, targets) = (Command::Join(own.clone()), self.shared.others());
+                    let (join, targets) = (Command::Join(own.clone()), self.targets());
                     match enter(self.shared, cluster, &join, targets).await {
                         Ok(Some(entered)) => {
                             begin_log(self.root, &mut disk, &entered)?;
@@ -135,6 +138,31 @@ impl Admission<'_> {
                 self.wait_for(&why);
             }
             pause().await;
+        }
+    }
+
+    /// The seeds, and where the only voter was, which may be in nobody's seeds: a task that has recovered the
+    /// cluster is in no service.
+    fn targets(&self) -> Vec<Target> {
+        let mut targets = self.shared.others();
+        let founder = self.root.founder().ok().flatten();
+        let founder = founder.and_then(|founder| Target::parse(&founder, self.shared.from));
+        targets.extend(founder.filter(|founder| !targets.contains(founder)));
+        targets
+    }
+
+    /// Notes in the data directory where this node is, if nobody else votes: others must ask it to join.
+    fn name_founder(&self, driver: &Driver<RocksDisk>) {
+        if !driver.state().quorum().is_alone(driver.ident().node) {
+            return;
+        }
+        let own = Seed {
+            host: self.shared.own.host.to_string(),
+            port: self.shared.own.grpc_port,
+        };
+        // Only a hint: nodes that have it among their seeds need none.
+        if let Err(error) = self.root.name_founder(&own.to_string()) {
+            tracing::warn!(%error, "cannot note where the only voter is");
         }
     }
 

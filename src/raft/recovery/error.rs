@@ -44,16 +44,8 @@ pub enum RecoveryError {
         list(.0)
     )]
     Several(Vec<ClusterId>),
-    /// The founder is not known.
-    #[error("the log knows no member {name:?}: give --id with one of {}", list(.known))]
-    NoMember {
-        /// The member that was to found the cluster.
-        name: String,
-        /// Members that could.
-        known: Vec<Arc<str>>,
-    },
     /// Nobody was named to found the cluster, and there is no log that could.
-    #[error("there is no log whose node would found the cluster: give --id with one of {}", list(.known))]
+    #[error("there is no log whose node would found the cluster: give --id with one of {}, or a new name", list(.known))]
     NoFounder {
         /// Members that could.
         known: Vec<Arc<str>>,

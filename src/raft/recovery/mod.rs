@@ -1,10 +1,11 @@
 //! A new cluster from the logs of one whose majority is gone for good: `gcache cluster recover`.
 //!
-//! Called by the command line, while no node of the data directory runs: a [`Survey`] opens every log
-//! and holds its lock, a [`Plan`] says what would be done, and `work` does it, so that a crash at any
+//! Called by the command line, while no node of the data directory runs that has a log: a [`Survey`] opens every
+//! log and holds its lock, a [`Plan`] says what would be done, and `work` does it, so that a crash at any
 //! point leaves a directory on which the same command goes on.
 
 mod error;
+mod founder;
 mod rating;
 mod standing;
 mod work;
@@ -21,12 +22,12 @@ use super::directory::{DRAFT_PREFIX, Directory};
 use super::driver::orphan::Orphan;
 use super::latch::Root;
 use super::rocks::{RocksDisk, RocksError};
-use crate::ids::{ClusterId, Incarnation, NodeId};
-use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
+use crate::ids::{ClusterId, NodeId};
 use crate::topology::state::State;
 use crate::topology::state::recover::Recovery;
 
 pub use self::error::RecoveryError;
+pub use self::founder::Founder;
 
 /// A node's log that lies in the data directory.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Found {
     pub directory: String,
     /// The log, or why it cannot be used.
     pub log: Result<Orphan<RocksDisk>, String>,
+    /// Whether a node has it open: one that waits to join, and has written nothing yet.
+    pub is_waiting: bool,
     /// Its place among the logs of the lost cluster: the first holds the most. None for others, and for those
     /// that hold nothing.
     pub rating: Option<usize>,
@@ -104,22 +107,17 @@ impl Survey {
             unfinished: None,
         };
         for directory in names {
-            let mut log = read(&directory, &nodes.join(&directory).join("log"))?;
-            if let Some(founder) = directory.strip_prefix(DRAFT_PREFIX) {
-                survey.take_draft(founder, log);
+            let mut found = read(directory, &nodes)?;
+            if let Some(founder) = found.directory.strip_prefix(DRAFT_PREFIX) {
+                let founder = founder.to_owned();
+                survey.take_draft(founder, found.log);
                 continue;
             }
-            let is_aside = directory.contains('~');
-            if let (true, Ok(log)) = (is_aside, &mut log) {
+            if let (true, Ok(log)) = (found.is_aside(), &mut found.log) {
                 // No node opens it any more, and there may be hundreds.
                 log.give_disk_back();
             }
-            let rating = None;
-            survey.found.push(Found {
-                directory,
-                log,
-                rating,
-            });
+            survey.found.push(found);
         }
         // Without a rating there is no plan either: that says why.
         for (rating, place) in survey.order().unwrap_or_default().into_iter().enumerate() {
@@ -129,11 +127,11 @@ impl Survey {
     }
 
     /// A draft counts from the moment that the latch names its cluster; before, nobody has heard of it.
-    fn take_draft(&mut self, founder: &str, log: Result<Orphan<RocksDisk>, String>) {
+    fn take_draft(&mut self, founder: String, log: Result<Orphan<RocksDisk>, String>) {
         if let Ok(log) = log
             && Some(log.ident().cluster) == self.latched
         {
-            self.unfinished = Some((founder.to_owned(), log));
+            self.unfinished = Some((founder, log));
         }
     }
 
@@ -156,14 +154,21 @@ impl Survey {
         Some((founder, log.state()))
     }
 
-    /// Returns what recovering would do: from the state `saved`, or from the most advanced log; with the
-    /// member called `id` as the founder, or the one whose log is the most advanced.
+    /// Returns what recovering would do: from the state `saved`, or from the most advanced log; with this
+    /// founder, or the node whose log is the most advanced.
     ///
     /// # Errors
-    /// [`RecoveryError`]: nothing to recover from, or nobody to found the cluster.
-    pub fn plan(&self, saved: Option<State>, id: Option<&str>) -> Result<Plan, RecoveryError> {
+    /// [`RecoveryError`]: nothing to recover from, or no node that could found the cluster.
+    pub fn plan(
+        &self,
+        saved: Option<State>,
+        founder: Option<&Founder>,
+    ) -> Result<Plan, RecoveryError> {
         let best = self.best();
-        let node = best.as_ref().ok().map(|(found, _)| found.node().to_owned());
+        let node = best
+            .as_ref()
+            .ok()
+            .map(|(found, _)| Founder::from(found.node()));
         let (from, log) = match saved {
             Some(state) => (Arc::new(state), None),
             None => {
@@ -171,20 +176,21 @@ impl Survey {
                 (Arc::clone(log.state()), Some(found.directory.clone()))
             }
         };
-        let known = || known(&from);
-        let founder = match (id, node) {
-            (Some(id), _) => id.to_owned(),
-            (None, Some(node)) => node,
-            (None, None) => return Err(RecoveryError::NoFounder { known: known() }),
-        };
-        let founder = joiner(&from, &founder).ok_or_else(|| RecoveryError::NoMember {
-            name: founder,
-            known: known(),
+        let founder = founder.cloned().or(node);
+        let founder = founder.ok_or_else(|| RecoveryError::NoFounder {
+            known: known(&from),
         })?;
+        let mut waiting = self.found.iter().filter(|found| found.is_waiting);
+        if let Some(found) = waiting.find(|found| found.directory == founder.name) {
+            return Err(RecoveryError::Running {
+                node: founder.name,
+                path: self.root.join("nodes").join(&found.directory),
+            });
+        }
         let recovery = Recovery {
             cluster: ClusterId(uuid::Uuid::new_v4().as_u128()),
             latched: self.latched,
-            founder,
+            founder: founder.joiner(&from),
         };
         // Said now, before anything is done.
         from.recover(recovery.clone())?;
@@ -238,28 +244,6 @@ impl Survey {
     }
 }
 
-/// The member of this name as one that founds a cluster where it was; its next start says where it is.
-fn joiner(state: &State, name: &str) -> Option<Joiner> {
-    let members = || state.members().filter(|member| *member.name == *name);
-    let member = members()
-        .find(|member| member.replaced_by.is_none())
-        .or_else(|| members().next())?;
-    Some(Joiner {
-        name: member.name.clone(),
-        host: member.host.clone(),
-        raft_port: member.raft_port,
-        grpc_port: member.grpc_port,
-        admin_port: member.admin_port,
-        zone: member.zone.clone(),
-        weight: member.weight,
-        incarnation: Incarnation(0),
-        version: COMMAND_VERSION,
-        settings: Agreed::ours(),
-        nonce: 0,
-        leaves_on_term: false,
-    })
-}
-
 fn known(state: &State) -> Vec<Arc<str>> {
     let members = state.members();
     let mut known: Vec<_> = members.map(|member| member.name.clone()).collect();
@@ -288,20 +272,32 @@ fn names(entries: std::fs::ReadDir, nodes: &Path) -> Result<Vec<String>, Recover
     Ok(names)
 }
 
-/// The log at `path`, or why it cannot be used.
-fn read(directory: &str, path: &Path) -> Result<Result<Orphan<RocksDisk>, String>, RecoveryError> {
-    // Opening would make one.
-    if !path.join("CURRENT").exists() {
-        return Ok(Err("there is no log in it".into()));
-    }
-    match RocksDisk::open_now(path) {
-        Ok(disk) => Ok(Orphan::read(disk).map_err(|error| error.to_string())),
-        Err(RocksError::Held { path, .. }) => Err(RecoveryError::Running {
-            node: directory.trim_start_matches(DRAFT_PREFIX).to_owned(),
-            path,
-        }),
-        Err(error) => Ok(Err(error.to_string())),
-    }
+/// Reads the log of a directory below `nodes`.
+fn read(directory: String, nodes: &Path) -> Result<Found, RecoveryError> {
+    let path = nodes.join(&directory).join("log");
+    let (log, is_waiting) = match path.join("CURRENT").exists() {
+        // Opening would make one.
+        false => (Err("there is no log in it".into()), false),
+        true => match RocksDisk::open_now(&path) {
+            Ok(disk) => (Orphan::read(disk).map_err(|error| error.to_string()), false),
+            // It can begin a log only in a cluster that still has a leader; and not any more, once the latch
+            // names another.
+            Err(RocksError::Held { path, .. }) if RocksDisk::is_unwritten(&path) => {
+                (Err("its node waits to join".into()), true)
+            }
+            Err(RocksError::Held { path, .. }) => {
+                let node = directory.trim_start_matches(DRAFT_PREFIX).to_owned();
+                return Err(RecoveryError::Running { node, path });
+            }
+            Err(error) => (Err(error.to_string()), false),
+        },
+    };
+    Ok(Found {
+        directory,
+        log,
+        is_waiting,
+        rating: None,
+    })
 }
 
 /// What was done.

@@ -28,6 +28,20 @@ impl Survey {
         is_done.then(|| (found.node(), recovered))
     }
 
+    /// The state of this node's log, if that is in its place and of the directory's cluster: then the node only has
+    /// to be started.
+    #[must_use]
+    pub fn member(&self, node: &str) -> Option<Recovered> {
+        let found = self.found.iter().find(|found| found.directory == node)?;
+        let log = found.log.as_ref().ok()?;
+        let ident = log.ident();
+        (Some(ident.cluster) == self.latched).then(|| Recovered {
+            state: log.state().as_ref().clone(),
+            founder: ident.node,
+            aside: None,
+        })
+    }
+
     /// Checks that the cluster is lost, as far as its logs show.
     ///
     /// # Errors

@@ -4,10 +4,11 @@ use tempfile::TempDir;
 
 use super::work::{STAGES, Work};
 use super::*;
+use crate::ids::Incarnation;
 use crate::raft::driver::{Driver, Settings};
 use crate::raft::event::{Event, RequestId};
 use crate::raft::latch::Published;
-use crate::topology::commands::{Command, GroupRef, SetGroups};
+use crate::topology::commands::{Agreed, Command, GroupRef, SetGroups};
 use crate::topology::fixtures::named;
 use crate::topology::model::group::{GroupSpec, KeyType, Source};
 use crate::topology::state::Founding;
@@ -218,7 +219,7 @@ fn a_begun_recovery_has_one_founder() {
     drop(work);
     let refused = survey(&root).finish(Some("n1")).unwrap_err();
     assert!(matches!(refused, RecoveryError::Begun { .. }));
-    let plan = survey(&root).plan(None, Some("n1")).unwrap();
+    let plan = survey(&root).plan(None, Some(&"n1".into())).unwrap();
     let refused = survey(&root).recover(plan).unwrap_err();
     assert!(matches!(refused, RecoveryError::Begun { .. }));
     assert!(survey(&root).finish(Some("n2")).unwrap().is_some());
@@ -324,18 +325,48 @@ fn a_damaged_log_is_reported() {
     // A file is enough, if the founder is named.
     let refused = survey(&root).plan(Some(three()), None).unwrap_err();
     assert!(matches!(refused, RecoveryError::NoFounder { .. }));
-    let plan = survey(&root).plan(Some(three()), Some("n3")).unwrap();
+    let plan = survey(&root)
+        .plan(Some(three()), Some(&"n3".into()))
+        .unwrap();
     let recovered = survey(&root).recover(plan).unwrap();
     assert_eq!(recovered.state.supersedes(), [OLD]);
 }
 
 #[test]
-fn only_a_known_member_founds() {
+fn any_node_founds_also_one_that_was_no_member() {
     let root = lost();
-    let refused = survey(&root).plan(None, Some("n9")).unwrap_err();
-    assert!(refused.to_string().contains("n1, n2, n3"), "{refused}");
-    let plan = survey(&root).plan(None, Some("n1")).unwrap();
-    let recovered = survey(&root).recover(plan).unwrap();
-    assert!(recovered.aside.unwrap().ends_with("nodes/n1~1"));
-    assert!(root.path().join("nodes/n2/log").exists());
+    let refused = survey(&root).plan(None, Some(&"no name".into()));
+    assert!(matches!(refused, Err(RecoveryError::Refused(_))));
+    for (name, aside) in [("n1", Some("nodes/n1~1")), ("task-7", None)] {
+        let root = lost();
+        let plan = survey(&root).plan(None, Some(&name.into())).unwrap();
+        assert_eq!(plan.log.as_deref(), Some("n2"));
+        let recovered = survey(&root).recover(plan).unwrap();
+        assert_eq!(recovered.aside, aside.map(|aside| root.path().join(aside)));
+        assert!(root.path().join("nodes/n2/log").exists());
+        let survey = survey(&root);
+        assert!(survey.member(name).is_some() && survey.member("n2").is_none());
+        assert_eq!(survey.done().unwrap().0, name);
+    }
+}
+
+#[test]
+fn a_node_that_waits_to_join_is_in_nobodys_way_and_founds_nothing_itself() {
+    let root = lost();
+    let waiting = disk(&root, "task-8");
+    let taken = survey(&root);
+    let mut found = taken.found().iter();
+    let empty = found.find(|found| found.directory == "task-8").unwrap();
+    assert!(empty.is_waiting && empty.log.is_err());
+    let refused = taken.plan(None, Some(&"task-8".into())).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Running { .. }));
+    drop(taken);
+    recover(&root);
+    assert_recovered(&root, "while a node waits");
+    // One that has begun its log runs.
+    let mut waiting = waiting;
+    let latched = Root::peek(root.path()).unwrap().unwrap();
+    Driver::join(&mut waiting, latched, NodeId(5)).unwrap();
+    let refused = Survey::take(root.path(), true).unwrap_err();
+    assert!(refused.to_string().starts_with("task-8 runs"), "{refused}");
 }

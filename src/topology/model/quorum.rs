@@ -27,6 +27,12 @@ impl Quorum {
         !self.outgoing.is_empty()
     }
 
+    /// Whether this member votes and no other does: then nobody else can lead.
+    #[must_use]
+    pub fn is_alone(&self, id: NodeId) -> bool {
+        !self.is_joint() && self.voters.iter().eq([&id])
+    }
+
     /// Whether `id` votes, in either half.
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {

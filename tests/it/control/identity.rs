@@ -1,6 +1,6 @@
 //! Processes that take who they are from the metadata of an ECS task.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +17,7 @@ use crate::testkit::process::{Ended, Process, Start};
 use crate::testkit::wait::until;
 
 /// The variable in which ECS tells where the metadata are.
-const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
+pub(super) const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
 /// The id of the task.
 const TASK: &str = "e9028f8d5d8e4f258373e7b93ce9a3c3";
@@ -39,16 +39,7 @@ impl Tasked {
             Setup::default().all_rows(),
         )
         .expect("the test's folder is writable");
-        let task = json!({
-            "TaskARN": format!("arn:aws:ecs:us-west-2:111122223333:task/default/{TASK}"),
-            "AvailabilityZone": "us-west-2b",
-            // A sidecar, which is not this process.
-            "Containers": [{ "Networks": [{ "IPv4Addresses": ["192.0.2.3"] }] }],
-        });
-        let own = json!({
-            "Networks": [{ "NetworkMode": "awsvpc", "IPv4Addresses": [block.node(0).to_string()] }],
-        });
-        let endpoint = format!("http://{}/v4/abc", serve(task, own).await);
+        let endpoint = endpoint(TASK, block.node(0)).await;
         Self {
             folder,
             block,
@@ -78,6 +69,20 @@ impl Tasked {
         })
         .await;
     }
+}
+
+/// The metadata endpoint of a task in zone `us-west-2b`, whose container has this address.
+pub(super) async fn endpoint(task: &str, address: Ipv4Addr) -> String {
+    let task = json!({
+        "TaskARN": format!("arn:aws:ecs:us-west-2:111122223333:task/default/{task}"),
+        "AvailabilityZone": "us-west-2b",
+        // A sidecar, which is not this process.
+        "Containers": [{ "Networks": [{ "IPv4Addresses": ["192.0.2.3"] }] }],
+    });
+    let own = json!({
+        "Networks": [{ "NetworkMode": "awsvpc", "IPv4Addresses": [address.to_string()] }],
+    });
+    format!("http://{}/v4/abc", serve(task, own).await)
 }
 
 /// Serves the metadata of a task and of its container.

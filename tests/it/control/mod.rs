@@ -8,6 +8,7 @@ mod disks;
 mod founding;
 mod identity;
 mod leaving;
+mod lost_tasks;
 mod moves;
 mod operators;
 mod refused;
