@@ -15,10 +15,10 @@ use crate::ids::{ClusterId, NodeId};
 pub enum Found<L> {
     /// No log: nothing was founded or joined here.
     Nothing,
-    /// What is there is not what was written, or this executable does not understand it: a snapshot that a
-    /// newer version wrote is reported as corrupt too.
+    /// What is there is not what was written.
     Corrupt(Reason),
-    /// It cannot be opened, for a reason that says nothing against what is there.
+    /// It cannot be opened, for a reason that says nothing against what is there: a later version wrote it,
+    /// for example.
     Unusable(Reason),
     /// A log that can be run.
     Log(FoundLog<L>),
@@ -112,8 +112,8 @@ mod tests {
                 "set aside",
                 "a wrong sum",
             ),
-            // A healthy log after a rollback is lost to this member.
-            (Found::Corrupt(newer.into()), "set aside", newer),
+            // After a rollback the log is sound.
+            (Found::Unusable(newer.into()), "refuse", newer),
             (Found::Unusable("no space".into()), "refuse", "no space"),
             (mine, "ask", ""),
             (young, "ask", ""),

@@ -35,6 +35,9 @@ const LOCK_HELD: [&str; 3] = [
     "No locks available",
 ];
 
+/// How RocksDB says that there are column families which it was not asked to open.
+const UNKNOWN_COLUMN: &str = "Column families not opened";
+
 /// A memtable's bytes: the log of an hour, written out a few times a day.
 const MEMTABLE_BYTES: usize = 4 << 20;
 
@@ -65,6 +68,17 @@ pub enum RocksError {
         /// What RocksDB says.
         reason: String,
     },
+    /// It has a column that this executable does not know: a later version made it, or it is no log of gcache.
+    #[error(
+        "{} has a column family that this executable does not know: a later version of gcache made it, or it is \
+         no log of gcache. Nothing is changed: start the later version again ({reason})", .path.display()
+    )]
+    Unknown {
+        /// The directory.
+        path: PathBuf,
+        /// What RocksDB says.
+        reason: String,
+    },
     /// The process was asked to stop before it had the disk.
     #[error("asked to stop while waiting for {}", .path.display())]
     Stopped {
@@ -85,9 +99,10 @@ impl<L> From<RocksError> for Found<L> {
     fn from(error: RocksError) -> Self {
         match error {
             RocksError::Corrupt { .. } => Self::Corrupt(error.to_string()),
-            RocksError::Held { .. } | RocksError::Stopped { .. } | RocksError::Failed { .. } => {
-                Self::Unusable(error.to_string())
-            }
+            RocksError::Held { .. }
+            | RocksError::Unknown { .. }
+            | RocksError::Stopped { .. }
+            | RocksError::Failed { .. } => Self::Unusable(error.to_string()),
         }
     }
 }
@@ -104,7 +119,10 @@ impl RocksError {
             };
         }
         match error.kind() {
-            // A column or an option of somebody else's is InvalidArgument: not our log either.
+            ErrorKind::InvalidArgument if reason.contains(UNKNOWN_COLUMN) => {
+                Self::Unknown { path, reason }
+            }
+            // An option of somebody else's: not our log.
             ErrorKind::Corruption | ErrorKind::InvalidArgument => Self::Corrupt { path, reason },
             _ => Self::Failed { path, reason },
         }

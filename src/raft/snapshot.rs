@@ -4,14 +4,35 @@ use raft::eraftpb::{Snapshot, SnapshotMetadata};
 
 use super::quorum::{conf_state, quorum};
 use crate::topology::state::State;
+use crate::topology::state::codec::DecodeError;
 
 /// Bytes of the hash before the state.
 const HASH_BYTES: usize = 8;
 
-/// A snapshot that is not one of ours.
+/// A snapshot that this executable cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the snapshot cannot be used: {0}")]
-pub(super) struct BadSnapshot(String);
+pub(super) enum BadSnapshot {
+    /// No executable writes such bytes, or they are damaged.
+    #[error("the snapshot cannot be used: {0}")]
+    Malformed(String),
+    /// A later executable wrote it.
+    #[error("the snapshot cannot be used: {}", DecodeError::UnknownVersion { found: *found, known: *known })]
+    Newer {
+        /// The version of its state.
+        found: u32,
+        /// The highest version that this executable knows.
+        known: u32,
+    },
+}
+
+impl From<DecodeError> for BadSnapshot {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed(_) => Self::Malformed(error.to_string()),
+            DecodeError::UnknownVersion { found, known } => Self::Newer { found, known },
+        }
+    }
+}
 
 /// The data of a snapshot of `state`.
 pub(super) fn data(state: &State) -> Vec<u8> {
@@ -38,9 +59,10 @@ pub(super) fn of(state: &State, index: u64, term: u64) -> Snapshot {
 /// The state in the snapshot of `meta` and `data`.
 ///
 /// # Errors
-/// It has no index, does not decode, is not what its sender hashed, or was made for another quorum.
+/// It has no index, does not decode, is not what its sender hashed, or was made for another quorum; or it is
+/// of a later version.
 pub(super) fn read(meta: &SnapshotMetadata, data: &[u8]) -> Result<State, BadSnapshot> {
-    let bad = |reason: &str| BadSnapshot(reason.to_owned());
+    let bad = |reason: &str| BadSnapshot::Malformed(reason.to_owned());
     if meta.index == 0 || meta.term == 0 {
         return Err(bad("it has no index"));
     }
@@ -50,7 +72,7 @@ pub(super) fn read(meta: &SnapshotMetadata, data: &[u8]) -> Result<State, BadSna
     if xxhash_rust::xxh3::xxh3_64(encoded) != u64::from_le_bytes(*hash) {
         return Err(bad("its hash is another"));
     }
-    let state = State::decode(encoded).map_err(|error| BadSnapshot(error.to_string()))?;
+    let state = State::decode(encoded)?;
     if quorum(meta.get_conf_state()) != *state.quorum() {
         return Err(bad("its quorum is another than its state's"));
     }

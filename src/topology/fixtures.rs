@@ -22,7 +22,7 @@ pub(super) fn joiner(n: u64) -> Joiner {
         zone: Zone::new(format!("zone-{}", n % 3)),
         weight: 1024,
         incarnation: Incarnation(1),
-        version: 1,
+        version: 2,
         settings: Agreed::ours(),
         nonce: 0x1000 + n,
         leaves_on_term: false,

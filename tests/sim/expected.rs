@@ -55,19 +55,6 @@ const STALE: Reason = Finding(
 const TWICE: Reason =
     Assumption("the file system keeps its locks, and names of tasks are not reused");
 
-/// An older executable calls a log of a newer one corrupt, and sets it aside.
-const OLDER: Reason = Finding(
-    'D',
-    "a snapshot of a later version must be an error of its own, that stops the process",
-);
-
-/// A command is proposed while the entry with which a member of an older version joins, or resumes, is in the
-/// log and not applied yet: the leader looks at the members that it has applied.
-const JOINER: Reason = Finding(
-    'J',
-    "a command must be refused when it is applied, too, while a member does not know it",
-);
-
 /// Without most of its voters a cluster commits nothing.
 const MAJORITY: Reason =
     Assumption("most voters come back; `gcache cluster recover` is for when they do not");
@@ -86,7 +73,7 @@ const SUSPENDED: Reason = Finding(
 );
 
 /// All of them.
-const EXPECTED: [Expected; 23] = [
+const EXPECTED: [Expected; 21] = [
     expected(Fault::StaleCopy, Promise::OneLeaderPerTerm, STALE, 125),
     expected(Fault::StaleCopy, Promise::SameEntries, STALE, 57),
     expected(Fault::StaleCopy, Promise::SyncedBeforeSent, STALE, 159),
@@ -120,8 +107,6 @@ const EXPECTED: [Expected; 23] = [
     expected(Fault::LostLock, Promise::DriversLive, TWICE, 26),
     expected(Fault::LostLock, Promise::Progress, TWICE, 3460),
     expected(Fault::Stall, Promise::Progress, STALLED, 20),
-    expected(Fault::OldVersion, Promise::CommandsAreKnown, JOINER, 1455),
-    expected(Fault::Rollback, Promise::DriversLive, OLDER, 28),
     expected(Fault::MajorityLost, Promise::Progress, MAJORITY, 13),
     expected(Fault::Freeze, Promise::OneOwner, SUSPENDED, 3109),
     expected(Fault::Freeze, Promise::ResetsAreKnown, SUSPENDED, 321),

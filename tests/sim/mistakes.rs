@@ -64,7 +64,7 @@ caught! {
     the_checker_catches_a_node_that_campaigns_unasked: in Plain runs NoPreVote breaks TermsNeedAQuorum,
     the_checker_catches_a_leader_that_no_quorum_hears: in Plain runs NoQuorumCheck breaks LeadersAreHeard,
     the_checker_catches_a_clock_in_the_state: in Plain runs ClockApplied breaks SameState,
-    the_checker_catches_a_command_that_a_member_does_not_know: in Wild runs UnknownCommandProposed breaks CommandsAreKnown,
+    the_checker_catches_a_command_that_a_member_does_not_know: in Wild runs UnknownCommandApplied breaks SameState | DriversLive,
     the_checker_catches_a_command_that_is_skipped: in Wild runs UnknownCommandSkipped breaks SameState,
     the_checker_catches_states_that_nobody_compares: in Wild runs StatesNotCompared breaks DivergenceIsReported,
 }

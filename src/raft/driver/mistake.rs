@@ -50,8 +50,8 @@ pub enum Mistake {
     NoQuorumCheck,
     /// What a command does depends on the clock of the node that applies it.
     ClockApplied,
-    /// A command is proposed before every member knows it.
-    UnknownCommandProposed,
+    /// A command is proposed, and carried out, before every member knows it.
+    UnknownCommandApplied,
     /// A command that a node does not know is skipped.
     UnknownCommandSkipped,
     /// States at the same index are not compared.
@@ -83,7 +83,7 @@ impl Mistake {
         Self::NoPreVote,
         Self::NoQuorumCheck,
         Self::ClockApplied,
-        Self::UnknownCommandProposed,
+        Self::UnknownCommandApplied,
         Self::UnknownCommandSkipped,
         Self::StatesNotCompared,
     ];

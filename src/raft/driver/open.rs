@@ -13,7 +13,7 @@ use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::raft::disk::Disk;
 use crate::raft::event::Role;
 use crate::raft::log::{Ident, Log, OpenError};
-use crate::raft::snapshot;
+use crate::raft::snapshot::{self, BadSnapshot};
 use crate::topology::state::State;
 
 /// The index of the snapshot that founds a cluster. Not 0: a joiner that replays a log from its very
@@ -59,9 +59,13 @@ impl<D: Disk> Driver<D> {
     ///
     /// # Errors
     /// The disk cannot be read, is empty, or holds what no node of ours has written: then the node
-    /// must not start, since it may have forgotten what it promised.
+    /// must not start, since it may have forgotten what it promised. [`OpenError::Newer`] if a later version
+    /// wrote it: then nothing is changed.
     pub fn open(disk: D, settings: Settings) -> Result<Self, OpenError> {
-        let mut log = Log::open(disk)?;
+        let mut log = Log::read(disk)?;
+        // Before this start is counted: a log of a later version stays as it is.
+        state_of(&log)?;
+        log.count_start()?;
         if settings.makes(Mistake::DiskErrorIgnored) {
             log.ignore_failures();
         }
@@ -73,12 +77,7 @@ impl<D: Disk> Driver<D> {
         let ident = log.ident().clone();
         let meta = log.snapshot_meta();
         let (applied, applied_term) = (meta.index, meta.term);
-        let state = if applied == 0 {
-            State::unknown(ident.cluster)
-        } else {
-            snapshot::read(meta, log.snapshot_data())
-                .map_err(|error| OpenError::Corrupt(error.to_string()))?
-        };
+        let state = state_of(&log)?;
         let config = settings.raft_config(ident.node, applied);
         let logger = settings.logger();
         let raw = RawNode::new(&config, log, &logger)
@@ -105,4 +104,16 @@ impl<D: Disk> Driver<D> {
         driver.offer_snapshot();
         Ok(driver)
     }
+}
+
+/// The state that the log begins from.
+fn state_of<D: Disk>(log: &Log<D>) -> Result<State, OpenError> {
+    let meta = log.snapshot_meta();
+    if meta.index == 0 {
+        return Ok(State::unknown(log.ident().cluster));
+    }
+    snapshot::read(meta, log.snapshot_data()).map_err(|error| match error {
+        BadSnapshot::Malformed(_) => OpenError::Corrupt(error.to_string()),
+        BadSnapshot::Newer { found, known } => OpenError::Newer { found, known },
+    })
 }

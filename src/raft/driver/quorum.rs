@@ -37,7 +37,7 @@ impl<D: Disk> Driver<D> {
             Outcome::Refused("the command cannot be read")
         })?;
         let is_unknown = decoded.version() > self.state.known_version();
-        if is_unknown && !self.makes(Mistake::UnknownCommandProposed) {
+        if is_unknown && !self.makes(Mistake::UnknownCommandApplied) {
             return Err(Outcome::Refused("not every member knows this command yet"));
         }
         self.raw

@@ -33,6 +33,17 @@ pub enum OpenError {
         /// What this version reads and writes.
         known: u32,
     },
+    /// The state in it was written by a later version of gcache. The log is sound, and of use to that version.
+    #[error(
+        "a later version of gcache wrote the log: version {found} is in use there, this executable knows \
+         versions up to {known}. Nothing is changed: start the later version again"
+    )]
+    Newer {
+        /// The version of the state.
+        found: u32,
+        /// The highest version that this executable knows.
+        known: u32,
+    },
     /// Nothing was founded or joined here.
     #[error("there is no log here")]
     Empty,
@@ -51,6 +62,7 @@ impl<L> From<OpenError> for Found<L> {
             OpenError::Corrupt(_) => Self::Corrupt(error.to_string()),
             OpenError::Disk(_)
             | OpenError::Format { .. }
+            | OpenError::Newer { .. }
             | OpenError::Occupied
             | OpenError::Unfit(_) => Self::Unusable(error.to_string()),
         }

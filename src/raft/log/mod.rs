@@ -90,25 +90,33 @@ impl<D: Disk> Log<D> {
         )
     }
 
-    /// Reads the log, checks all of it, and counts this start: the incarnation is on the disk, synced and
-    /// one higher, when this returns.
+    /// Reads the log, checks all of it, and [counts this start](Self::count_start).
     ///
     /// # Errors
     /// [`OpenError::Empty`] where [`Log::found`] or [`Log::join`] has to come first; all others say why
     /// this log must not be used.
     pub fn open(disk: D) -> Result<Self, OpenError> {
         let mut log = Self::read(disk)?;
-        let starts = log.ident.incarnation.0.checked_add(1);
-        let starts = starts.ok_or_else(|| OpenError::Corrupt("no more starts".to_owned()))?;
-        log.ident.incarnation = Incarnation(starts);
-        let mut batch = Batch::new();
-        rows::put_ident(&mut batch, &log.ident);
-        log.write(&batch, true)?;
+        log.count_start()?;
         Ok(log)
     }
 
+    /// Counts this start: the incarnation is on the disk, synced and one higher, when this returns.
+    ///
+    /// # Errors
+    /// The disk failed, or there were too many starts.
+    pub fn count_start(&mut self) -> Result<(), OpenError> {
+        let starts = self.ident.incarnation.0.checked_add(1);
+        let starts = starts.ok_or_else(|| OpenError::Corrupt("no more starts".to_owned()))?;
+        self.ident.incarnation = Incarnation(starts);
+        let mut batch = Batch::new();
+        rows::put_ident(&mut batch, &self.ident);
+        self.write(&batch, true)?;
+        Ok(())
+    }
+
     /// [`Log::open`] without counting a start, so that nothing is written: to read a log. No node may
-    /// run on it.
+    /// run on it before its start is counted.
     ///
     /// # Errors
     /// As [`Log::open`]'s.

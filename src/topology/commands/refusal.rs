@@ -70,6 +70,16 @@ pub enum Refusal {
         /// The joiner's.
         theirs: u32,
     },
+    /// A member does not know the command.
+    #[error(
+        "the command needs version {needs}, and a member knows versions up to {known}: upgrade all nodes first"
+    )]
+    NotKnown {
+        /// The version of the command.
+        needs: u32,
+        /// The highest version that every member knows.
+        known: u32,
+    },
     /// A field of a joiner is not valid.
     #[error("{field} {found:?} is not {expects}")]
     BadField {

@@ -179,11 +179,12 @@ impl Committed {
             })?;
             let (was, before) = (self.state.clone(), self.state.epoch().0);
             let (needed, known) = (command.version(), self.state.known_version());
-            ensure(needed <= known, Promise::CommandsAreKnown, || {
+            // A refusal changes nothing, as the hash says if it does.
+            let outcome = Arc::make_mut(&mut self.state).apply(&command);
+            let is_known = needed <= known || outcome.is_err();
+            ensure(is_known, Promise::CommandsAreKnown, || {
                 format!("entry {index} needs version {needed}, and a member knows {known}")
             })?;
-            // A refusal changes nothing, as the hash says if it does.
-            let _outcome = Arc::make_mut(&mut self.state).apply(&command);
             let grown = self.state.epoch().0.wrapping_sub(before);
             ensure(grown <= 1, Promise::EpochsCount, || {
                 format!(

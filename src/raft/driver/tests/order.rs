@@ -110,9 +110,8 @@ fn a_disk_that_fails_ends_the_driver_and_nothing_is_promised() {
     assert_eq!(cluster.journal(2), []);
 }
 
-#[test]
-fn an_entry_of_a_later_version_ends_the_driver() {
-    let mut cluster = Cluster::of_three();
+/// What node 2 does when an entry with this command is committed.
+fn receives(cluster: &mut Cluster, command: Vec<u8>) -> Result<(), Fatal> {
     cluster.propose(1);
     let place = cluster
         .queue
@@ -120,12 +119,28 @@ fn an_entry_of_a_later_version_ends_the_driver() {
         .position(|envelope| envelope.to == NodeId(2));
     let mut envelope = cluster.queue[place.unwrap()].clone();
     let mut message = Message::decode(&envelope.message[..]).unwrap();
-    // As a later executable might write it.
-    message.mut_entries()[0].data = vec![0x08, 0x7f];
+    message.mut_entries()[0].data = command;
     message.commit = message.get_entries()[0].index;
     envelope.message = message.encode_to_vec().into();
-    let ended = cluster.turn(2, vec![Event::Receive(envelope)]);
+    cluster.turn(2, vec![Event::Receive(envelope)]).map(|_| ())
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_ends_the_driver() {
+    let mut cluster = Cluster::of_three();
+    let ended = receives(&mut cluster, vec![0x08, 0x01]);
     assert!(matches!(ended, Err(Fatal::Entry { .. })), "{ended:?}");
+}
+
+/// It was proposed before the leader had heard that a member knows less, and all refuse it.
+#[test]
+fn an_entry_that_a_member_does_not_know_changes_nothing() {
+    let mut cluster = Cluster::of_three();
+    let before = cluster.driver(2).state().clone();
+    // As a later executable might write it.
+    receives(&mut cluster, vec![0x08, 0x7f]).unwrap();
+    assert_eq!(*cluster.driver(2).state(), before);
+    assert!(cluster.driver(2).applied() > cluster.driver(1).applied());
     let request = RequestId(9_000);
     let garbage = Bytes::from_static(b"\x08\x7f");
     cluster

@@ -1,9 +1,16 @@
 //! Snapshots, joiners and restarts: the state is the same however a node came to it.
 
-use super::cluster::{CLUSTER, Cluster};
+use super::cluster::{CLUSTER, Cluster, MemoryDisk, joiner};
 use crate::ids::{Incarnation, NodeId};
-use crate::raft::driver::{CHECKPOINT_EVERY, Fatal, Settings};
+use crate::membership::opening::Found;
+use crate::raft::disk::{Column, Disk};
+use crate::raft::driver::{CHECKPOINT_EVERY, Driver, Fatal, Settings};
 use crate::raft::event::{Event, RequestId};
+use crate::raft::log::OpenError;
+use crate::topology::commands::{Agreed, Command, Joiner};
+#[cfg(feature = "simulation")]
+use crate::topology::state::codec::as_version;
+use crate::topology::state::{Founding, State};
 
 fn eager() -> Settings {
     Settings {
@@ -59,6 +66,36 @@ fn a_node_that_starts_again_has_the_state_that_it_had() {
     cluster.tick_until_other_leader(0);
     cluster.tick_all();
     assert_alike(&cluster);
+}
+
+#[test]
+#[cfg(feature = "simulation")]
+fn a_log_of_a_later_version_is_refused_with_both_versions_and_left_as_it_is() {
+    let founder = Joiner {
+        version: 2,
+        ..joiner("n1")
+    };
+    let mut state = State::found(Founding {
+        cluster: CLUSTER,
+        supersedes: Vec::new(),
+        settings: Agreed::ours(),
+        first: founder,
+    });
+    state.apply(&Command::SetPaused(true)).unwrap();
+    let mut disk = MemoryDisk::default();
+    Driver::found(&mut disk, CLUSTER, NodeId(1), &state).unwrap();
+    let rows = || Column::ALL.map(|column| disk.rows(column).unwrap());
+    let before = rows();
+    let open = || Driver::open(disk.clone(), Settings::default());
+    let refused = as_version(1, open).err().unwrap();
+    let (found, known) = (2, 1);
+    assert_eq!(refused, OpenError::Newer { found, known });
+    let text = refused.to_string();
+    assert!(text.contains("version 2 is in use there"), "{text}");
+    let found = Found::<()>::from(refused);
+    assert!(matches!(found, Found::Unusable(_)), "{found:?}");
+    assert_eq!(rows(), before);
+    assert_eq!(*open().unwrap().state().as_ref(), state);
 }
 
 #[test]

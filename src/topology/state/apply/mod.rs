@@ -36,6 +36,30 @@ impl State {
     /// # Errors
     /// The reason why nothing was changed.
     pub fn apply(&mut self, command: &Command) -> Result<Change, Refusal> {
+        self.must_know(command.version())?;
+        self.carry_out(command)
+    }
+
+    /// Checks that every member knows commands of this version. The leader has checked it for the members
+    /// that it knew when it proposed the command; one that knows less may have joined before the command in
+    /// the log. A member whose executable cannot even read the command refuses it by this rule, as all others
+    /// do.
+    ///
+    /// # Errors
+    /// A member does not know the version.
+    pub fn must_know(&self, needs: u32) -> Result<(), Refusal> {
+        let known = self.known_version();
+        match needs > known {
+            true => Err(Refusal::NotKnown { needs, known }),
+            false => Ok(()),
+        }
+    }
+
+    /// [`apply`](Self::apply) without asking whether every member knows the command.
+    ///
+    /// # Errors
+    /// The reason why nothing was changed.
+    pub(crate) fn carry_out(&mut self, command: &Command) -> Result<Change, Refusal> {
         // A clone is changed, so that a refusal half-way leaves no trace.
         let mut next = self.clone();
         let change = apply_to(&mut next, command)?;

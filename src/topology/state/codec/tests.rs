@@ -38,14 +38,14 @@ fn commands() -> Vec<(&'static str, Command)> {
         &["old", "older"],
     );
     vec![
-        ("join", Command::Join(joiner(2))),
+        ("join", Command::Join(of_first_version(2))),
         (
             "resume",
             Command::Resume(Resume {
                 id: NodeId(2),
                 node: Joiner {
                     incarnation: Incarnation(5),
-                    ..joiner(2)
+                    ..of_first_version(2)
                 },
             }),
         ),
@@ -122,6 +122,14 @@ fn commands() -> Vec<(&'static str, Command)> {
             }]),
         ),
     ]
+}
+
+/// Node `n` as an executable of the first version described it.
+fn of_first_version(n: u64) -> Joiner {
+    Joiner {
+        version: 1,
+        ..joiner(n)
+    }
 }
 
 /// A state with something in every field.
@@ -238,7 +246,11 @@ fn golden_commands_hold() {
 /// contain them. Written by `GCACHE_BLESS=1 cargo test golden`.
 #[test]
 fn golden_states_hold() {
-    let state = state();
+    let mut state = state();
+    state
+        .members
+        .values_mut()
+        .for_each(|member| member.version = 1);
     let bytes = state.encode();
     assert_eq!(State::decode(&bytes).unwrap(), state);
     let mut rendered = String::from(

@@ -204,14 +204,14 @@ fn a_joiner_below_the_version_in_use_is_refused() {
     state.version = 3;
     assert_eq!(
         state.apply(&join(joiner(3))),
-        Err(Refusal::TooOld { ours: 3, theirs: 1 })
+        Err(Refusal::TooOld { ours: 3, theirs: 2 })
     );
     let new = Joiner {
         version: 4,
         ..joiner(3)
     };
     assert_eq!(state.apply(&join(new)), Ok(Change::Joined(NodeId(3))));
-    assert_eq!((state.version(), state.known_version()), (3, 1));
+    assert_eq!((state.version(), state.known_version()), (3, 2));
 }
 
 #[test]
