@@ -4,19 +4,22 @@
 //! and waits until other members own what it owned and all members know. [`Stopping`] is the process's, which
 //! gives the member so much time and no more.
 //!
-//! The member stays a member: when it starts again it gets its share back. Whether it is gone for good is for
-//! the leader to decide (`leave_on_term`). Its vote counts for nothing here: it has left once it owns
-//! nothing, also while it still votes.
+//! The member stays a member: when it starts again it gets its share and its vote back. One that leaves for
+//! good (`leave_on_term`) also gives its vote away, last of all: it votes until the leader has given the vote
+//! to a member that stays, or has made do without it. Else a few members that stop within seconds of each
+//! other, in any order, would leave too few voters behind. It is rule D13 of the Raft driver.
 //!
-//! While the ring is paused nothing moves, so the member cannot give anything away: it stops as it is, and
-//! the standbys take over.
+//! While the ring is paused nothing moves, so the member cannot give its partitions away: it gives its vote
+//! away, if it leaves for good, and the standbys take over.
 //!
-//! If the member leads, it hands the leadership over after that, not before: its own leases show at once what
-//! is settled, and a successor would not know that for 3 s.
+//! If the member leads, it hands the leadership over once others own what it owned, not before: its own leases
+//! show at once what is settled, and a successor would not know that for 3 s. It hands over to a voter that
+//! stays; while there is none, it makes one first.
 
 use super::seen::Leads;
 use crate::ids::{Epoch, Incarnation, Millis, NodeId};
 use crate::topology::commands::{Command, SetStatus};
+use crate::topology::leader::may_give_vote;
 use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
@@ -66,7 +69,9 @@ pub enum Next {
     AskOthers,
     /// Wait until the state changes, for [`SAY_EVERY_MS`] at most.
     Wait,
-    /// Stop: other members own what it owned, and all members know.
+    /// Hand the leadership to a voter that stays; then wait as above. The next leader takes this member's vote.
+    HandOver,
+    /// Stop: other members own what it owned, all members know, and it has no vote that another could take.
     HasLeft,
     /// Stop without having left.
     GiveUp(Obstacle),
@@ -120,31 +125,82 @@ impl Leaving {
     /// The next step.
     pub fn next(&mut self, now: Millis, seen: &Seen<'_>) -> Next {
         let state = seen.state;
-        let member = state.member(self.own);
-        let is_announced = member.is_none_or(|member| member.status != MemberStatus::Up);
-        let owned = state.table().owned_by(self.own);
-        let is_relieved = is_announced && owned == 0;
-        self.relieved = is_relieved.then(|| self.relieved.unwrap_or(state.epoch()));
-        if self.relieved.is_some_and(|epoch| seen.settled >= epoch) {
-            return Next::HasLeft;
-        }
-        if !is_another_up(state, self.own) {
-            return Next::GiveUp(Obstacle::NobodyElse);
-        }
-        if state.is_paused() && owned > 0 && !is_giving(state, self.own) {
-            return Next::GiveUp(Obstacle::Paused(owned));
-        }
+        let has_vote_to_give = may_give_vote(state, self.own);
+        let ring = self.ring(seen);
         if seen.leads != Leads::Nobody {
             self.led_at = now;
-        } else if now.since(self.led_at) > LEADERLESS_MAX_MS {
-            return Next::GiveUp(Obstacle::Leaderless);
         }
-        match seen.leads {
-            _ if is_announced => Next::Wait,
-            Leads::Itself => Next::CommitHere,
-            Leads::Another | Leads::Nobody => Next::AskOthers,
+        let is_obstructed = matches!(ring, Ring::Obstructed(_));
+        if !is_announced(state, self.own) && (has_vote_to_give || !is_obstructed) {
+            // Without a leader for long, others are stopping too; but a vote must not be lost by that.
+            return match seen.leads {
+                Leads::Itself => Next::CommitHere,
+                Leads::Nobody if !has_vote_to_give && self.is_leaderless(now) => {
+                    Next::GiveUp(Obstacle::Leaderless)
+                }
+                Leads::Another | Leads::Nobody => Next::AskOthers,
+            };
+        }
+        match ring {
+            Ring::Gives if has_vote_to_give || !self.is_leaderless(now) => Next::Wait,
+            Ring::Gives => Next::GiveUp(Obstacle::Leaderless),
+            _ if has_vote_to_give
+                && seen.leads == Leads::Itself
+                && stays_another(state, self.own) =>
+            {
+                Next::HandOver
+            }
+            _ if has_vote_to_give => Next::Wait,
+            Ring::Obstructed(obstacle) => Next::GiveUp(obstacle),
+            Ring::IsRelieved => Next::HasLeft,
         }
     }
+
+    /// How far the member is with giving its partitions away.
+    fn ring(&mut self, seen: &Seen<'_>) -> Ring {
+        let state = seen.state;
+        let owned = state.table().owned_by(self.own);
+        let is_relieved = is_announced(state, self.own) && owned == 0;
+        self.relieved = is_relieved.then(|| self.relieved.unwrap_or(state.epoch()));
+        if self.relieved.is_some_and(|epoch| seen.settled >= epoch) {
+            return Ring::IsRelieved;
+        }
+        if !is_another_up(state, self.own) {
+            return Ring::Obstructed(Obstacle::NobodyElse);
+        }
+        if state.is_paused() && owned > 0 && !is_giving(state, self.own) {
+            return Ring::Obstructed(Obstacle::Paused(owned));
+        }
+        Ring::Gives
+    }
+
+    /// Whether nobody has led for a while.
+    fn is_leaderless(&self, now: Millis) -> bool {
+        now.since(self.led_at) > LEADERLESS_MAX_MS
+    }
+}
+
+/// How far a member is with giving its partitions away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// It is under way.
+    Gives,
+    /// Others own all that it owned, and all members know.
+    IsRelieved,
+    /// Nothing can move.
+    Obstructed(Obstacle),
+}
+
+/// Whether the state shows that member `own` is leaving, or that it has nothing to leave.
+fn is_announced(state: &State, own: NodeId) -> bool {
+    let member = state.member(own);
+    member.is_none_or(|member| matches!(member.status, MemberStatus::Leaving | MemberStatus::Down))
+}
+
+/// Whether another voter than `own` stays.
+fn stays_another(state: &State, own: NodeId) -> bool {
+    let mut voters = state.quorum().voters.iter();
+    voters.any(|voter| *voter != own && state.is_up(*voter))
 }
 
 /// Whether a partition moves away from member `own`: moves that have begun go on, even while the ring is

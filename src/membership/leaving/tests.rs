@@ -1,7 +1,9 @@
 //! When a member has left, and how long its process waits for that.
 
 use super::*;
-use crate::topology::fixtures::{cluster, status};
+use crate::topology::commands::{Joiner, Resume};
+use crate::topology::fixtures::{cluster, named, status};
+use crate::topology::model::quorum::Quorum;
 
 const OWN: NodeId = NodeId(3);
 
@@ -87,8 +89,122 @@ fn a_member_has_left_once_others_own_all_and_every_member_knows() {
     }
 }
 
+/// A cluster of `count` members that are gone for ever when they are stopped. Members 1 to `voters` vote.
+fn tasks(count: u64, voters: u64) -> State {
+    let mut state = cluster(count);
+    for id in 1..=count {
+        let again = Joiner {
+            incarnation: Incarnation(2),
+            leaves_on_term: true,
+            ..named(&format!("node-{id}"))
+        };
+        let id = NodeId(id);
+        let resume = Command::Resume(Resume { id, node: again });
+        state.apply(&resume).unwrap();
+    }
+    state.set_quorum(Quorum {
+        voters: (1..=voters).map(NodeId).collect(),
+        learners: (voters + 1..=count).map(NodeId).collect(),
+        ..Quorum::default()
+    });
+    state
+}
+
+/// Member `id` announces that it leaves.
+fn leaves(state: &mut State, id: u64) {
+    let leaving = SetStatus {
+        id: NodeId(id),
+        status: MemberStatus::Leaving,
+        incarnation: Incarnation(2),
+    };
+    state.apply(&Command::SetStatus(leaving)).unwrap();
+}
+
 #[test]
-fn a_voter_has_left_while_it_still_votes() {
+fn a_voter_that_leaves_for_good_waits_until_another_has_its_vote() {
+    use Leads::{Another, Itself, Nobody};
+    let with = |count, voters, leaving: &[u64]| {
+        let mut state = tasks(count, voters);
+        leaves(&mut state, 1);
+        let relieved = state.plan_fail_over(NodeId(1)).unwrap();
+        state.apply(&relieved).unwrap();
+        leaving.iter().for_each(|id| leaves(&mut state, *id));
+        state
+    };
+    for (what, state, leads, next) in [
+        ("a learner can vote", with(4, 3, &[]), Another, Next::Wait),
+        (
+            "a leader steps down",
+            with(4, 3, &[]),
+            Itself,
+            Next::HandOver,
+        ),
+        (
+            "also while nobody leads",
+            with(4, 3, &[]),
+            Nobody,
+            Next::Wait,
+        ),
+        (
+            "its heir has to vote first",
+            with(2, 1, &[]),
+            Itself,
+            Next::Wait,
+        ),
+        (
+            "two votes become one",
+            with(2, 2, &[]),
+            Itself,
+            Next::HandOver,
+        ),
+        (
+            "three votes become one",
+            with(3, 3, &[2]),
+            Another,
+            Next::Wait,
+        ),
+        (
+            "nobody can vote for it",
+            with(3, 3, &[]),
+            Another,
+            Next::HasLeft,
+        ),
+        ("nobody stays", with(3, 3, &[2, 3]), Another, Next::HasLeft),
+        (
+            "it has no vote any more",
+            with(4, 0, &[]),
+            Another,
+            Next::HasLeft,
+        ),
+    ] {
+        let mut leaving = Leaving::new(NodeId(1), Incarnation(2), Millis(0));
+        // However long that takes: the process has a limit.
+        for now in [0, 60_000] {
+            let seen = seen(&state, state.epoch(), leads);
+            assert_eq!(leaving.next(Millis(now), &seen), next, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_paused_ring_holds_partitions_and_no_votes() {
+    let mut state = paused(tasks(4, 3));
+    let owned = state.table().owned_by(NodeId(1));
+    let mut leaving = Leaving::new(NodeId(1), Incarnation(2), Millis(0));
+    let mut next = |state: &State| leaving.next(Millis(0), &seen(state, Epoch(0), Leads::Another));
+    assert_eq!(next(&state), Next::AskOthers);
+    leaves(&mut state, 1);
+    assert_eq!(next(&state), Next::Wait);
+    state.set_quorum(Quorum {
+        voters: [2, 3, 4].map(NodeId).into(),
+        learners: [NodeId(1)].into(),
+        ..Quorum::default()
+    });
+    assert_eq!(next(&state), Next::GiveUp(Obstacle::Paused(owned)));
+}
+
+#[test]
+fn a_voter_that_comes_back_keeps_its_vote() {
     let mut state = cluster(2);
     let own = NodeId(1);
     state.apply(&status(1, MemberStatus::Leaving)).unwrap();

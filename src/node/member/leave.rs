@@ -15,6 +15,7 @@ use crate::ids::as_millis;
 use crate::membership::leaving::{
     Leaving, Next, Obstacle, SAY_EVERY_MS, Seen, Stage, StopNext, Stopping,
 };
+use crate::node::leader::step_down::step_down;
 
 /// Makes a node leave. Clones belong to the same node.
 #[derive(Clone)]
@@ -123,6 +124,7 @@ async fn leave(shared: &Shared, running: &Running) -> Stage {
                 }
             }
             Next::Wait => {}
+            Next::HandOver => step_down(ident.node, &running.raft).await,
             Next::HasLeft => return Stage::HasLeft,
             Next::GiveUp(obstacle) => {
                 report(obstacle);

@@ -102,17 +102,18 @@ impl Facts<'_> {
         member.replaced_by.is_none() && heard.is_some_and(is_back)
     }
 
-    /// Whether most members are silent: then this node itself may be cut off.
+    /// Whether most members are silent: then this node itself may be cut off. The silence of a member that was
+    /// leaving proves nothing.
     pub(super) fn is_frozen(&self) -> bool {
-        let members = self.state.members();
-        let is_counted = |status| matches!(status, MemberStatus::Up | MemberStatus::Leaving);
-        let counted = members.filter(|member| is_counted(member.status));
-        let (mut all, mut silent) = (0, 0);
-        for member in counted {
-            all += 1;
-            silent += usize::from(!self.is_there(member.id));
+        let (mut heard, mut silent) = (0, 0);
+        for member in self.state.members() {
+            match (member.status, self.is_there(member.id)) {
+                (MemberStatus::Up | MemberStatus::Leaving, true) => heard += 1,
+                (MemberStatus::Up, false) => silent += 1,
+                _ => {}
+            }
         }
-        silent * 2 > all
+        silent > heard
     }
 
     /// Whether the members that are heard are a quorum, both now and after `change`.

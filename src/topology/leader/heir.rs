@@ -7,8 +7,8 @@ use crate::topology::state::State;
 /// A voter is a good heir if it was heard within this many ticks.
 const HEARD_TICKS: u64 = 5;
 
-/// The voter that leader `me` should hand over to: of those that were heard a moment ago, the one whose log is
-/// furthest. None if this node does not lead, or no other voter was heard: then nothing is lost, because the
+/// The voter that leader `me` should hand over to: of those that were heard a moment ago one that stays, if
+/// there is one, and of these the one whose log is furthest. None if this node does not lead, or no other voter was heard: then nothing is lost, because the
 /// other voters elect a leader.
 #[must_use]
 pub fn heir(me: NodeId, state: &State, standing: &Standing) -> Option<NodeId> {
@@ -17,7 +17,8 @@ pub fn heir(me: NodeId, state: &State, standing: &Standing) -> Option<NodeId> {
         let is_heard = peer.silent_ticks.is_some_and(|ticks| ticks <= HEARD_TICKS);
         peer.node != me && is_heard && state.quorum().voters.contains(&peer.node)
     });
-    heirs.max_by_key(|peer| peer.matched).map(|peer| peer.node)
+    let best = heirs.max_by_key(|peer| (state.is_up(peer.node), peer.matched));
+    best.map(|peer| peer.node)
 }
 
 #[cfg(test)]

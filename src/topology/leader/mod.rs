@@ -29,6 +29,7 @@ pub use self::heir::heir;
 pub use self::removing::{REMOVAL_MAX_MS, REMOVALS_MAX};
 pub use self::settings::Settings;
 use self::term::Term;
+pub use self::vote::may_give_vote;
 use crate::ids::NodeId;
 
 /// How long a tick of Raft is, in which silence is counted.

@@ -1,9 +1,13 @@
 //! Chooses the voters: an odd number of members that have caught up, spread over zones. Pure.
+//!
+//! A member that leaves for good votes until it has no vote any more ([`may_give_vote`]): so here its vote goes
+//! to the first member that can take it, and if there is none, the voters become fewer.
 
 use super::facts::{Facts, change};
 use crate::ids::NodeId;
-use crate::topology::model::member::MemberStatus;
+use crate::topology::model::member::{MemberRecord, MemberStatus};
 use crate::topology::model::quorum::{QuorumChange, QuorumRole};
+use crate::topology::state::State;
 
 /// With fewer voters than this the loss of one stops everything: then a member votes as soon as it has caught
 /// up.
@@ -23,6 +27,7 @@ pub(super) fn vote(facts: &Facts<'_>) -> Option<QuorumChange> {
     let voters = &facts.state.quorum().voters;
     more(facts)
         .or_else(|| replace(facts))
+        .or_else(|| shrink(facts))
         .or_else(|| fewer(facts))
         .filter(|change| !change.changes.is_empty() && !voters.is_empty())
 }
@@ -39,33 +44,94 @@ fn more(facts: &Facts<'_>) -> Option<QuorumChange> {
         voters.push(next);
         changes.push((next, QuorumRole::Voter));
     }
-    // The last one is left out if it would make their number even: of two members, one votes.
-    if voters.len().is_multiple_of(2) && voters.len() > before {
+    // The last one is left out if it would make their number even: of two members, one votes. But a leader that
+    // leaves for good, and is the only voter, needs an heir.
+    let needs_heir = before == 1 && changes.len() == 1 && is_gone(facts.state, facts.me);
+    if voters.len().is_multiple_of(2) && voters.len() > before && !needs_heir {
         changes.pop();
     }
     (!changes.is_empty()).then(|| change(changes))
 }
 
-/// Replaces a voter that has been silent for too long, or is gone for good, by a learner.
+/// Replaces a voter that is gone for good, or has been silent for too long, by a learner.
 fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
     let voters = &facts.state.quorum().voters;
-    let is_lost = |id: &&NodeId| {
-        let record = facts.state.member(**id);
-        let is_gone = record.is_some_and(|record| {
-            let is_down = record.status == MemberStatus::Down;
-            let is_leaving = record.status == MemberStatus::Leaving;
-            is_down && record.replaced_by.is_some()
-                || (is_down || is_leaving) && record.has_left && record.leaves_on_term
-        });
-        is_gone || facts.silence(**id) >= REPLACED_AFTER
+    let others = || voters.iter().copied().filter(|id| *id != facts.me);
+    let in_place_of = |lost: NodeId, next: NodeId| {
+        change([(next, QuorumRole::Voter), (lost, after_vote(facts, lost))])
     };
-    let lost = *voters.iter().filter(|id| **id != facts.me).find(is_lost)?;
-    let stay: Vec<NodeId> = voters.iter().copied().filter(|id| *id != lost).collect();
-    let next = stable_candidate(facts, &stay)?;
-    Some(change([
-        (next, QuorumRole::Voter),
-        (lost, after_vote(facts, lost)),
-    ]))
+    let without = |lost: NodeId| -> Vec<NodeId> {
+        let stay = voters.iter().copied().filter(|id| *id != lost);
+        stay.collect()
+    };
+    // Nothing is gained by keeping the vote of a member that is gone: it may stop at any moment.
+    let gone = others().find(|id| is_gone(facts.state, *id));
+    let heir = gone.and_then(|gone| Some((gone, candidate(facts, &without(gone))?)));
+    if let Some((gone, next)) = heir {
+        return Some(in_place_of(gone, next));
+    }
+    let silent = others().find(|id| facts.silence(*id) >= REPLACED_AFTER)?;
+    let next = stable_candidate(facts, &without(silent))?;
+    Some(in_place_of(silent, next))
+}
+
+/// Takes votes from voters that are gone for good and that nobody can replace: as many as leave an odd number.
+/// Those that are silent lose theirs first.
+fn shrink(facts: &Facts<'_>) -> Option<QuorumChange> {
+    let voters = &facts.state.quorum().voters;
+    let others = voters.iter().copied().filter(|id| *id != facts.me);
+    let mut gone: Vec<NodeId> = others.filter(|id| is_gone(facts.state, *id)).collect();
+    gone.sort_by_key(|id| facts.is_there(*id));
+    gone.truncate(surplus(voters.len(), gone.len()));
+    let changes = gone.iter().map(|id| (*id, after_vote(facts, *id)));
+    (!gone.is_empty()).then(|| change(changes))
+}
+
+/// How many of `gone` voters can lose their votes, so that of `voters` an odd number is left.
+fn surplus(voters: usize, gone: usize) -> usize {
+    let most = gone.min(voters.saturating_sub(1));
+    match (voters - most).is_multiple_of(2) {
+        true => most.saturating_sub(1),
+        false => most,
+    }
+}
+
+/// Whether a member never comes back: another has its name, or it leaves for good and has announced that.
+fn is_gone(state: &State, id: NodeId) -> bool {
+    state.member(id).is_some_and(|record| {
+        let is_down = record.status == MemberStatus::Down;
+        let is_leaving = record.status == MemberStatus::Leaving;
+        is_down && record.replaced_by.is_some()
+            || (is_down || is_leaving) && record.has_left && record.leaves_on_term
+    })
+}
+
+/// Whether member `id` leaves for good and has a vote that a leader will take from it: another member can have
+/// it, now or once it has joined, or the cluster can do without it.
+#[must_use]
+pub fn may_give_vote(state: &State, id: NodeId) -> bool {
+    let quorum = state.quorum();
+    let leaves = state.member(id).is_some_and(|record| record.leaves_on_term);
+    if !leaves || !quorum.is_voter(id) {
+        return false;
+    }
+    let stays = |record: &MemberRecord| {
+        record.id != id && matches!(record.status, MemberStatus::Up | MemberStatus::Joining)
+    };
+    let others: Vec<NodeId> = state
+        .members()
+        .filter(|record| stays(record))
+        .map(|record| record.id)
+        .collect();
+    if others.is_empty() {
+        // Nobody is left to vote.
+        return false;
+    }
+    let voters = &quorum.voters;
+    let gone = voters
+        .iter()
+        .filter(|voter| **voter == id || is_gone(state, **voter));
+    others.iter().any(|other| !voters.contains(other)) || surplus(voters.len(), gone.count()) > 0
 }
 
 /// The role of a former voter.

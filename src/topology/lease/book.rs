@@ -228,8 +228,14 @@ impl LeaseBook {
         };
         let members: Vec<_> = self.kept.iter().filter(|(id, _)| takes_part(id)).collect();
         let is_silent = |kept: &Kept| now.since(kept.answered) >= DOWN_MS;
-        let silent = members.iter().filter(|(_, kept)| is_silent(kept)).count();
-        if silent * 2 > members.len() {
+        // The silence of a member that was leaving proves nothing.
+        let is_leaving = |id: NodeId| {
+            let record = state.member(id);
+            record.is_some_and(|record| record.status == MemberStatus::Leaving)
+        };
+        let heard = members.iter().filter(|(_, kept)| !is_silent(kept)).count();
+        let silent = |(id, kept): &&(&NodeId, &Kept)| is_silent(kept) && !is_leaving(**id);
+        if members.iter().filter(silent).count() > heard {
             let since = *self.frozen_since.get_or_insert(now);
             let is_recent = |at| now.since(at) < DOWN_MS;
             if now.since(since) < FROZEN_MS || !self.last_confirmed.is_some_and(is_recent) {

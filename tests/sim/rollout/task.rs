@@ -348,6 +348,7 @@ impl World {
             match leaver.leaving.next(clock, &seen) {
                 Next::CommitHere | Next::AskOthers => said = Some(leaver.leaving.command()),
                 Next::Wait => {}
+                Next::HandOver => self.hand_over(id, &state)?,
                 Next::HasLeft => {
                     self.did(Deed::Left);
                     leaver.stage = Stage::HasLeft;
