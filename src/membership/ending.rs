@@ -25,6 +25,17 @@ pub enum Ended {
     Failed(Reason),
 }
 
+impl From<Fate> for Ended {
+    /// What ends the membership of a member that runs. One of which there is a later start may share its directory
+    /// with that, so it touches nothing: the process ends, and its next one looks before it runs the log.
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Superseded { .. } | Fate::Removed(_) => Self::Sealed(fate),
+            Fate::Stale { .. } => Self::Failed(fate.to_string()),
+        }
+    }
+}
+
 /// What a node does once its control plane has ended. `M` is its membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After<M> {

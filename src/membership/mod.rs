@@ -10,6 +10,7 @@
 //! - `opening`: what becomes of the log that lies in the data directory.
 //! - `founding` and `joining`: how a node without a log begins.
 //! - `superseded`: whether the cluster went on without this member, so that its log is of no use.
+//! - `promises`: whether the log still holds what others have heard the member promise.
 //! - `announcing`: how a member reports that it has started again.
 //! - `readiness`: what the node shows of its membership.
 //! - `leaving`: how a member gives away what it owns before it stops.
@@ -24,6 +25,8 @@ pub mod founding;
 pub mod joining;
 
 pub mod superseded;
+
+pub mod promises;
 
 pub mod announcing;
 

@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use crate::ids::{ClusterId, NodeId};
+use super::promises::Staleness;
+use crate::ids::{ClusterId, Incarnation, NodeId};
 use crate::topology::state::State;
 
 /// What became of a node's cluster or membership while it was away.
@@ -22,6 +23,13 @@ pub enum Fate {
     },
     /// The member of this id was removed.
     Removed(NodeId),
+    /// The log is an old copy: the member of this id has gone on since.
+    Stale {
+        /// The member.
+        node: NodeId,
+        /// What shows it.
+        why: Staleness,
+    },
 }
 
 impl fmt::Display for Fate {
@@ -31,6 +39,9 @@ impl fmt::Display for Fate {
                 write!(f, "cluster {old} was recovered as cluster {new}")
             }
             Self::Removed(node) => write!(f, "member {node} was removed from the cluster"),
+            Self::Stale { node, why } => {
+                write!(f, "the log of member {node} is an old copy: {why}")
+            }
         }
     }
 }
@@ -42,19 +53,23 @@ impl Fate {
     pub fn successor(self) -> Option<ClusterId> {
         match self {
             Self::Superseded { new, .. } => Some(new),
-            Self::Removed(_) => None,
+            Self::Removed(_) | Self::Stale { .. } => None,
         }
     }
 }
 
-/// The fate of member `node` of the cluster `old`, by the states that the seeds show. None if they show
-/// nothing against it: also if no seed answers, or if a seed shows the same member at a later start.
-pub fn fate<'a, S>(old: ClusterId, node: NodeId, states: S) -> Option<Fate>
+/// The fate of member `node` of the cluster `old`, which runs with the start `incarnation`, by the states that the
+/// seeds show. None if they show nothing against it, also if no seed answers.
+pub fn fate<'a, S>(
+    old: ClusterId,
+    (node, incarnation): (NodeId, Incarnation),
+    states: S,
+) -> Option<Fate>
 where
     S: IntoIterator<Item = &'a State>,
     S::IntoIter: Clone,
 {
-    let mut states = states.into_iter();
+    let states = states.into_iter();
     // Recovery first: an old peer that knows nothing of it does not count against a node that does.
     let successor = states
         .clone()
@@ -63,8 +78,16 @@ where
         let new = successor.cluster();
         return Some(Fate::Superseded { old, new });
     }
-    let is_removed = states.any(|state| state.cluster() == old && state.is_tombstone(node));
-    is_removed.then_some(Fate::Removed(node))
+    let mut own = states.filter(|state| state.cluster() == old);
+    if own.clone().any(|state| state.is_tombstone(node)) {
+        return Some(Fate::Removed(node));
+    }
+    let later = own.find_map(|state| {
+        let known = state.member(node)?.incarnation;
+        (known > incarnation).then_some(known)
+    });
+    let why = Staleness::Agreed(later?);
+    Some(Fate::Stale { node, why })
 }
 
 #[cfg(test)]
@@ -76,7 +99,7 @@ mod tests {
     use crate::topology::state::Founding;
 
     #[test]
-    fn a_recovery_counts_before_a_removal_and_a_later_start_counts_not() {
+    fn a_recovery_counts_before_a_removal_and_that_before_a_later_start() {
         let known = cluster(3);
         let (old, node) = (known.cluster(), NodeId(3));
         let removed = {
@@ -110,16 +133,25 @@ mod tests {
         let (successor, stranger) = (recovered(vec![ClusterId(4), old]), recovered(Vec::new()));
         let new = successor.cluster();
         let superseded = Some(Fate::Superseded { old, new });
+        let why = Staleness::Agreed(Incarnation(2));
+        let later = Some(Fate::Stale { node, why });
         for (what, states, found) in [
             ("no seed answers", vec![], None),
             ("it is a member", vec![&known], None),
             ("another cluster", vec![&stranger], None),
-            ("a later start of the same member", vec![&restarted], None),
+            ("a later start of the same member", vec![&restarted], later),
+            (
+                "removed after that",
+                vec![&restarted, &removed],
+                Some(Fate::Removed(node)),
+            ),
             ("removed", vec![&known, &removed], Some(Fate::Removed(node))),
             ("recovered", vec![&known, &successor], superseded),
             ("both", vec![&removed, &successor], superseded),
         ] {
-            assert_eq!(fate(old, node, states), found, "{what}");
+            assert_eq!(fate(old, (node, Incarnation(1)), states), found, "{what}");
         }
+        // That start itself.
+        assert_eq!(fate(old, (node, Incarnation(2)), [&restarted]), None);
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::envelope::{Envelope, Lane, Sender};
 use super::filter::MessageRefusal;
 use crate::ids::NodeId;
+use crate::membership::promises::Promised;
 use crate::membership::seen::Leads;
 use crate::topology::Refusal;
 use crate::topology::commands::Change;
@@ -91,6 +92,8 @@ pub struct Standing {
     pub commit: u64,
     /// How far each peer is, if this node leads.
     pub progress: Vec<Progress>,
+    /// What this node has heard each peer promise since it has started.
+    pub promised: Vec<(NodeId, Promised)>,
 }
 
 impl Standing {

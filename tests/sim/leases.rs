@@ -250,7 +250,8 @@ impl World {
                 Next::LookForPeers => {}
                 Next::AskFate => {
                     let shown = shown.iter().map(|state| &**state);
-                    if fate(CLUSTER, NodeId(id), shown).is_some() {
+                    let own = (NodeId(id), leasing.lease.incarnation());
+                    if fate(CLUSTER, own, shown).is_some() {
                         return self.said(id, id, Said::Removed);
                     }
                 }

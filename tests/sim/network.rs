@@ -101,6 +101,11 @@ impl Network {
         *last
     }
 
+    /// Whether a link carries nothing.
+    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cut.contains(&(from, to))
+    }
+
     /// Cuts one link.
     pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));

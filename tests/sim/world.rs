@@ -101,7 +101,7 @@ pub(crate) struct World {
     /// Nothing breaks any more.
     pub(crate) is_healed: bool,
     pub(crate) events: u64,
-    mistake: Option<Mistake>,
+    pub(crate) mistake: Option<Mistake>,
     /// The mistake that is made about leases, if any.
     pub(crate) lapse: Option<Lapse>,
     /// Members have leases, and leaders replace who lost his.

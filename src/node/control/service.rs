@@ -13,6 +13,7 @@ use crate::membership::readiness::{Membership, checks};
 use crate::node::Known;
 use crate::node::inspect::Inspector;
 use crate::node::member::proposals::{PATIENCE, members, redirect};
+use crate::node::member::superseded::promised;
 use crate::node::member::{Leaver, Running, Shared};
 use crate::rpc::control::{from_wire, to_wire};
 use crate::rpc::control_proto::commit_reply::Outcome as CommitOutcome;
@@ -109,6 +110,7 @@ impl Service {
             reply.applied = standing.applied;
             reply.epoch = state.epoch().0;
             reply.members = members(&state);
+            reply.promised = promised(&standing);
         }
         reply
     }

@@ -8,12 +8,13 @@
 
 use super::enter::enter;
 use super::seeds::{ask_seeds, candidate};
-use super::superseded::{ask_fate, give_up_log};
+use super::superseded::{ask_before_start, give_up_log};
 use super::{Shared, pause, reason_of};
 use crate::config::Seed;
 use crate::ids::{ClusterId, NodeId};
 use crate::membership::joining::Beginning;
 use crate::membership::opening::{Found, FoundLog, Opening};
+use crate::membership::promises::OwnLog;
 use crate::membership::{Reason, founding, joining, opening};
 use crate::raft::directory::Directory;
 use crate::raft::driver::{Driver, Settings};
@@ -63,12 +64,13 @@ impl Admission<'_> {
                 }
                 Opening::Refuse(reason) => return Err(reason),
                 Opening::AskFate(driver) => {
+                    let own = driver.own_log().map_err(reason_of)?;
                     let fate = tokio::select! {
-                        fate = ask_fate(self.shared, driver.ident()) => fate,
+                        fate = ask_before_start(self.shared, &own, driver.state()) => fate,
                         () = shutdown.begun() => return Ok(None),
                     };
                     let Some(fate) = fate else {
-                        self.name_founder(&driver);
+                        self.name_founder(&own);
                         return Ok(Some(driver));
                     };
                     drop(driver);
@@ -152,8 +154,8 @@ impl Admission<'_> {
     }
 
     /// Notes in the data directory where this node is, if nobody else votes: others must ask it to join.
-    fn name_founder(&self, driver: &Driver<RocksDisk>) {
-        if !driver.state().quorum().is_alone(driver.ident().node) {
+    fn name_founder(&self, log: &OwnLog) {
+        if !log.is_alone {
             return;
         }
         let own = Seed {

@@ -123,7 +123,7 @@ impl Life {
                 let end = end.ok().flatten();
                 Ended::Failed(end.map_or("the raft thread is gone".into(), |end| end.to_string()))
             }
-            fate = self.announce(&running, &transport) => Ended::Sealed(fate),
+            fate = self.announce(&running, &transport) => fate.into(),
             () = Box::pin(leave_when_asked(&self.shared, &running)) => Ended::Stopped,
         };
         match ended {

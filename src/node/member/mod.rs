@@ -17,7 +17,7 @@ pub(super) mod proposals;
 mod raft_link;
 mod renew;
 mod seeds;
-mod superseded;
+pub(super) mod superseded;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -9,6 +9,7 @@
 
 mod apply;
 mod election;
+mod heard;
 pub mod mistake;
 mod open;
 pub mod orphan;
@@ -25,6 +26,7 @@ use raft::eraftpb::{Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
 use self::election::Election;
+use self::heard::Heard;
 use self::mistake::Mistake;
 use self::requests::Requests;
 use super::disk::{Disk, DiskError};
@@ -73,7 +75,7 @@ pub struct Driver<D: Disk> {
     requests: Requests,
     role: Role,
     ticks: u64,
-    /// When each peer was last heard of, in ticks, and which start of it.
+    /// When each peer was last heard of, and what it has promised.
     heard: BTreeMap<NodeId, Heard>,
     /// The last hashes of the state, by index.
     checkpoints: BTreeMap<u64, u64>,
@@ -83,12 +85,6 @@ pub struct Driver<D: Disk> {
     lost: Option<Fatal>,
     /// Why it ended.
     ended: Option<Fatal>,
-}
-
-#[derive(Clone, Copy)]
-struct Heard {
-    tick: u64,
-    incarnation: Incarnation,
 }
 
 /// Where the effects of a turn go, in their order.
@@ -174,7 +170,10 @@ impl<D: Disk> Driver<D> {
             cluster: self.ident.cluster,
             node: self.ident.node,
             state: &self.state,
-            heard: self.heard.get(&from).map(|heard| heard.incarnation),
+            heard: self
+                .heard
+                .get(&from)
+                .map(|heard| heard.promised.incarnation),
         };
         let message = match filter::admit(envelope, &facts) {
             Ok(message) => message,
@@ -184,11 +183,8 @@ impl<D: Disk> Driver<D> {
             },
         };
         if self.state.member(from).is_some() {
-            let heard = Heard {
-                tick: self.ticks,
-                incarnation: envelope.incarnation,
-            };
-            self.heard.insert(from, heard);
+            let heard = self.heard.entry(from).or_default();
+            heard.note(self.ticks, envelope.incarnation, &message);
         }
         if self.has_lost_its_log(&message) {
             let reason = format!(
@@ -414,6 +410,7 @@ impl<D: Disk> Driver<D> {
             applied: self.applied,
             commit: self.commit(),
             progress: self.progress(),
+            promised: self.heard_promises(),
         }
     }
 

@@ -10,6 +10,7 @@ mod identity;
 mod leaving;
 mod lost_tasks;
 mod moves;
+mod old_copies;
 mod operators;
 mod refused;
 mod ring_explain;

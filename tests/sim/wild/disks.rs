@@ -150,7 +150,11 @@ impl World {
         let is_damaged = self.nodes.get(&id).is_some_and(|node| node.is_damaged);
         ensure(!is_damaged, Promise::DamageIsReported, || {
             format!("node {id} starts on a damaged disk")
-        })
+        })?;
+        match self.wild.is_some() && self.mistake.is_none() {
+            true => self.ask_witnesses(id),
+            false => Ok(()),
+        }
     }
 
     /// A node's directory is set aside: it never returns under this id.
@@ -162,6 +166,7 @@ impl World {
         node.stop();
         node.disk.wipe();
         node.is_gone = true;
+        self.checks.disks.forget(id);
         self.checks.log.lost.insert(id);
         self.checks.requests.ended(id);
         self.trace.tell(now, format_args!("node {id} is set aside"));

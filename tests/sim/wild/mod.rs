@@ -3,13 +3,14 @@
 //! A wild run has one kind of fault for certain, by its seed, so that what it breaks has a cause; and some of
 //! those that must break nothing. `strangers` sends what nobody sent, `disks` hangs and damages them and puts
 //! old copies back, `stops` ends processes, `versions` mixes executables, and `trial` makes one node's state
-//! another. What may break is in `expected`.
+//! another. `witnesses` asks those who can be reached whether a log is an old copy. What may break is in `expected`.
 
 mod disks;
 mod stops;
 mod strangers;
 mod trial;
 mod versions;
+mod witnesses;
 
 use std::collections::BTreeMap;
 
