@@ -16,6 +16,7 @@
 //! - `leaving`: how a member gives away what it owns before it stops.
 //! - `ending`: what a node does once its membership has ended.
 //! - `admitting`: what a member answers to another that joins, has started again or leaves.
+//! - `collecting`: which directories of removed members the leader's node deletes.
 //! - `seen`: what the decisions above know of other nodes.
 
 pub mod opening;
@@ -37,6 +38,8 @@ pub mod leaving;
 pub mod ending;
 
 pub mod admitting;
+
+pub mod collecting;
 
 pub mod seen;
 

@@ -238,6 +238,15 @@ pub(super) fn paused(registry: &Registry) -> Gauge {
     )
 }
 
+/// Registers the counter of directories that the node has deleted.
+pub(super) fn collected(registry: &Registry) -> Counter {
+    registry.counter(
+        "gcache_node_collected_directories_total",
+        "Directories of removed members that the node has deleted while it led.",
+        &[],
+    )
+}
+
 /// Registers the histogram of answers in one message to a frontend.
 pub(super) fn sent_batches(registry: &Registry) -> Histogram {
     registry.histogram(

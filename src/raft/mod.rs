@@ -7,6 +7,7 @@
 //!   log       raft's storage: in memory, over a disk
 //! disk      rows in atomic batches: RocksDB, or the simulator's
 //! transport gRPC streams between nodes
+//! graveyard what removed members have left in the data directory
 //! recovery  offline: a new cluster from the logs of a lost one
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod driver;
 pub mod envelope;
 pub mod event;
 pub mod filter;
+pub mod graveyard;
 pub mod latch;
 pub mod log;
 pub mod recovery;

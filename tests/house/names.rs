@@ -22,7 +22,7 @@ const COMPONENTS: [&str; 9] = [
 ];
 
 /// The units of metrics: base units, and nouns for things that are counted.
-const UNITS: [&str; 26] = [
+const UNITS: [&str; 27] = [
     "renewals",
     "seconds",
     "bytes",
@@ -31,6 +31,7 @@ const UNITS: [&str; 26] = [
     "calls",
     "connections",
     "connects",
+    "directories",
     "entries",
     "events",
     "failovers",

@@ -89,6 +89,7 @@ pub(super) fn start(
         running: RwLock::new(None),
         renewer: Arc::new(Renewer::new(clock, registry)),
         paused: super::metrics::paused(registry),
+        collected: super::metrics::collected(registry),
         stage: watch::Sender::new(Stage::Stays),
         shutdown: shutdown.clone(),
         waits: Mutex::new(None),

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::admission::Admission;
+use super::collect::collect;
 use super::enter::enter;
 use super::leave::leave_when_asked;
 use super::outlive::outlive;
@@ -113,6 +114,11 @@ impl Life {
         tasks.spawn(follow(raft.clone(), transport.clone(), tasks.clone()));
         tasks.spawn(show(raft.clone(), Arc::clone(shared), tasks.clone()));
         tasks.spawn(leader.run(tasks.clone()));
+        tasks.spawn(collect(
+            Arc::clone(shared),
+            Arc::clone(&running),
+            tasks.clone(),
+        ));
         let mut end = raft.end();
         let ended = tokio::select! {
             () = self.shutdown.begun() => Ended::Stopped,

@@ -5,10 +5,11 @@
 //! for which it founds or joins a cluster; `seeds` asks the seeds before that; `enter` asks the leader to let
 //! the node in; `superseded` asks what became of the cluster while the node was away. `proposals` commits what
 //! members ask of this node while it leads. `raft_link` connects the Raft thread with the transport. `renew`
-//! keeps the lease running. `leave` gives away what the node owns before it stops, and `outlive` serves on
+//! keeps the lease running. `collect` deletes what removed members have left. `leave` gives away what the node owns before it stops, and `outlive` serves on
 //! without a log. The data plane goes on, whatever happens here.
 
 mod admission;
+mod collect;
 mod enter;
 mod leave;
 mod life;
@@ -24,7 +25,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -69,6 +70,8 @@ pub(in crate::node) struct Shared {
     pub(in crate::node) renewer: Arc<Renewer>,
     /// Whether an operator has paused the ring, as a metric.
     pub(in crate::node) paused: Gauge,
+    /// Directories of removed members that this node has deleted.
+    pub(in crate::node) collected: Counter,
     /// How far the node is with leaving.
     pub(in crate::node) stage: watch::Sender<Stage>,
     pub(in crate::node) shutdown: Shutdown,
