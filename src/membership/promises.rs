@@ -269,7 +269,7 @@ mod tests {
             commit: 50,
             ..peer(&state)
         };
-        assert_eq!(stale(&own, &[level.clone()], []), None);
+        assert_eq!(stale(&own, std::slice::from_ref(&level), []), None);
         let (mut later, mut longer) = (level.clone(), level);
         later.term = 8;
         longer.commit = 51;
