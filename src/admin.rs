@@ -39,6 +39,8 @@ pub struct Check {
     pub lacks: Option<String>,
     /// Something to know that does not stand in the way.
     pub note: Option<String>,
+    /// Whether something is wrong although it does not stand in the way.
+    pub is_wrong: bool,
 }
 
 impl Readiness {
@@ -48,7 +50,22 @@ impl Readiness {
             Ok(note) => (note, None),
             Err(reason) => (None, Some(reason)),
         };
-        self.checks.push(Check { name, lacks, note });
+        self.checks.push(Check {
+            name,
+            lacks,
+            note,
+            is_wrong: false,
+        });
+    }
+
+    /// Adds a check that finds something wrong, though nothing that stands in the way.
+    pub fn warn(&mut self, name: &'static str, why: String) {
+        self.checks.push(Check {
+            name,
+            lacks: None,
+            note: Some(why),
+            is_wrong: true,
+        });
     }
 
     /// Whether nothing stands in the way.
@@ -71,6 +88,7 @@ impl Readiness {
             for check in &self.checks {
                 let (mark, text) = match (&check.lacks, &check.note) {
                     (Some(reason), _) => ("-", format!(": {reason}")),
+                    (None, Some(why)) if check.is_wrong => ("!", format!(": {why}")),
                     (None, Some(note)) => ("+", format!(": {note}")),
                     (None, None) => ("+", String::new()),
                 };

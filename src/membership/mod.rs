@@ -12,6 +12,7 @@
 //! - `superseded`: whether the cluster went on without this member, so that its log is of no use.
 //! - `promises`: whether the log still holds what others have heard the member promise.
 //! - `announcing`: how a member reports that it has started again.
+//! - `obstacle`: what keeps a node from becoming a member that is up.
 //! - `readiness`: what the node shows of its membership.
 //! - `leaving`: how a member gives away what it owns before it stops.
 //! - `ending`: what a node does once its membership has ended.
@@ -30,6 +31,8 @@ pub mod superseded;
 pub mod promises;
 
 pub mod announcing;
+
+pub mod obstacle;
 
 pub mod readiness;
 

@@ -64,8 +64,8 @@ pub struct Parts {
 /// Starts a node's tasks. Returns its readiness probe, and the handle that makes it leave before it is
 /// stopped.
 ///
-/// The node is ready until shutdown begins. A group or an origin that fails is reported in the probe, but
-/// does not make the node unready: the other groups are still served.
+/// The node is ready from when it has been up in its cluster until shutdown begins. A group or an origin that
+/// fails is reported in the probe, but does not make the node unready: the other groups are still served.
 #[must_use]
 pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
     let Parts {
@@ -171,9 +171,14 @@ fn serve(
         call_timeout: config.node.max_deadline + CALL_MARGIN,
     };
     let shutdown = shutdown.clone();
+    // A node with a given view serves from the start.
+    let fixed = tokio::sync::watch::Sender::new(true);
+    let serving = control.as_ref().map(control::Service::has_been_up);
+    let serving = serving.unwrap_or_else(|| fixed.subscribe());
     async move {
         let stop = shutdown.begun();
-        if let Err(error) = server::serve(listener, cache, control, limits, stop).await {
+        let served = server::serve(listener, cache, control, limits, serving, stop).await;
+        if let Err(error) = served {
             tracing::error!(%error, "gRPC server failed");
         }
     }

@@ -7,7 +7,7 @@ use crate::admin::{Probe, Readiness};
 use crate::origin::Origin;
 use crate::shutdown::Shutdown;
 
-/// The probe of a node, which is ready until shutdown begins.
+/// The probe of a node, which is ready from when it has been up until shutdown begins.
 pub(super) fn probe(
     origin: Arc<dyn Origin>,
     unusable: groups::Unusable,
@@ -27,14 +27,13 @@ pub(super) fn probe(
         );
         readiness.check("origin", Ok(Some(origin.describe())));
         let bad = unusable.lock();
-        let note = (!bad.is_empty()).then(|| {
-            let each: Vec<_> = bad
-                .iter()
-                .map(|(group, why)| format!("{group} cannot be loaded: {why}"))
-                .collect();
-            each.join("; ")
-        });
-        readiness.check("groups", Ok(note));
+        let each = bad
+            .iter()
+            .map(|(group, why)| format!("{group} cannot be loaded: {why}"));
+        match bad.is_empty() {
+            true => readiness.check("groups", Ok(None)),
+            false => readiness.warn("groups", each.collect::<Vec<_>>().join("; ")),
+        }
         if let Some(control) = &control {
             control.report(&mut readiness);
         }

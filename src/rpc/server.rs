@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::connect::{CONNECTION_WINDOW_BYTES, MAX_HEADER_LIST_BYTES, STREAM_WINDOW_BYTES};
 use super::control::MAX_CONTROL_BYTES;
@@ -33,7 +34,8 @@ pub struct Limits {
     pub call_timeout: Duration,
 }
 
-/// Serves `cache`, and `control` if the node has one, on `listener` until `stop` resolves, then until its calls have ended.
+/// Serves `cache`, and `control` if the node has one, on `listener` until `stop` resolves, then until its calls
+/// have ended. Health says that the cache serves as long as `serving` does.
 ///
 /// # Errors
 /// If the transport fails as a whole; a broken connection is not that.
@@ -42,10 +44,11 @@ pub async fn serve<C: Cache, K: Control>(
     cache: C,
     control: Option<K>,
     limits: Limits,
+    mut serving: watch::Receiver<bool>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<CacheServer<C>>().await;
+    health.set_not_serving::<CacheServer<C>>().await;
     let descriptors = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
     let builder = |()| {
         descriptors.iter().fold(
@@ -53,8 +56,24 @@ pub async fn serve<C: Cache, K: Control>(
             |builder, set| builder.register_encoded_file_descriptor_set(set),
         )
     };
+    let shown = health.clone();
+    let show = async move {
+        loop {
+            let is_serving = *serving.borrow_and_update();
+            match is_serving {
+                true => shown.set_serving::<CacheServer<C>>().await,
+                false => shown.set_not_serving::<CacheServer<C>>().await,
+            }
+            if serving.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    };
     let stop = async move {
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = show => {}
+        }
         // A watcher of the health service learns it before the connections end.
         health.set_not_serving::<CacheServer<C>>().await;
     };

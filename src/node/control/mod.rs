@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inspect::Inspector;
-use super::member::{Life, Renewer, Shared, empty_view};
+use super::member::{Life, Obstacles, Renewer, Shared, empty_view};
 use crate::clock::Clock;
 use crate::config::Seed;
 use crate::discovery::Discovery;
@@ -92,7 +92,8 @@ pub(super) fn start(
         collected: super::metrics::collected(registry),
         stage: watch::Sender::new(Stage::Stays),
         shutdown: shutdown.clone(),
-        waits: Mutex::new(None),
+        has_been_up: watch::Sender::new(false),
+        obstacles: Obstacles::register(registry),
         ended: Mutex::new(None),
     });
     let life = Life {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::followers::{self, Followers, Topologies};
@@ -9,7 +10,8 @@ use super::{grant, operate, remove};
 use crate::admin::Readiness;
 use crate::ids::{ClusterId, Epoch, NodeId};
 use crate::membership::admitting::{is_meant, member_of};
-use crate::membership::readiness::{Membership, checks};
+use crate::membership::obstacle::{Kind, Obstacle};
+use crate::membership::readiness::{Membership, Verdict, checks};
 use crate::node::Known;
 use crate::node::inspect::Inspector;
 use crate::node::member::proposals::{PATIENCE, members, redirect};
@@ -65,18 +67,29 @@ impl Service {
     pub(in crate::node) fn report(&self, readiness: &mut Readiness) {
         let stage = *self.shared.stage.borrow();
         let is_isolated = self.shared.renewer.is_isolated();
-        for (name, result) in checks(self.membership(), stage, is_isolated) {
-            readiness.check(name, result);
+        for (name, verdict) in checks(self.membership(), stage, is_isolated) {
+            match verdict {
+                Verdict::Well(note) => readiness.check(name, Ok(note)),
+                Verdict::Wrong(why) => readiness.warn(name, why),
+                Verdict::Unready(why) => readiness.check(name, Err(why)),
+            }
         }
     }
 
+    /// Whether the node has been up, as it changes.
+    pub(in crate::node) fn has_been_up(&self) -> watch::Receiver<bool> {
+        self.shared.has_been_up.subscribe()
+    }
+
     fn membership(&self) -> Membership {
+        let has_been_up = *self.shared.has_been_up.borrow();
         let ended = self.shared.ended.lock().clone();
         if let Some(why) = ended {
-            return Membership::Ended(why);
+            return Membership::Ended { why, has_been_up };
         }
+        let obstacle = self.shared.obstacles.latest();
         let Some(running) = self.shared.running() else {
-            return Membership::None(self.shared.waits.lock().clone());
+            return Membership::None(obstacle);
         };
         let role = running.raft.standing().borrow().role;
         Membership::Member {
@@ -84,6 +97,8 @@ impl Service {
             cluster: running.ident.cluster,
             term: role.term,
             leader: role.leader,
+            has_been_up,
+            obstacle,
         }
     }
 
@@ -120,16 +135,16 @@ impl Service {
         running.ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))
     }
 
-    async fn enter(&self, request: EnterRequest) -> Result<Reply, Status> {
+    async fn enter(&self, request: EnterRequest) -> Result<Result<Reply, Obstacle>, Status> {
         let Some(running) = self.shared.running() else {
-            return Ok(Reply::Redirect(redirect(None)));
+            return Ok(Ok(Reply::Redirect(redirect(None))));
         };
         let meant = from_wire(&request.cluster).map(ClusterId);
         if meant.is_none() && !request.cluster.is_empty() {
             return Err(Status::invalid_argument("a cluster's id has 16 bytes"));
         }
         if let Err(why) = is_meant(running.ident.cluster, meant) {
-            return Ok(Reply::Refused(why));
+            return Ok(Err(Obstacle::new(Kind::OtherCluster, why)));
         }
         let command = Command::decode(&request.command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -233,10 +248,18 @@ impl Control for Service {
     }
 
     async fn enter(&self, request: Request<EnterRequest>) -> Result<Response<EnterReply>, Status> {
-        let outcome = self.enter(request.into_inner()).await?;
-        Ok(Response::new(EnterReply {
-            outcome: Some(outcome),
-        }))
+        Ok(Response::new(
+            match self.enter(request.into_inner()).await? {
+                Ok(outcome) => EnterReply {
+                    outcome: Some(outcome),
+                    kind: String::new(),
+                },
+                Err(obstacle) => EnterReply {
+                    outcome: Some(Reply::Refused(obstacle.why)),
+                    kind: obstacle.kind.label().to_owned(),
+                },
+            },
+        ))
     }
 
     async fn check_groups(

@@ -13,6 +13,7 @@ use super::{Shared, pause, reason_of};
 use crate::config::Seed;
 use crate::ids::{ClusterId, NodeId};
 use crate::membership::joining::Beginning;
+use crate::membership::obstacle::{Kind, Obstacle};
 use crate::membership::opening::{Found, FoundLog, Opening};
 use crate::membership::promises::OwnLog;
 use crate::membership::{Reason, founding, joining, opening};
@@ -62,7 +63,11 @@ impl Admission<'_> {
                 Opening::SetAside(reason) => {
                     self.directory.set_aside(&reason).map_err(reason_of)?;
                 }
-                Opening::Refuse(reason) => return Err(reason),
+                Opening::Refuse(reason) => {
+                    let obstacle = Obstacle::new(Kind::Directory, reason.clone());
+                    self.shared.obstacles.note(obstacle);
+                    return Err(reason);
+                }
                 Opening::AskFate(driver) => {
                     let own = driver.own_log().map_err(reason_of)?;
                     let fate = tokio::select! {
@@ -118,27 +123,27 @@ impl Admission<'_> {
         loop {
             let latched = self.root.cluster().map_err(reason_of)?;
             let seeds = ask_seeds(self.shared).await;
+            let others = self.targets();
+            let asked: Vec<_> = others.iter().map(ToString::to_string).collect();
             let obstacle = match joining::begin(latched, &seeds, &candidate(self.shared, self.root))
             {
                 Beginning::Found => return found(self.root, &mut disk, own),
-                Beginning::Wait(why) => Some(why),
+                Beginning::Wait(why) => Obstacle::before_founding(why, &asked, seeds.len()),
                 Beginning::Enter(cluster) => {
-                    let (join, targets) = (Command::Join(own.clone()), self.targets());
+                    let (join, targets) = (Command::Join(own.clone()), others);
                     match enter(self.shared, cluster, &join, targets).await {
                         Ok(Some(entered)) => {
                             begin_log(self.root, &mut disk, &entered)?;
                             return Ok(true);
                         }
-                        Ok(None) => None,
+                        Ok(None) => Obstacle::before_entering(cluster, &asked, seeds.len()),
                         // The obstacle may go away: for example a seed that belongs to another cluster now,
                         // or a member of this name that is not down yet.
-                        Err(why) => Some(why),
+                        Err(obstacle) => obstacle,
                     }
                 }
             };
-            if let Some(why) = obstacle {
-                self.wait_for(&why);
-            }
+            self.shared.obstacles.note(obstacle);
             pause().await;
         }
     }
@@ -165,16 +170,6 @@ impl Admission<'_> {
         // Only a hint: nodes that have it among their seeds need none.
         if let Err(error) = self.root.name_founder(&own.to_string()) {
             tracing::warn!(%error, "cannot note where the only voter is");
-        }
-    }
-
-    /// Notes the reason why this node is in no cluster yet, for the log (each reason once) and
-    /// `/readyz?verbose`.
-    fn wait_for(&self, why: &str) {
-        let mut waits = self.shared.waits.lock();
-        if waits.as_deref() != Some(why) {
-            tracing::warn!(why, "not admitted to the cluster");
-            *waits = Some(why.to_owned());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::ids::ClusterId;
-use crate::membership::Reason;
+use crate::membership::obstacle::{Kind, Obstacle};
 use crate::rpc::control::{enter as ask, to_wire};
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{EnterRequest, Entered};
@@ -20,13 +20,13 @@ const ASK_PATIENCE: Duration = Duration::from_secs(4);
 /// nevertheless.
 ///
 /// # Errors
-/// The reason of the last refusal, if no node committed the command.
+/// The last refusal, if no node committed the command.
 pub(super) async fn enter(
     shared: &Shared,
     cluster: ClusterId,
     command: &Command,
     mut targets: Vec<Target>,
-) -> Result<Option<Entered>, Reason> {
+) -> Result<Option<Entered>, Obstacle> {
     let mut refused = None;
     let request = EnterRequest {
         cluster: to_wire(cluster.0),
@@ -46,7 +46,10 @@ pub(super) async fn enter(
         };
         match reply.outcome {
             Some(Reply::Entered(entered)) => return Ok(Some(entered)),
-            Some(Reply::Refused(why)) => refused = Some(format!("refused by {target}: {why}")),
+            Some(Reply::Refused(why)) => {
+                let why = format!("refused by {target}: {why}");
+                refused = Some(Obstacle::new(Kind::of_label(&reply.kind), why));
+            }
             Some(Reply::Redirect(redirect)) => {
                 search.follow(&redirect);
             }

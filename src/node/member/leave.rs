@@ -120,7 +120,7 @@ async fn leave(shared: &Shared, running: &Running) -> Stage {
                 let targets = shared.seeds_and_members(&state);
                 let command = leaving.command();
                 if let Err(why) = enter(shared, ident.cluster, &command, targets).await {
-                    tracing::warn!(why, "leaving not announced");
+                    tracing::warn!(%why, "leaving not announced");
                 }
             }
             Next::Wait => {}

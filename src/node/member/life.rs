@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::collect::collect;
@@ -22,6 +23,8 @@ use crate::clock::Clock;
 use crate::membership::Reason;
 use crate::membership::announcing::{Announcing, Next};
 use crate::membership::ending::{After, Ended, after};
+use crate::membership::obstacle::Obstacle;
+use crate::membership::seen::Leads;
 use crate::membership::superseded::Fate;
 use crate::metrics::Registry;
 use crate::node::leader::Leader;
@@ -33,13 +36,15 @@ use crate::raft::rocks::RocksDisk;
 use crate::raft::thread::{self, Standing};
 use crate::raft::transport::book::Address;
 use crate::raft::transport::{self, Full, Transport};
-use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::shutdown::Shutdown;
 use crate::topology::commands::{Command, Joiner, Resume};
 use crate::topology::leader::Settings;
 
 /// How long the Raft thread may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a member may take to be up before that is called an obstacle: an election and a commit are over by then.
+const UP_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(in crate::node) struct Life {
     pub(in crate::node) shared: Arc<Shared>,
@@ -112,7 +117,13 @@ impl Life {
         shared.me.set(ident.node);
         *shared.running.write() = Some(Arc::clone(&running));
         tasks.spawn(follow(raft.clone(), transport.clone(), tasks.clone()));
-        tasks.spawn(show(raft.clone(), Arc::clone(shared), tasks.clone()));
+        let shown = show(
+            raft.clone(),
+            ident.clone(),
+            Arc::clone(shared),
+            tasks.clone(),
+        );
+        tasks.spawn(shown);
         tasks.spawn(leader.run(tasks.clone()));
         tasks.spawn(collect(
             Arc::clone(shared),
@@ -203,7 +214,7 @@ impl Life {
             node: own,
         });
         let mut announcing = Announcing::new(ident.node, ident.incarnation);
-        let mut last = String::new();
+        let began = Instant::now();
         loop {
             let state = running.raft.state().borrow().clone();
             let refused = match announcing.next(&state, running.leads()) {
@@ -217,10 +228,7 @@ impl Life {
                     }
                     None
                 }
-                Next::CommitHere => match running.admit(&resume, ident.node).await {
-                    Reply::Refused(why) => Some(why),
-                    _ => None,
-                },
+                Next::CommitHere => running.admit(&resume, ident.node).await.err(),
                 Next::AskOthers => {
                     let targets = self.shared.seeds_and_members(&state);
                     let asked = enter(&self.shared, ident.cluster, &resume, targets).await;
@@ -235,13 +243,24 @@ impl Life {
                     None
                 }
             };
-            if let Some(why) = refused {
+            if let Some(obstacle) = refused {
                 announcing.refused();
-                if last != why {
-                    tracing::warn!(why, "start not announced");
-                    last = why;
-                }
+                self.shared.obstacles.note(obstacle);
+            } else if began.elapsed() >= UP_PATIENCE {
+                self.note_silent_log(running);
             }
+        }
+    }
+
+    /// Notes that nothing comes of this node's start, unless something has.
+    fn note_silent_log(&self, running: &Running) {
+        let (shared, own) = (&self.shared, &self.shared.own);
+        if !*shared.has_been_up.borrow() && shared.obstacles.latest().is_none() {
+            let place = format!("{}:{}", own.host, own.raft_port);
+            let knows_leader = running.leads() != Leads::Nobody;
+            shared
+                .obstacles
+                .note(Obstacle::of_silent_log(&place, knows_leader));
         }
     }
 }

@@ -5,7 +5,8 @@
 //! for which it founds or joins a cluster; `seeds` asks the seeds before that; `enter` asks the leader to let
 //! the node in; `superseded` asks what became of the cluster while the node was away. `proposals` commits what
 //! members ask of this node while it leads. `raft_link` connects the Raft thread with the transport. `renew`
-//! keeps the lease running. `collect` deletes what removed members have left. `leave` gives away what the node owns before it stops, and `outlive` serves on
+//! keeps the lease running. `obstacles` has what keeps the node from being up. `collect` deletes what removed
+//! members have left. `leave` gives away what the node owns before it stops, and `outlive` serves on
 //! without a log. The data plane goes on, whatever happens here.
 
 mod admission;
@@ -13,6 +14,7 @@ mod collect;
 mod enter;
 mod leave;
 mod life;
+mod obstacles;
 mod outlive;
 pub(super) mod proposals;
 mod raft_link;
@@ -50,6 +52,7 @@ use crate::topology::view::View;
 
 pub(super) use self::leave::Leaver;
 pub(super) use self::life::Life;
+pub(super) use self::obstacles::Obstacles;
 pub(super) use self::renew::Renewer;
 
 /// The state that the control plane's tasks and its service share.
@@ -75,8 +78,10 @@ pub(in crate::node) struct Shared {
     /// How far the node is with leaving.
     pub(in crate::node) stage: watch::Sender<Stage>,
     pub(in crate::node) shutdown: Shutdown,
-    /// The reason why this node is in no cluster yet.
-    pub(in crate::node) waits: Mutex<Option<Reason>>,
+    /// Whether this node was up in its cluster at some time since it became a member.
+    pub(in crate::node) has_been_up: watch::Sender<bool>,
+    /// What keeps this node from being up.
+    pub(in crate::node) obstacles: Obstacles,
     /// The reason why this node's control plane has ended.
     pub(in crate::node) ended: Mutex<Option<Reason>>,
 }
@@ -109,6 +114,7 @@ impl Shared {
     pub(in crate::node) fn forget(&self) {
         *self.running.write() = None;
         self.renewer.end();
+        self.has_been_up.send_replace(false);
         self.me.set(NodeId(0));
         self.views.send_replace(Arc::new(empty_view()));
     }

@@ -8,12 +8,14 @@ use tonic::Status;
 use super::Running;
 use crate::ids::NodeId;
 use crate::membership::admitting::{Admission, admit};
+use crate::membership::obstacle::Obstacle;
 use crate::membership::seen::Leads;
 use crate::raft::event::Outcome;
 use crate::rpc::control::to_wire;
 use crate::rpc::control_proto::enter_reply::Outcome as Reply;
 use crate::rpc::control_proto::{Entered, Member, Redirect};
 use crate::rpc::pipeline::Target;
+use crate::topology::commands::refusal::Refusal;
 use crate::topology::commands::{Change, Command, Resume};
 use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
@@ -27,33 +29,42 @@ const REFUSALS_MAX: usize = 64;
 impl Running {
     /// Commits that a node joins, has started again or leaves, if this node leads. Dropping the future leaves
     /// it unknown whether the command is committed.
-    pub(in crate::node) async fn admit(&self, command: &Command, node: NodeId) -> Reply {
+    ///
+    /// # Errors
+    /// The command is refused: it is not committed.
+    pub(in crate::node) async fn admit(
+        &self,
+        command: &Command,
+        node: NodeId,
+    ) -> Result<Reply, Obstacle> {
         let leads = self.leads() == Leads::Itself;
         let state = self.raft.state().borrow().clone();
         match admit(&state, command, leads) {
-            Admission::Known => return self.entered(node),
-            Admission::Refused(refusal) => return self.refuse(command, refusal.to_string()),
+            Admission::Known => return Ok(self.entered(node)),
+            Admission::Refused(refusal) => return Err(self.refuse(command, &refusal)),
             Admission::Propose => {}
         }
-        match self.raft.propose(command, PATIENCE).await {
+        Ok(match self.raft.propose(command, PATIENCE).await {
             Outcome::Applied { result, .. } => match result {
                 Ok(Change::Joined(node)) => self.entered(node),
                 Ok(_) => self.entered(node),
-                Err(refusal) => self.refuse(command, refusal.to_string()),
+                Err(refusal) => return Err(self.refuse(command, &refusal)),
             },
             Outcome::NotLeader(leader) => Reply::Redirect(self.redirect(leader)),
             Outcome::Refused(why) => Reply::Unknown(why.into()),
             Outcome::Unknown | Outcome::Done | Outcome::Readable(_) => {
                 Reply::Unknown(format!("not committed within {PATIENCE:?}"))
             }
-        }
+        })
     }
 
     /// Refuses a node, and logs that once for each reason.
-    fn refuse(&self, command: &Command, why: String) -> Reply {
+    fn refuse(&self, command: &Command, refusal: &Refusal) -> Obstacle {
+        let why = refusal.to_string();
+        let obstacle = Obstacle::new(refusal.into(), why.clone());
         let (name, host) = match command {
             Command::Join(node) | Command::Resume(Resume { node, .. }) => (&node.name, &node.host),
-            _ => return Reply::Refused(why),
+            _ => return obstacle,
         };
         let refusal = (name.to_string(), why.clone());
         let mut refused = self.refused.lock();
@@ -64,7 +75,7 @@ impl Running {
             }
             refused.push_back(refusal);
         }
-        Reply::Refused(why)
+        obstacle
     }
 
     /// Makes sure that this node's state contains everything that was acknowledged. Returns where to ask

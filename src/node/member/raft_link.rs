@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::Shared;
 use crate::ids::Epoch;
+use crate::membership::readiness::is_up;
 use crate::raft::envelope::{Envelope, Lane, Sender};
 use crate::raft::filter::MessageRefusal;
+use crate::raft::log::Ident;
 use crate::raft::thread::{Handle, Inbox, Post};
 use crate::raft::transport::book::{Address, Listing};
 use crate::raft::transport::{self, Refusal, Report, Transport};
@@ -75,14 +77,18 @@ pub(super) fn reporter(inbox: Inbox) -> transport::Reporter {
     })
 }
 
-/// Keeps the node's view equal to the state, until shutdown.
-pub(super) async fn show(raft: Handle, shared: Arc<Shared>, shutdown: Shutdown) {
+/// Keeps the node's view equal to the state, until shutdown, and notes that it is up.
+pub(super) async fn show(raft: Handle, ident: Ident, shared: Arc<Shared>, shutdown: Shutdown) {
     let mut states = raft.state();
     drop(raft);
     let mut shown = Epoch(0);
     loop {
         let state = states.borrow_and_update().clone();
         shared.paused.set(f64::from(u8::from(state.is_paused())));
+        if is_up(&state, ident.node, ident.incarnation) && !shared.has_been_up.send_replace(true) {
+            shared.obstacles.overcome();
+            tracing::info!("up in the cluster");
+        }
         if state.epoch() > shown {
             match state.view() {
                 Ok(view) => {

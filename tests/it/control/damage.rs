@@ -21,7 +21,7 @@ async fn assert_left_out(controlled: &mut Controlled, old: u64, absent: &mut Abs
     assert_ne!(status.node, old, "never its old id: {status:#?}");
     assert_eq!(status.node, 0, "{status:#?}");
     controlled.logs(VICTIM, "not admitted to the cluster").await;
-    controlled.assert_serving(VICTIM).await;
+    controlled.assert_unready(VICTIM).await;
     controlled.leader_among(&[0, 2]).await;
     controlled.commit_at(&[0, 2], absent).await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::control::{Controlled, present};
+use crate::harness::metrics;
 use crate::testkit::wait::until;
 
 const ORDERS: [[usize; 3]; 6] = [
@@ -66,12 +67,25 @@ async fn three_nodes_started_in_any_order_are_one_cluster() {
 async fn a_node_that_comes_late_joins_the_cluster_of_the_others() {
     let mut controlled = Controlled::new(3, &[]);
     controlled.run(2);
-    controlled.tells(2, "no cluster found yet").await;
+    // Alone it is no member, and nobody may be stopped in its favour.
+    controlled.tells(2, "[-] raft: no cluster joined yet").await;
+    controlled.tells(2, "no answer from 127.").await;
+    controlled.assert_unready(2).await;
+    controlled.logs(2, "reason=\"silent_seeds\"").await;
+    let silent = ["reason=\"silent_seeds\""];
+    let admin = controlled.node_admin(2);
+    let told = metrics::sum(admin, "gcache_node_obstacle_info", &silent).await;
+    assert!((told - 1.0).abs() < f64::EPSILON, "{told}");
     controlled.run(0);
     let leader = controlled.leader().await;
     let cluster = controlled.status(leader).await.unwrap().cluster;
     controlled.run(1);
     assert_one(&controlled).await;
+    for node in 0..3 {
+        controlled.assert_serving(node).await;
+    }
+    let told = metrics::sum(admin, "gcache_node_obstacle_info", &[]).await;
+    assert!(told.abs() < f64::EPSILON, "{told}");
     assert_eq!(controlled.status(1).await.unwrap().cluster, cluster);
 }
 

@@ -241,6 +241,12 @@ impl Controlled {
         channel.expect("the node listens");
     }
 
+    /// Asserts that a node is alive and not ready: nobody may be stopped in its favour.
+    pub(crate) async fn assert_unready(&self, node: usize) {
+        let answer = get(self.node_admin(node), "/readyz").await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+
     /// A metric of one node.
     pub(crate) async fn metric(&self, node: usize, name: &str) -> f64 {
         metrics::sum(self.node_admin(node), name, &[]).await

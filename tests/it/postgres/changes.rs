@@ -146,7 +146,7 @@ async fn a_node_tells_on_its_admin_port_which_groups_it_cannot_load_until_it_can
         })
         .await;
     };
-    says("[+] groups: late cannot be loaded: PostgreSQL: relation \"late\" does not exist").await;
+    says("[!] groups: late cannot be loaded: PostgreSQL: relation \"late\" does not exist").await;
     postgres.sql("create table late (id int primary key, v text)");
     until("the node has noticed", async || {
         let log = node.stderr();

@@ -17,14 +17,7 @@ struct Expected {
 }
 
 /// All of them.
-const EXPECTED: [Expected; 2] = [
-    // A node is ready before it is admitted: all tasks are stopped for new ones that never join.
-    Expected {
-        finding: 'A',
-        operation: Operation::RefusedDeploy,
-        promise: Promise::Progress,
-        seed: 2,
-    },
+const EXPECTED: [Expected; 1] = [
     // A process whose log failed waits for others to take over, also when all logs have failed.
     Expected {
         finding: 'C',

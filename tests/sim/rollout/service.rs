@@ -28,6 +28,9 @@ const RESUMED_AFTER: Micros = 20 * SECOND;
 /// How long a task that is restarted is down.
 const DOWN: std::ops::Range<Micros> = SECOND / 5..8 * SECOND;
 
+/// How long a service waits for tasks that are refused.
+const REFUSED_FOR: Micros = 30 * SECOND;
+
 /// How long the disks of failed logs stay broken.
 const DISK_BROKEN: Micros = 20 * SECOND;
 
@@ -181,12 +184,17 @@ impl World {
         let Some(rollout) = &self.rollout else {
             return Ok(());
         };
-        if !rollout.plan.is_empty() || !rollout.old.is_empty() {
+        // Tasks that are refused must never be ready: then the old ones stay.
+        let is_refused = rollout.operation == Operation::RefusedDeploy;
+        if !rollout.plan.is_empty() || rollout.old.is_empty() == is_refused {
             return Err("the service is not done".into());
+        }
+        if is_refused && self.queue.now() < FIRST + REFUSED_FOR {
+            return Err("the service waits for tasks that are refused".into());
         }
         for (number, task) in &rollout.tasks {
             match task.state {
-                State::Joining if rollout.operation != Operation::RefusedDeploy => {
+                State::Joining if !is_refused => {
                     return Err(format!("task {number} is no member yet"));
                 }
                 State::Leaving(..) => return Err(format!("task {number} has not stopped yet")),

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use gcache::ids::NodeId;
+use gcache::ids::{Incarnation, NodeId};
 use gcache::membership::admitting::{Admission, admit};
 use gcache::membership::ending::{self, After, is_relieved};
 use gcache::membership::founding::Candidate;
 use gcache::membership::joining::{Beginning, begin};
 use gcache::membership::leaving::{self, Leaving, Next, Seen, Stage, StopNext, Stopping};
-use gcache::membership::readiness::{Membership, checks};
+use gcache::membership::readiness::{Membership, checks, is_up};
 use gcache::membership::seen::{Leads, SeedStatus};
 use gcache::raft::event::{Outcome, RequestId};
 use gcache::topology::commands::{Agreed, Change, Command, Joiner};
@@ -41,6 +41,8 @@ pub(super) struct Task {
     pub(super) state: State,
     /// Why it is no member yet.
     waits: Option<String>,
+    /// Whether it was up since it started.
+    has_been_up: bool,
 }
 
 /// What a task does.
@@ -84,6 +86,7 @@ impl Task {
         Self {
             state: State::Joining,
             waits: None,
+            has_been_up: false,
         }
     }
 
@@ -91,6 +94,7 @@ impl Task {
     pub(super) fn member(number: u64) -> Self {
         Self {
             state: State::Member(number),
+            has_been_up: true,
             ..Self::new()
         }
     }
@@ -183,7 +187,7 @@ impl World {
                 root: Some(ROOT),
                 cluster: Some(CLUSTER),
                 node: NodeId(node.id),
-                incarnation: gcache::ids::Incarnation(node.incarnation),
+                incarnation: Incarnation(node.incarnation),
                 host: own.host.to_string(),
                 raft_port: own.raft_port,
             }
@@ -255,9 +259,13 @@ impl World {
     }
 
     /// Whether a task passes its health check.
-    pub(super) fn is_ready(&mut self, task: u64) -> bool {
+    pub(super) fn is_ready(&mut self, number: u64) -> bool {
         let now = self.queue.now();
-        let Some(task) = self.rollout().tasks.get(&task) else {
+        let Some(task) = self
+            .rollout
+            .as_ref()
+            .and_then(|rollout| rollout.tasks.get(&number))
+        else {
             return false;
         };
         let (node, stage) = match &task.state {
@@ -268,19 +276,34 @@ impl World {
         };
         let waits = task.waits.clone();
         let node = node.and_then(|node| self.nodes.get(&node));
-        let membership = match node {
-            None => Membership::None(waits),
-            Some(node) => Membership::Member {
+        let is_up = node.is_some_and(|node| {
+            let own = Incarnation(node.incarnation);
+            let state = node.state.as_ref();
+            state.is_some_and(|state| is_up(state, NodeId(node.id), own))
+        });
+        let has_been_up = task.has_been_up || is_up;
+        let membership = match (&task.state, node) {
+            (State::WithoutLog(..), _) => Membership::Ended {
+                why: "the log failed".into(),
+                has_been_up,
+            },
+            (_, None) => Membership::None(waits),
+            (_, Some(node)) => Membership::Member {
                 node: NodeId(node.id),
                 cluster: CLUSTER,
                 term: node.role.term,
                 leader: node.role.leader,
+                has_been_up,
+                obstacle: waits,
             },
         };
         let leasing = node.and_then(|node| node.leasing.as_ref());
         let is_isolated = !leasing.is_some_and(|leasing| leasing.is_valid(now));
         let checks = checks(membership, stage, is_isolated);
-        checks.iter().all(|(_, check)| check.is_ok())
+        if let Some(task) = self.rollout().tasks.get_mut(&number) {
+            task.has_been_up = has_been_up;
+        }
+        checks.iter().all(|(_, verdict)| verdict.is_ready())
     }
 
     /// A task gets SIGTERM.
@@ -400,6 +423,9 @@ impl World {
             node.is_gone = false;
         }
         self.set(number, State::Member(id));
+        if let Some(task) = self.rollout().tasks.get_mut(&number) {
+            task.has_been_up = false;
+        }
         self.queue.push(down, Happening::Restart(id));
     }
 
