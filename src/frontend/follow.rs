@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::nodes::Routing;
 use crate::discovery::Discovery;
 use crate::ids::{ClusterId, Epoch};
+use crate::membership::obstacle::listed;
 use crate::net::jittered;
 use crate::rpc::control::{Unanswered, follow, from_wire, watch as open};
 use crate::rpc::control_proto::{Topology, WatchRequest};
@@ -46,6 +47,30 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 /// Nodes that are asked in one round at most.
 const ROUND_MAX: usize = 16;
+
+/// After the first warning that no node answers, the next one comes after this time; then after twice as long.
+const WARN_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest time between two such warnings.
+const WARN_EVERY_MAX: Duration = Duration::from_secs(300);
+
+/// When to warn that no node shows the topology.
+#[derive(Debug, Default)]
+struct Silence {
+    next: Option<(Instant, Duration)>,
+}
+
+impl Silence {
+    /// Whether a round without an answer, which ends now, is to be warned of.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let (due, after) = self.next.unwrap_or((now, WARN_AFTER));
+        if now < due {
+            return false;
+        }
+        self.next = Some((now + after, (after * 2).min(WARN_EVERY_MAX)));
+        true
+    }
+}
 
 /// Follows the topology from the seeds on.
 pub(super) struct Follower {
@@ -81,18 +106,40 @@ impl Follower {
 
     async fn follow(&mut self, routing: &watch::Receiver<Arc<Routing>>) {
         let mut is_current = false;
+        let mut silence = Silence::default();
         self.discovery.settled().await;
         loop {
             is_current = is_current || timeout(PULL_PATIENCE, self.pull()).await == Ok(true);
             if !is_current && self.cluster.is_none() {
                 self.begin_with_newest().await;
             }
-            for target in self.targets().into_iter().take(ROUND_MAX) {
-                match self.stream(&target, routing).await {
-                    Ok(()) => tracing::info!(%target, "topology stream ended"),
-                    Err(error) => tracing::debug!(%error, "topology not followed"),
+            let targets = self.targets();
+            let mut last_error = None;
+            let mut was_followed = false;
+            for target in targets.iter().take(ROUND_MAX) {
+                match self.stream(target, routing).await {
+                    Ok(()) => {
+                        was_followed = true;
+                        tracing::info!(%target, "topology stream ended");
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "topology not followed");
+                        last_error = Some(error);
+                    }
                 }
                 // The next one may be behind what this one sent, and is then waited for.
+            }
+            if was_followed {
+                silence = Silence::default();
+            } else if silence.is_due(Instant::now()) {
+                let asked: Vec<_> = targets.iter().map(ToString::to_string).collect();
+                let reason = last_error.map_or_else(String::new, |error| error.to_string());
+                tracing::warn!(
+                    asked = listed(&asked),
+                    reason,
+                    has_topology = self.cluster.is_some(),
+                    "no node shows the topology"
+                );
             }
             tokio::time::sleep(jittered(PAUSE)).await;
         }

@@ -103,6 +103,16 @@ impl Problem {
         )
     }
 
+    pub(super) fn no_topology() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-topology",
+            "no topology yet",
+            "this frontend does not know the groups and nodes yet",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
     pub(super) fn no_such_key() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

@@ -17,6 +17,7 @@ use super::respond::respond;
 use super::route::Router;
 use crate::admin::Probe;
 use crate::http::{Reply, empty, text, with_type};
+use crate::ids::Epoch;
 use crate::rpc::proto::Op;
 use crate::topology::model::group::Group;
 
@@ -58,10 +59,7 @@ impl Service {
                 RequestOutcome::Other,
             ),
             Ok(Path::Key { group, key }) => match self.group(&group) {
-                None => (
-                    Problem::no_such_group(&group).reply(),
-                    RequestOutcome::Refused,
-                ),
+                None => self.without(&group),
                 Some(group) => match head.method {
                     Method::GET | Method::HEAD => {
                         self.get(&group, key, &head.headers, &head.method, until)
@@ -75,10 +73,7 @@ impl Service {
                 },
             },
             Ok(Path::Group(group)) => match self.group(&group) {
-                None => (
-                    Problem::no_such_group(&group).reply(),
-                    RequestOutcome::Refused,
-                ),
+                None => self.without(&group),
                 Some(group) if head.method == Method::POST => {
                     let reply = many::answer(&self.router, &group, body, self.many, until).await;
                     (reply, RequestOutcome::Many)
@@ -90,6 +85,17 @@ impl Service {
 
     fn group(&self, name: &str) -> Option<Arc<Group>> {
         self.router.routing().view.group_by_name(name).cloned()
+    }
+
+    /// The answer where no group has this name: to know that there is none takes a topology.
+    fn without(&self, group: &str) -> Counted {
+        match self.router.routing().view.epoch() {
+            Epoch(0) => (Problem::no_topology().reply(), RequestOutcome::Failed),
+            _ => (
+                Problem::no_such_group(group).reply(),
+                RequestOutcome::Refused,
+            ),
+        }
     }
 
     async fn get(

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::explain::Explainer;
 use super::moves::Moves;
 use super::read::{Begun, Later, ReadPath};
-use crate::ids::GroupId;
+use crate::ids::{Epoch, GroupId};
 use crate::overload::shares::{Bounds, Full, Gate, Place};
 use crate::rpc::outbox::{BatchLimits, Outbox, Sending, outbox};
 use crate::rpc::proto::cache_server::Cache;
@@ -112,6 +112,9 @@ impl Cache for Service {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetReply>, Status> {
         let GetRequest { group, key } = request.into_inner();
         let view = self.path.view();
+        if view.epoch() == Epoch(0) {
+            return Err(Status::unavailable("this node has no topology yet"));
+        }
         let group = view
             .group_by_name(&group)
             .ok_or_else(|| Status::not_found(format!("no group {group:?}")))?;
