@@ -95,7 +95,8 @@ pub(super) struct Common {
 /// Flags that name the cluster.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Cluster {
-    /// Where to find nodes: the addresses of a few of them, or a DNS name that resolves to them
+    /// Where to find nodes: the addresses of a few of them, or a DNS name that resolves to them; by default what
+    /// GCACHE_SEEDS says
     #[arg(long, value_name = "HOST[:PORT],…")]
     seeds: Option<String>,
 }

@@ -18,6 +18,9 @@ use super::value::Given;
 const PREFIX: &str = "GCACHE__";
 const SEPARATOR: &str = "__";
 
+/// The seeds, for every role and every operator's command. Weaker than `GCACHE__CLUSTER__SEEDS`.
+pub const SEEDS_VARIABLE: &str = "GCACHE_SEEDS";
+
 /// The defaults of every setting.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -28,7 +31,8 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 pub struct Layers<'a> {
     /// The file of `--config`.
     pub file: Option<SourceFile<'a>>,
-    /// The environment, as `std::env::vars_os` has it; only `GCACHE__SECTION__KEY` is looked at.
+    /// The environment, as `std::env::vars_os` has it; only `GCACHE_SEEDS` and
+    /// `GCACHE__SECTION__KEY` are looked at.
     pub environment: Vec<(OsString, OsString)>,
     /// The values of `--set`, each `section.key=value`; of several for one key the last wins.
     pub sets: Vec<String>,
@@ -145,6 +149,16 @@ fn lay_environment(
     settings: &mut Settings,
     mistakes: &mut Mistakes,
 ) {
+    if let Some((_, seeds)) = environment
+        .iter()
+        .find(|(name, value)| name == SEEDS_VARIABLE && !value.is_empty())
+    {
+        // What is not UTF-8 is no address, and is refused as one.
+        let seeds = seeds.to_string_lossy().into_owned();
+        let place = Place::Environment(SEEDS_VARIABLE.to_owned());
+        let seeds = Given::Word(seeds);
+        settings.lay(("cluster", "seeds"), seeds, place, mistakes);
+    }
     let mut ours: Vec<(String, &OsStr)> = environment
         .iter()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_os_str()))
@@ -221,5 +235,46 @@ fn shown(name: &str) -> String {
         name.to_owned()
     } else {
         quoted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+
+    #[test]
+    fn the_seeds_have_a_variable_that_every_role_reads() {
+        let mut layers = Layers::default();
+        let seeds = |layers: &Layers<'_>| {
+            let seeds = load(layers).unwrap().config.cluster.seeds;
+            let hosts = seeds.into_iter().map(|seed| seed.host);
+            hosts.collect::<Vec<_>>().join(",")
+        };
+        layers.file = Some(SourceFile {
+            name: "gcache.toml",
+            text: "[cluster]\nseeds = '10.0.0.1'",
+        });
+        let env = |name: &str, value: &str| (name.into(), value.into());
+        layers.environment = vec![env("GCACHE_SEEDS", "")];
+        assert_eq!(seeds(&layers), "10.0.0.1");
+        layers.environment = vec![env("GCACHE_SEEDS", "10.0.0.2,10.0.0.3")];
+        assert_eq!(seeds(&layers), "10.0.0.2,10.0.0.3");
+        layers
+            .environment
+            .push(env("GCACHE__CLUSTER__SEEDS", "10.0.0.4"));
+        assert_eq!(seeds(&layers), "10.0.0.4");
+        layers.flags = vec![Flag {
+            name: "--seeds",
+            setting: "cluster.seeds",
+            value: "10.0.0.5".to_owned(),
+        }];
+        assert_eq!(seeds(&layers), "10.0.0.5");
+        let wrong = Layers {
+            environment: vec![env("GCACHE_SEEDS", "a b")],
+            ..Layers::default()
+        };
+        let told = load(&wrong).unwrap_err().to_string();
+        assert!(told.contains("GCACHE_SEEDS"), "{told}");
     }
 }

@@ -28,7 +28,7 @@ mod value;
 mod tests;
 
 pub use groups::read_groups;
-pub use layers::{Flag, Layers};
+pub use layers::{Flag, Layers, SEEDS_VARIABLE};
 pub use names::{
     DEFAULT_ZONE, Host, LogFormat, OriginUrl, PostgresUrl, ProcessId, ProcessZone, Seed, read_host,
     read_seeds,

@@ -127,7 +127,7 @@ fn a_stronger_layer_wins() {
 #[test]
 fn other_variables_are_none_of_our_business() {
     let environment = vec![
-        env("GCACHE_SEEDS", "x"),
+        env("GCACHE_SEED", "x"),
         env("gcache__node__memory", "x"),
         env("PATH", "x"),
     ];
