@@ -17,18 +17,20 @@ const BAR_WIDTH: usize = 48;
 const OWNED: &str = "█";
 const STANDBY: &str = "░";
 
-/// Prints the ring, from the leader's state.
+/// Prints the ring: from the leader's state, or without a leader from the newest that any node shows, marked so.
 pub(super) async fn show(reach: &Reach) -> Result<(), Failure> {
-    let state = Cluster::of(reach)?.state().await?;
-    let members = members(&state);
+    let look = Cluster::of(reach)?.look().await?;
+    let state = &look.state;
+    let members = members(state);
     if reach.json {
         return print_json(&json!({
             "epoch": state.epoch().0,
             "paused": state.is_paused(),
+            "may_be_old": look.json(),
             "members": members,
         }));
     }
-    let mut text = drawn(&members);
+    let mut text = look.mark() + &drawn(&members);
     if state.is_paused() {
         text.push_str(&format!("\n{PAUSED}\n"));
     }

@@ -1,16 +1,19 @@
 //! How an operator's command reaches the cluster: any node may be asked, and says which node leads.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::args;
 use super::failure::Failure;
-use crate::config::read_seeds;
+use crate::config::{SEEDS_VARIABLE, read_seeds};
 use crate::ids::{Epoch, NodeId};
+use crate::membership::obstacle::listed;
 use crate::rpc::control::{self, Unanswered};
 use crate::rpc::control_proto::commit_reply::Outcome;
 use crate::rpc::control_proto::remove_reply::Outcome as Removal;
@@ -36,6 +39,9 @@ const ASKED_MAX: usize = 64;
 /// How long a node may take to say how it stands.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The same for a question that must be over within a second together with another one.
+const STAND_PATIENCE: Duration = Duration::from_millis(400);
+
 /// How long the followers of one node may take to go by a new topology: it waits for a second.
 const REACH_PATIENCE: Duration = Duration::from_millis(1_500);
 
@@ -50,6 +56,43 @@ pub(super) struct Cluster {
     seeds: Vec<Target>,
     /// The node that did last what only the leader can do: it is asked first.
     last: Mutex<Option<Target>>,
+}
+
+/// A state that was looked at.
+pub(super) struct Look {
+    pub(super) state: State,
+    /// None if the leader has confirmed that the state is as new as everything that was acknowledged.
+    pub(super) old: Option<Old>,
+}
+
+/// A state that no leader has confirmed.
+pub(super) struct Old {
+    epoch: Epoch,
+    /// The name of the node that shows it.
+    by: String,
+}
+
+impl fmt::Display for Old {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, by } = self;
+        write!(
+            f,
+            "no leader: state as of epoch {epoch} at node {by}, may be old"
+        )
+    }
+}
+
+impl Look {
+    /// What to write before a table: the mark of a state that may be old.
+    pub(super) fn mark(&self) -> String {
+        let old = self.old.as_ref();
+        old.map_or_else(String::new, |old| format!("{old}\n\n"))
+    }
+
+    /// The same for a field of JSON: null if the state is confirmed.
+    pub(super) fn json(&self) -> Value {
+        self.old.as_ref().map(ToString::to_string).into()
+    }
 }
 
 /// What a node that was asked for something that only the leader can do has to say.
@@ -67,8 +110,8 @@ impl Cluster {
     pub(super) fn of(reach: &args::Reach) -> Result<Self, Failure> {
         let (name, text) = match &reach.seeds {
             Some(text) => ("--seeds", text.clone()),
-            None => match std::env::var("GCACHE_SEEDS") {
-                Ok(text) => ("GCACHE_SEEDS", text),
+            None => match std::env::var(SEEDS_VARIABLE) {
+                Ok(text) => (SEEDS_VARIABLE, text),
                 Err(_) => {
                     let reason = "no node is known: give --seeds HOST[:PORT],… or set GCACHE_SEEDS";
                     return Err(Failure::Usage(reason.into()));
@@ -207,19 +250,86 @@ impl Cluster {
         newest(states).map_err(Failure::Failed)
     }
 
-    /// Asks the seeds how they stand, up to the first answer.
-    pub(super) async fn status(&self) -> Result<StatusReply, Failure> {
-        let mut tried = Vec::new();
-        for target in &self.seeds {
-            match control::status(target, STATUS_PATIENCE).await {
-                Ok(status) => return Ok(status),
-                Err(error) => tried.push(error.to_string()),
+    /// The state as new as everything that was acknowledged; at once the newest that any node shows if none that
+    /// answers knows a leader.
+    pub(super) async fn look(&self) -> Result<Look, Failure> {
+        let mut confirmed = std::pin::pin!(self.state());
+        let (standings, failure) = loop {
+            let standings = tokio::select! {
+                state = &mut confirmed => match state {
+                    Ok(state) => return Ok(Look { state, old: None }),
+                    Err(failure) => break (self.standings().await, Some(failure)),
+                },
+                found = self.standings() => found,
+            };
+            if standings.iter().all(|(_, status)| status.leader == 0) {
+                break (standings, None);
+            }
+            tokio::select! {
+                state = &mut confirmed => match state {
+                    Ok(state) => return Ok(Look { state, old: None }),
+                    Err(failure) => break (standings, Some(failure)),
+                },
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        };
+        let (state, by) = match self.newest_of(&standings).await {
+            Ok(found) => found,
+            Err(why) => return Err(failure.unwrap_or(Failure::Failed(format!("no leader: {why}")))),
+        };
+        let old = Some(Old {
+            epoch: state.epoch(),
+            by,
+        });
+        Ok(Look { state, old })
+    }
+
+    /// What the seeds, and the members that they know, say of themselves; those that do not answer are left out.
+    async fn standings(&self) -> Vec<(Target, StatusReply)> {
+        let mut answers = stand(self.seeds.clone()).await;
+        let members = answers.iter().flat_map(|(_, status)| &status.members);
+        let members = members.filter_map(|member| {
+            let port = u16::try_from(member.grpc_port).ok()?;
+            Some(target(&member.host, port))
+        });
+        let mut others: Vec<Target> = Vec::new();
+        for member in members {
+            if !self.seeds.contains(&member) && !others.contains(&member) {
+                others.push(member);
             }
         }
-        Err(Failure::Failed(format!(
-            "no node answers: {}",
-            tried.join("; ")
-        )))
+        others.truncate(ASKED_MAX);
+        answers.extend(stand(others).await);
+        answers
+    }
+
+    /// The newest state that one of the nodes shows which answered, and the name of that node.
+    async fn newest_of(
+        &self,
+        standings: &[(Target, StatusReply)],
+    ) -> Result<(State, String), String> {
+        let are_members = standings.iter().filter(|(_, status)| status.node != 0);
+        let asked = are_members.map(async |(target, status)| {
+            let state = control::shown(target, STATUS_PATIENCE).await.ok()?;
+            Some((state, status.name.clone()))
+        });
+        let shown = futures_util::future::join_all(asked).await;
+        let shown: Vec<_> = shown.into_iter().flatten().collect();
+        let newest = newest(shown.iter().map(|(state, _)| state.clone()).collect());
+        let newest = newest.map_err(|why| match standings.is_empty() {
+            true => format!("no node answers at {}", listed(&self.named())),
+            false if shown.is_empty() => {
+                "the nodes that answer belong to no cluster yet".to_owned()
+            }
+            false => why,
+        })?;
+        let by = shown.into_iter().find(|(state, _)| *state == newest);
+        let by = by.map(|(_, name)| name).unwrap_or_default();
+        Ok((newest, by))
+    }
+
+    fn named(&self) -> Vec<String> {
+        self.seeds.iter().map(ToString::to_string).collect()
     }
 
     /// Asks one node after the other, and the leader that they name, until it is done or the time is up.
@@ -289,6 +399,16 @@ impl Cluster {
     }
 }
 
+/// What these nodes say of themselves; those that do not answer are left out.
+async fn stand(targets: Vec<Target>) -> Vec<(Target, StatusReply)> {
+    let asked = targets.into_iter().map(async |target| {
+        let status = control::status(&target, STAND_PATIENCE).await.ok()?;
+        Some((target, status))
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().collect()
+}
+
 /// The states that nodes show by themselves, however old.
 async fn shown(targets: &[Target]) -> Vec<State> {
     let asked = targets
@@ -325,10 +445,9 @@ pub(super) fn target(host: &str, port: u16) -> Target {
     Target::new(host, port, FROM)
 }
 
-/// Asks how far the node at `target` has applied the log; none if it does not answer.
-pub(super) async fn applied(target: &Target) -> Option<u64> {
-    let status = control::status(target, STATUS_PATIENCE).await.ok()?;
-    Some(status.applied)
+/// Asks how the node at `target` stands; none if it does not answer.
+pub(super) async fn standing(target: &Target) -> Option<StatusReply> {
+    control::status(target, STATUS_PATIENCE).await.ok()
 }
 
 #[cfg(test)]

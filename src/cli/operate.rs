@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::args::{ClusterCommand, Reach, RingCommand};
-use super::cluster_client::{Cluster, applied, target};
+use super::cluster_client::{Cluster, Look, standing, target};
 use super::explain::explain;
 use super::failure::Failure;
 use super::pause::set_paused;
 use super::print::{plain, print_json, table, write};
 use crate::ids::NodeId;
-use crate::rpc::control_proto::{Member, StatusReply};
+use crate::rpc::control_proto::StatusReply;
+use crate::topology::losses::{Losses, losses};
+use crate::topology::model::member::MemberRecord;
 use crate::topology::state::State;
 
 pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
@@ -49,34 +51,57 @@ async fn transfer(name: &str, reach: &Reach) -> Result<(), Failure> {
 
 async fn status(reach: &Reach) -> Result<(), Failure> {
     let cluster = Cluster::of(reach)?;
-    let status = cluster.status().await?;
-    // A state that was read after a quorum round shows that there is a quorum.
-    let state = cluster.state().await.ok();
-    let asked = status.members.iter().map(async |member| {
-        let port = u16::try_from(member.grpc_port).unwrap_or_default();
-        let applied = applied(&target(&member.host, port)).await?;
-        Some(status.commit.saturating_sub(applied))
-    });
-    let lags = futures_util::future::join_all(asked).await;
-    let leader = status
-        .members
-        .iter()
-        .find(|member| member.id == status.leader);
+    let look = cluster.look().await?;
+    let state = &look.state;
+    let asked = state
+        .members()
+        .map(async |member| standing(&target(&member.host, member.grpc_port)).await);
+    let standings = futures_util::future::join_all(asked).await;
+    let known = standings.iter().flatten().filter(|said| said.leader != 0);
+    // The latest term has the leader, if there is one.
+    let led = known.max_by_key(|said| said.term);
+    let led = led.filter(|_| look.old.is_none());
+    let leader = led.map(|said| NodeId(said.leader));
+    let answers = |id: NodeId| {
+        let all = state.members().zip(&standings);
+        let own = all.filter(|(member, _)| member.id == id);
+        own.into_iter().any(|(_, said)| said.is_some())
+    };
+    let losses = losses(state, answers);
+    let term = standings.iter().flatten().map(|said| said.term).max();
     let answer = json!({
-        "cluster_id": cluster_id(&status.cluster),
-        "epoch": status.epoch,
-        "term": status.term,
-        "leader": leader.map(|member| &member.name),
-        "quorum": state.is_some(),
-        "paused": state.as_ref().map(State::is_paused),
-        "members": members(&status, state.as_ref(), &lags),
+        "cluster_id": state.cluster().to_string(),
+        "epoch": state.epoch().0,
+        "term": term,
+        "leader": leader.and_then(|id| state.member(id)).map(|member| &*member.name),
+        "quorum": look.old.is_none(),
+        "paused": state.is_paused(),
+        "may_be_old": look.json(),
+        "may_lose": { "voters": losses.voters, "lines": losses.lines },
+        "members": members(state, leader, &standings),
     });
-    if reach.json {
-        return print_json(&answer);
+    let shown = match reach.json {
+        true => print_json(&answer),
+        false => write(drawn(&look, &answer, &losses).as_bytes(), false),
+    };
+    shown?;
+    match look.old {
+        None => Ok(()),
+        Some(old) => Err(Failure::Failed(old.to_string())),
     }
-    let mut text = String::new();
+}
+
+fn drawn(look: &Look, answer: &Value, losses: &Losses) -> String {
+    let mut text = look.mark();
     for field in ["cluster_id", "epoch", "term", "leader", "quorum", "paused"] {
         let _infallible = writeln!(text, "{field:<11} {}", plain(&answer[field]));
+    }
+    for (line, name) in losses
+        .lines
+        .iter()
+        .zip(["may lose"].into_iter().chain(std::iter::repeat("")))
+    {
+        let _infallible = writeln!(text, "{name:<11} {line}");
     }
     text.push('\n');
     let columns = [
@@ -84,6 +109,7 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
         "name",
         "role",
         "status",
+        "answers",
         "zone",
         "host",
         "partitions",
@@ -91,31 +117,30 @@ async fn status(reach: &Reach) -> Result<(), Failure> {
     ];
     let members = answer["members"].as_array().cloned().unwrap_or_default();
     text.push_str(&table(&columns, &members));
-    write(text.as_bytes(), false)
+    text
 }
 
-fn members(status: &StatusReply, state: Option<&State>, lags: &[Option<u64>]) -> Vec<Value> {
-    let partitions = |id| state.map(|state| state.table().owned_by(NodeId(id)));
-    let member = |(member, lag): (&Member, &Option<u64>)| {
-        let role = match member.id == status.leader {
+fn members(state: &State, leader: Option<NodeId>, standings: &[Option<StatusReply>]) -> Vec<Value> {
+    // Of the nodes that answer, one has what is committed.
+    let commit = standings.iter().flatten().map(|said| said.commit).max();
+    let member = |(member, said): (&MemberRecord, &Option<StatusReply>)| {
+        let role = match leader == Some(member.id) {
             true => "leader",
-            false => &member.role,
+            false => state.quorum().role_of(member.id),
         };
+        let lag = said.as_ref().zip(commit);
+        let lag = lag.map(|(said, commit)| commit.saturating_sub(said.applied));
         json!({
-            "name": member.name,
-            "id": member.id,
+            "name": &*member.name,
+            "id": member.id.0,
             "role": role,
-            "status": member.status,
-            "zone": member.zone,
-            "host": member.host,
-            "partitions": partitions(member.id),
+            "status": member.status.to_string(),
+            "answers": said.is_some(),
+            "zone": member.zone.as_str(),
+            "host": &*member.host,
+            "partitions": state.table().owned_by(member.id),
             "lag": lag,
         })
     };
-    status.members.iter().zip(lags).map(member).collect()
-}
-
-fn cluster_id(bytes: &[u8]) -> Option<String> {
-    let id = crate::rpc::control::from_wire(bytes)?;
-    Some(crate::ids::ClusterId(id).to_string())
+    state.members().zip(standings).map(member).collect()
 }

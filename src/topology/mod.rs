@@ -33,6 +33,8 @@ pub mod lease;
 
 pub mod leader;
 
+pub mod losses;
+
 #[cfg(test)]
 pub(crate) mod fixtures;
 
