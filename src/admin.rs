@@ -116,7 +116,10 @@ pub async fn run(listener: TcpListener, registry: Registry, ready: Probe, shutdo
         write_timeout: WRITE_TIMEOUT,
         max_header_bytes: MAX_HEADER_BYTES,
     };
-    shutdown.spawn(upkeep(registry.clone(), shutdown.clone()));
+    shutdown.spawn_critical(
+        "upkeep of metrics",
+        upkeep(registry.clone(), shutdown.clone()),
+    );
     let service = move |request: Request<Incoming>| {
         let reply = answer(&request, &registry, &ready);
         async move { reply }

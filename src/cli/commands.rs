@@ -15,7 +15,7 @@ use super::control;
 use super::failure::Failure;
 use super::identity::address;
 use super::print::write;
-use super::setup::{bind, checked_groups, faults, origin, require};
+use super::setup::{Configured, bind, checked_groups, faults, origin, require};
 use crate::admin::{self, Probe};
 use crate::client::{Answer, ask, key_url};
 use crate::clock::{Clock, unix_ms};
@@ -25,6 +25,7 @@ use crate::net::{BACKLOG, raise_open_files};
 use crate::origin::Origin;
 use crate::raft::latch::Root;
 use crate::shutdown::{Shutdown, Signals};
+use crate::telemetry::LostLines;
 use crate::{dev, frontend, node};
 
 /// The port of health where nobody chose another: then `--url` says so.
@@ -48,7 +49,8 @@ const DEV_TABLE: &str = "dev";
 /// A row of [`DEV_ROWS`], to try.
 const DEV_SAMPLE: &str = "scores/Tom";
 
-pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure> {
+pub(super) async fn node(configured: Configured, is_founder: bool) -> Result<(), Failure> {
+    let Configured { config, lost } = configured;
     require(&config, true)?;
     control::check(&config)?;
     let origin = origin(&config)?.expect("required above");
@@ -61,7 +63,7 @@ pub(super) async fn node(config: Config, is_founder: bool) -> Result<(), Failure
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
     let control = control::parts(&config, address.port(), is_founder)?;
     let (name, zone) = (control.own.name.clone(), control.own.zone.clone());
-    let process = Process::begin(&config)?;
+    let process = Process::begin(&config, &lost)?;
     tracing::info!(node = %name, %address, origin = %origin.describe(), "node started");
     process.registry.describe_process("node", zone.as_str());
     origin.register(&process.registry);
@@ -92,7 +94,8 @@ async fn prepare(origin: &dyn Origin) {
     }
 }
 
-pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
+pub(super) async fn frontend(configured: Configured) -> Result<(), Failure> {
+    let Configured { config, lost } = configured;
     require(&config, false)?;
     let listener = bind(
         &config,
@@ -100,7 +103,7 @@ pub(super) async fn frontend(config: Config) -> Result<(), Failure> {
         "HTTP (--port)",
         config.frontend.backlog,
     )?;
-    let process = Process::begin(&config)?;
+    let process = Process::begin(&config, &lost)?;
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
     tracing::info!(%address, "frontend started");
     process
@@ -128,7 +131,7 @@ struct Process {
 }
 
 impl Process {
-    fn begin(config: &Config) -> Result<Self, Failure> {
+    fn begin(config: &Config, lost: &LostLines) -> Result<Self, Failure> {
         raise_open_files();
         let signals = Signals::catch().map_err(anyhow::Error::from)?;
         let admin = bind(
@@ -137,8 +140,10 @@ impl Process {
             "metrics (--admin-port)",
             BACKLOG,
         )?;
+        let registry = Registry::new();
+        lost.register(&registry);
         Ok(Self {
-            registry: Registry::new(),
+            registry,
             admin,
             shutdown: Shutdown::new(),
             signals,
@@ -158,7 +163,8 @@ impl Process {
             shutdown,
             signals,
         } = self;
-        shutdown.spawn(admin::run(admin, registry, ready, shutdown.clone()));
+        let serving = admin::run(admin, registry, ready, shutdown.clone());
+        shutdown.spawn_critical("admin port", serving);
         end(config, signals, &shutdown, leave).await
     }
 }
@@ -171,7 +177,7 @@ async fn end(
     leave: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let is_asked = tokio::select! {
-        signal = signals.first() => {
+        signal = signals.next() => {
             tracing::info!(signal, "shutting down");
             true
         }
@@ -185,7 +191,7 @@ async fn end(
     };
     let ended = tokio::select! {
         ended = stopped => ended,
-        again = signals.first() => {
+        again = signals.next() => {
             return Err(Failure::Failed(format!("stopped at once by a second {again}")));
         }
     };
@@ -193,6 +199,11 @@ async fn end(
         tracing::info!("stopped");
     } else {
         tracing::warn!(grace = ?config.process.shutdown_grace, "stopped with work in progress");
+    }
+    if let Some(failed) = shutdown.failure() {
+        return Err(Failure::Failed(format!(
+            "the process has stopped itself: {failed}"
+        )));
     }
     if !is_asked {
         let why = "it cannot go on, as its log says";
@@ -206,8 +217,9 @@ async fn end(
 pub(super) async fn dev(
     nodes: u16,
     groups: Option<PathBuf>,
-    config: Config,
+    configured: Configured,
 ) -> Result<(), Failure> {
+    let Configured { config, lost } = configured;
     let own_groups = groups.map(|path| checked_groups(&config, &path));
     let (own_groups, own_origin) = (own_groups.transpose()?, origin(&config)?);
     let kept = config.cluster.data_dir.clone();
@@ -240,16 +252,21 @@ pub(super) async fn dev(
         groups,
         data_dir: folder.path().to_owned(),
         at_unix_ms: unix_ms(),
+        lost,
         shutdown: shutdown.clone(),
     };
     let started = tokio::select! {
         started = dev::start(&config, parts) => started.map(Some),
-        _ = signals.first() => Ok(None),
+        _ = signals.next() => Ok(None),
+        () = shutdown.begun() => Ok(None),
     };
     let Ok(Some(addresses)) = started else {
         // The logs are closed before their directory goes.
         shutdown.finish(config.process.shutdown_grace).await;
-        return Ok(started.map(drop)?);
+        return match shutdown.failure() {
+            Some(failed) => Err(Failure::Failed(failed.to_string())),
+            None => Ok(started.map(drop)?),
+        };
     };
     let sample = is_sample.then_some(DEV_SAMPLE);
     let banner = dev::banner(&origin_name, &addresses, sample, &folder.to_string());

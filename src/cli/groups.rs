@@ -15,6 +15,7 @@ use super::setup::groups_of;
 use crate::clock::unix_ms;
 use crate::config::show_duration;
 use crate::ids::Epoch;
+use crate::telemetry::complain;
 use crate::topology::commands::{Command, GroupRef, SetGroups};
 use crate::topology::model::group::{Group, GroupSpec, Source};
 use crate::topology::state::State;
@@ -158,11 +159,12 @@ async fn settle(
 }
 
 /// Says how many frontends do not go by what was committed yet.
-#[expect(clippy::print_stderr, reason = "stdout is for the result alone")]
 fn note_late((reached, behind): (u64, u64)) {
     if behind > 0 {
         let all = reached + behind;
-        eprintln!("gcache: {behind} of {all} frontends do not go by it yet");
+        complain(&format!(
+            "gcache: {behind} of {all} frontends do not go by it yet"
+        ));
     }
 }
 
@@ -196,7 +198,8 @@ fn report(
 }
 
 async fn list(reach: &Reach) -> Result<(), Failure> {
-    let state = Cluster::of(reach)?.state().await?;
+    let look = Cluster::of(reach)?.look().await?;
+    let state = &look.state;
     let group = |group: &Group| {
         json!({
             "name": &*group.name,
@@ -211,11 +214,13 @@ async fn list(reach: &Reach) -> Result<(), Failure> {
         return print_json(&json!({
             "revision": state.revision(),
             "epoch": state.epoch().0,
+            "may_be_old": look.json(),
             "groups": groups,
         }));
     }
     let columns = ["name", "id", "generation", "ttl_ms", "content_type"];
-    write(table(&columns, &groups).as_bytes(), false)
+    let text = look.mark() + &table(&columns, &groups);
+    write(text.as_bytes(), false)
 }
 
 async fn show(name: &str, reach: &Reach) -> Result<(), Failure> {

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::failure::Failure;
-use crate::config::{Config, DEFAULT_ZONE, Host, ProcessId, ProcessZone};
+use super::setup::Configured;
+use crate::config::{DEFAULT_ZONE, Host, ProcessId, ProcessZone};
 use crate::identity::{self, IdentityError, VARIABLE};
 
 impl From<IdentityError> for Failure {
@@ -19,8 +20,8 @@ impl From<IdentityError> for Failure {
 
 /// Completes the settings with the name, the zone and the address of the task where they leave that to its
 /// metadata. Asks for nothing if nothing was.
-pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
-    let process = &mut config.process;
+pub(super) async fn complete(mut configured: Configured) -> Result<Configured, Failure> {
+    let process = &mut configured.config.process;
     let left = [
         ("process.id", process.id == ProcessId::FromTaskMetadata),
         ("process.host", process.host == Host::FromTaskMetadata),
@@ -30,7 +31,7 @@ pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
         ),
     ];
     let Some((setting, _)) = left.into_iter().find(|(_, is_left)| *is_left) else {
-        return Ok(config);
+        return Ok(configured);
     };
     let endpoint = endpoint(setting)?;
     let task = identity::task(&endpoint).await?;
@@ -59,7 +60,7 @@ pub(super) async fn complete(mut config: Config) -> Result<Config, Failure> {
         zone = process.zone(),
         "task metadata read"
     );
-    Ok(config)
+    Ok(configured)
 }
 
 /// The address that a process with this `--host` listens on.

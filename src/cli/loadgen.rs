@@ -51,11 +51,11 @@ async fn until_signal(
     let mut running = Box::pin(loadgen::run(plan, truth, timeline, shutdown.clone()));
     tokio::select! {
         report = running.as_mut() => return Ok(report?),
-        _ = signals.first() => shutdown.begin(),
+        _ = signals.next() => shutdown.begin(),
     }
     tokio::select! {
         report = running => Ok(report?),
-        again = signals.first() => {
+        again = signals.next() => {
             Err(Failure::Failed(format!("stopped at once by a second {again}")))
         }
     }

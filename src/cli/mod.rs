@@ -47,21 +47,21 @@ pub fn main() -> ExitCode {
 fn begin(command: Command) -> Result<(), Failure> {
     match command {
         Command::Node(args) => match configure(&args.common, args.flags(), None)? {
-            Some(config) => run(config.process.workers, async {
-                commands::node(complete(config).await?, args.bootstrap).await
+            Some(configured) => run(configured.config.process.workers, async {
+                commands::node(complete(configured).await?, args.bootstrap).await
             }),
             None => Ok(()),
         },
         Command::Frontend(args) => match configure(&args.common, args.flags(), None)? {
-            Some(config) => run(config.process.workers, async {
-                commands::frontend(complete(config).await?).await
+            Some(configured) => run(configured.config.process.workers, async {
+                commands::frontend(complete(configured).await?).await
             }),
             None => Ok(()),
         },
         Command::Dev(args) => match configure(&args.common, args.flags(), Some(DEV_CONFIG))? {
-            Some(config) => run(config.process.workers, async {
-                let config = complete(config).await?;
-                Box::pin(commands::dev(args.nodes, args.groups, config)).await
+            Some(configured) => run(configured.config.process.workers, async {
+                let configured = complete(configured).await?;
+                Box::pin(commands::dev(args.nodes, args.groups, configured)).await
             }),
             None => Ok(()),
         },
@@ -91,12 +91,11 @@ fn run(workers: usize, command: impl Future<Output = Result<(), Failure>>) -> Re
     result
 }
 
-#[expect(clippy::print_stderr, reason = "how a command ends is said on stderr")]
 fn end(failure: Failure) -> ExitCode {
     let (text, code) = match failure {
         Failure::Usage(text) => (text, 2),
         Failure::Failed(text) => (text, 1),
     };
-    eprintln!("gcache: {text}");
+    crate::telemetry::complain(&format!("gcache: {text}"));
     ExitCode::from(code)
 }

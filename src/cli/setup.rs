@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::args::Common;
 use super::failure::Failure;
+use super::print::write;
 use crate::config::{
     self, Config, ConfigError, Flag, Layers, Loaded, LogFormat, OriginUrl, ProcessId, SourceFile,
     load, read_groups,
@@ -12,12 +13,20 @@ use crate::config::{
 use crate::net::listen;
 use crate::origin::memory::Faults;
 use crate::origin::{self, Origin};
+use crate::telemetry::LostLines;
 use crate::topology::model::group::GroupSpec;
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Usage(error.to_string())
     }
+}
+
+/// What a long-running command is started with.
+pub(super) struct Configured {
+    pub(super) config: Config,
+    /// The lines of the log that are lost, from the start of logging on.
+    pub(super) lost: LostLines,
 }
 
 /// Loads the configuration and starts logging. `built_in` stands in for a `--config` that is not given.
@@ -27,7 +36,7 @@ pub(super) fn configure(
     common: &Common,
     flags: Vec<Flag>,
     built_in: Option<SourceFile<'_>>,
-) -> Result<Option<Config>, Failure> {
+) -> Result<Option<Configured>, Failure> {
     let file = common
         .config
         .as_deref()
@@ -46,18 +55,13 @@ pub(super) fn configure(
     };
     let Loaded { config, printed } = load(&layers)?;
     if common.print_config {
-        print(&printed);
+        write(printed.as_bytes(), false)?;
         return Ok(None);
     }
     let json = config.process.log_format == LogFormat::Json;
-    crate::telemetry::start(&config.process.log, json)
+    let lost = crate::telemetry::start(&config.process.log, json)
         .map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(Some(config))
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(text: &str) {
-    print!("{text}");
+    Ok(Some(Configured { config, lost }))
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

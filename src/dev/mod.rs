@@ -29,6 +29,7 @@ use crate::raft::driver::Settings;
 use crate::raft::latch::Root;
 use crate::rpc::pipeline::Target;
 use crate::shutdown::Shutdown;
+use crate::telemetry::LostLines;
 use crate::topology::commands::{Agreed, COMMAND_VERSION, Joiner};
 use crate::topology::model::group::GroupSpec;
 use crate::topology::model::member::{MAX_WEIGHT, Zone};
@@ -59,6 +60,8 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// The date, as the revision of the groups keeps it for people.
     pub at_unix_ms: u64,
+    /// The lines of the log that were lost.
+    pub lost: LostLines,
     /// When to stop. Every task belongs to it.
     pub shutdown: Shutdown,
 }
@@ -127,6 +130,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         addresses: &addresses,
     };
     world.origin.register(&world.registry);
+    parts.lost.register(&world.registry);
     let forming = Forming {
         nodes: world.targets(),
         data_dir: &parts.data_dir,
@@ -154,7 +158,7 @@ pub async fn start(config: &Config, parts: Parts) -> anyhow::Result<Addresses> {
         Arc::clone(&ready),
         world.shutdown.clone(),
     );
-    world.shutdown.spawn(admin_task);
+    world.shutdown.spawn_critical("admin port", admin_task);
     let rest = Box::pin(async {
         forming.formed().await?;
         forming.apply(&parts.groups, parts.at_unix_ms).await?;

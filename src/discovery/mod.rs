@@ -105,7 +105,7 @@ impl Discovery {
         for name in 0..found.shared.names.len() {
             let (found, resolve, done) = (found.clone(), Arc::clone(&resolve), Arc::clone(&done));
             let stop = shutdown.clone();
-            shutdown.spawn(async move {
+            shutdown.spawn_critical("discovery", async move {
                 tokio::select! {
                     () = found.ask_for(name, resolve, done) => {}
                     () = stop.begun() => {}

@@ -87,7 +87,7 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
     let (follower, view) = views.take(config, &registry, &shutdown);
     let stages = Stages {
         connections: shutdown.child(),
-        pipelines: Shutdown::new(),
+        pipelines: shutdown.apart(),
     };
     let routing = nodes::follow(
         view,
@@ -97,7 +97,8 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         stages.pipelines.clone(),
     );
     if let Some(follower) = follower {
-        shutdown.spawn(follower.run(routing.clone(), shutdown.clone()));
+        let following = follower.run(routing.clone(), shutdown.clone());
+        shutdown.spawn_critical("follower of the topology", following);
     }
     let budget = budget::RetryBudget::new(
         config.frontend.retry_ratio,
@@ -130,14 +131,16 @@ pub fn start(config: &Config, parts: Parts) -> Probe {
         max_header_bytes: usize::try_from(config.frontend.max_header_bytes.0).unwrap_or(usize::MAX),
     };
     let answer = move |request| Arc::clone(&service).answer(request);
-    stages.connections.spawn(http::serve(
+    let serving = http::serve(
         listener,
         limits,
         connections,
         stages.connections.clone(),
         answer,
-    ));
-    shutdown.spawn(stages.end(shutdown.clone(), config.process.shutdown_grace));
+    );
+    stages.connections.spawn_critical("HTTP port", serving);
+    let ending = stages.end(shutdown.clone(), config.process.shutdown_grace);
+    shutdown.spawn_critical("end of the frontend", ending);
     ready
 }
 

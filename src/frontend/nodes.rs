@@ -77,10 +77,14 @@ pub(super) fn follow(
     };
     let first = opener.routing(Arc::clone(&views.borrow_and_update()));
     let (tx, rx) = watch::channel(Arc::new(first));
-    shutdown.clone().spawn(async move {
+    let spawner = shutdown.clone();
+    spawner.spawn_critical("follower of views", async move {
         loop {
             tokio::select! {
-                changed = views.changed() => if changed.is_err() { return },
+                changed = views.changed() => if changed.is_err() {
+                // No other view will come.
+                return shutdown.begun().await;
+            },
                 () = shutdown.begun() => return,
             }
             let view = Arc::clone(&views.borrow_and_update());

@@ -28,7 +28,10 @@ pub(super) async fn follow(
     let mut before = Arc::clone(&views.borrow_and_update());
     loop {
         tokio::select! {
-            changed = views.changed() => if changed.is_err() { return },
+            changed = views.changed() => if changed.is_err() {
+                // No other view will come.
+                return shutdown.begun().await;
+            },
             () = shutdown.begun() => return,
         }
         let view = Arc::clone(&views.borrow_and_update());

@@ -83,7 +83,7 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
     let cache = Cache::new(cache_limits(config));
     let stages = Stages {
         pipelines: shutdown.child(),
-        loads: Shutdown::new(),
+        loads: shutdown.apart(),
     };
     let moves = moves(&known, &cache, clock, config, &registry, &shutdown);
     let loader = loader::Loader::new(
@@ -96,9 +96,10 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
         moves.clone(),
     );
     let sweeper = sweep::Sweeper::new(&known, &cache, clock, config, &registry);
-    shutdown.spawn(sweeper.run(config.node.sweep_interval, shutdown.clone()));
+    let sweeping = sweeper.run(config.node.sweep_interval, shutdown.clone());
+    shutdown.spawn_critical("sweeper", sweeping);
     let follow = follow::follow(known, moves.clone(), cache.clone(), shutdown.clone());
-    shutdown.spawn(follow);
+    shutdown.spawn_critical("follower of views", follow);
     let explainer = explain::Explainer::new(me.clone(), cache.clone(), view.clone(), clock);
     let path = read::ReadPath::new(
         (me, held),
@@ -118,7 +119,8 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
         moves,
     );
     let services = (service, control.clone());
-    let server = tokio::spawn(serve(listener, services, config, &stages.pipelines));
+    let serving = serve(listener, services, config, &stages.pipelines);
+    let server = tokio::spawn(stages.pipelines.supervise("gRPC port", serving));
     let checker = groups::Checker {
         origin: Arc::clone(&origin),
         view,
@@ -127,8 +129,9 @@ pub fn start(config: &Config, parts: Parts) -> (Probe, member::Leaver) {
         count: groups::register(&registry),
     };
     let unusable = Arc::clone(&checker.unusable);
-    shutdown.spawn(checker.run(shutdown.clone()));
-    shutdown.spawn(stages.end(server, shutdown.clone(), config.process.shutdown_grace));
+    shutdown.spawn_critical("checker of groups", checker.run(shutdown.clone()));
+    let ending = stages.end(server, shutdown.clone(), config.process.shutdown_grace);
+    shutdown.spawn_critical("end of the node", ending);
     let leaver = control.as_ref().map(control::Service::leaver);
     let leaver = leaver.unwrap_or_else(member::Leaver::of_no_cluster);
     (probe::probe(origin, unusable, control, shutdown), leaver)

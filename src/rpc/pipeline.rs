@@ -39,7 +39,8 @@ impl Pipeline {
             metrics,
             hurry: Notify::new(),
         });
-        shutdown.spawn(stream::keep(Arc::clone(&shared), shutdown.clone()));
+        let keeping = stream::keep(Arc::clone(&shared), shutdown.clone());
+        shutdown.spawn_critical("keeper of a pipeline", keeping);
         Self { shared }
     }
 

@@ -138,8 +138,10 @@ mod tests {
             };
             state.apply(&Command::SetStatus(up)).unwrap();
         }
-        let plan = state.plan_assign().unwrap();
-        state.apply(&plan).unwrap();
+        // One member alone has all already.
+        if let Some(plan) = state.plan_assign() {
+            state.apply(&plan).unwrap();
+        }
         state.quorum = Quorum {
             voters: (1..=voters).map(NodeId).collect(),
             ..Quorum::default()

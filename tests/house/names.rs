@@ -24,6 +24,7 @@ const COMPONENTS: [&str; 9] = [
 /// The units of metrics: base units, and nouns for things that are counted.
 const UNITS: [&str; 27] = [
     "renewals",
+    "lines",
     "seconds",
     "bytes",
     "info",

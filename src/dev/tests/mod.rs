@@ -1,6 +1,7 @@
 //! Roles together in one process, for what takes an origin or a view that a test controls: nodes and
 //! frontends that are given their view here, and ask nobody for it.
 
+mod critical;
 mod deletes;
 mod views;
 

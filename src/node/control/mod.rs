@@ -107,6 +107,6 @@ pub(super) fn start(
         registry: registry.clone(),
         shutdown: shutdown.clone(),
     };
-    shutdown.spawn(life.live(listener));
+    shutdown.spawn_critical("membership", life.live(listener));
     Service::new(shared, inspector)
 }

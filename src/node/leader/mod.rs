@@ -94,7 +94,8 @@ impl Leader {
                 Some(event) = self.under_way.next() => event,
                 changed = standings.changed() => match changed {
                     Ok(()) => Event::Changed,
-                    Err(_) => return,
+                    // The Raft thread is gone: this node leads no more.
+                    Err(_) => return shutdown.begun().await,
                 },
                 () = shutdown.begun() => return,
             };

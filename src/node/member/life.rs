@@ -71,6 +71,8 @@ impl Life {
                 After::Stops => self.shutdown.begin(),
             }
         }
+        // A node that has left the ring lives until it is stopped.
+        self.shutdown.begun().await;
     }
 
     async fn try_live(&self, listener: TcpListener) -> Result<(), Reason> {
@@ -107,7 +109,7 @@ impl Life {
         let shared = &self.shared;
         // If other nodes go on, the network ends after the Raft thread, which sends messages until its end.
         let network = match self.hands_over {
-            true => Shutdown::new(),
+            true => self.shutdown.apart(),
             false => self.shutdown.child(),
         };
         let tasks = self.shutdown.child();
@@ -116,20 +118,18 @@ impl Life {
         tracing::info!(node = %ident.node, cluster = %ident.cluster, "member of a cluster");
         shared.me.set(ident.node);
         *shared.running.write() = Some(Arc::clone(&running));
-        tasks.spawn(follow(raft.clone(), transport.clone(), tasks.clone()));
+        let addresses = follow(raft.clone(), transport.clone(), tasks.clone());
+        tasks.spawn_critical("follower of addresses", addresses);
         let shown = show(
             raft.clone(),
             ident.clone(),
             Arc::clone(shared),
             tasks.clone(),
         );
-        tasks.spawn(shown);
-        tasks.spawn(leader.run(tasks.clone()));
-        tasks.spawn(collect(
-            Arc::clone(shared),
-            Arc::clone(&running),
-            tasks.clone(),
-        ));
+        tasks.spawn_critical("follower of the state", shown);
+        tasks.spawn_critical("leader", leader.run(tasks.clone()));
+        let collecting = collect(Arc::clone(shared), Arc::clone(&running), tasks.clone());
+        tasks.spawn_critical("collector of directories", collecting);
         let mut end = raft.end();
         let ended = tokio::select! {
             () = self.shutdown.begun() => Ended::Stopped,

@@ -99,7 +99,10 @@ pub(super) async fn show(raft: Handle, ident: Ident, shared: Arc<Shared>, shutdo
             }
         }
         tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed() => if changed.is_err() {
+                // The Raft thread is gone: no state comes any more.
+                return shutdown.begun().await;
+            },
             () = shutdown.begun() => return,
         }
     }
@@ -113,7 +116,10 @@ pub(super) async fn follow(raft: Handle, transport: Transport, shutdown: Shutdow
         let state = states.borrow_and_update().clone();
         transport.set_addresses(listings(&state));
         tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
+            changed = states.changed() => if changed.is_err() {
+                // The Raft thread is gone: no state comes any more.
+                return shutdown.begun().await;
+            },
             () = shutdown.begun() => return,
         }
     }

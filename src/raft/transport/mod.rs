@@ -117,14 +117,15 @@ impl Transport {
             shutdown: shutdown.clone(),
             runtime: Handle::current(),
         });
-        shutdown.spawn(server::serve(
+        let serving = server::serve(
             parts.listener,
             parts.inbox,
             Arc::clone(&shared),
             shutdown.clone(),
-        ));
+        );
+        shutdown.spawn_critical("Raft port", serving);
         let ending = Arc::clone(&shared);
-        shutdown.spawn(async move {
+        shutdown.spawn_critical("end of Raft's transport", async move {
             ending.shutdown.begun().await;
             let _book = ending.book.lock();
             ending.peers.write().clear();

@@ -63,18 +63,18 @@ impl Peer {
                 address: peer.address.subscribe(),
                 loss: Arc::clone(&peer.loss),
             };
-            peer.shutdown.spawn(keeper.run(peer.shutdown.clone()));
+            let keeping = keeper.run(peer.shutdown.clone());
+            peer.shutdown
+                .spawn_critical("keeper of a Raft lane", keeping);
         }
         let (address, shutdown) = (peer.address.subscribe(), peer.shutdown.clone());
-        peer.shutdown.spawn(snapshot::run(
-            Arc::clone(&local),
-            waiting,
-            address,
-            shutdown,
-        ));
-        let (loss, shutdown) = (Arc::clone(&peer.loss), peer.shutdown.clone());
+        let sending = snapshot::run(Arc::clone(&local), waiting, address, shutdown);
         peer.shutdown
-            .spawn(report_losses(node, local, loss, shutdown));
+            .spawn_critical("sender of Raft's snapshots", sending);
+        let (loss, shutdown) = (Arc::clone(&peer.loss), peer.shutdown.clone());
+        let reporting = report_losses(node, local, loss, shutdown);
+        peer.shutdown
+            .spawn_critical("reporter of Raft's losses", reporting);
         peer
     }
 

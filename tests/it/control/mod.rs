@@ -6,6 +6,7 @@ mod damage;
 mod discovery;
 mod disks;
 mod founding;
+mod health;
 mod identity;
 mod leaving;
 mod lost_tasks;
