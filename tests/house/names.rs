@@ -22,7 +22,7 @@ const COMPONENTS: [&str; 9] = [
 ];
 
 /// The units of metrics: base units, and nouns for things that are counted.
-const UNITS: [&str; 27] = [
+const UNITS: [&str; 28] = [
     "renewals",
     "lines",
     "seconds",
