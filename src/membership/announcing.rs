@@ -2,8 +2,9 @@
 //! sees that in its own state. Pure.
 //!
 //! Meanwhile, and afterwards whenever it knows no leader, it asks the seeds whether the others went on
-//! without it. When all nodes have moved at once, no address in the state is valid, and the state cannot
-//! change before the nodes have found each other: so a member without a leader asks the seeds for theirs.
+//! without it; so it does if its own state has a later start of it. When all nodes have moved at once, no
+//! address in the state is valid, and the state cannot change before the nodes have found each other: so a
+//! member without a leader asks the seeds for theirs.
 
 use super::seen::Leads;
 use crate::ids::{Incarnation, NodeId};
@@ -80,7 +81,9 @@ impl Announcing {
             Last::Paused | Last::AskedFate => (Next::AskOthers, Last::Announced),
             Last::Announced => (Next::Pause, Last::Paused),
             Last::WasRefused => (Next::AskFate, Last::Announced),
-            Last::Waited if leads == Leads::Nobody => (Next::AskFate, Last::Rechecked),
+            Last::Waited if leads == Leads::Nobody || self.is_overtaken(state) => {
+                (Next::AskFate, Last::Rechecked)
+            }
             Last::Waited | Last::Rechecked => (Next::Wait(FATE_EVERY_MS), Last::Waited),
         };
         self.last = last;
@@ -97,6 +100,13 @@ impl Announcing {
     fn is_known(&self, state: &State) -> bool {
         let known = state.member(self.node);
         known.is_some_and(|known| known.incarnation >= self.incarnation)
+    }
+
+    /// Whether the state has a later start: then this one is of an old copy of the log, and others refuse whatever
+    /// it sends.
+    fn is_overtaken(&self, state: &State) -> bool {
+        let known = state.member(self.node);
+        known.is_some_and(|known| known.incarnation > self.incarnation)
     }
 }
 
@@ -127,6 +137,15 @@ mod tests {
                     (&known, Another, AskOthers),
                     (&known, Another, Pause),
                     (&known, Another, AskOthers),
+                ],
+            ),
+            // A later start of it is in the state: it asks for its fate, whoever leads.
+            (
+                Incarnation(0),
+                vec![
+                    (&known, Another, WAIT),
+                    (&known, Another, AskFate),
+                    (&known, Another, WAIT),
                 ],
             ),
             // It knows nothing yet.
