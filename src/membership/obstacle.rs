@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::Reason;
+use super::superseded::Fate;
 use crate::ids::ClusterId;
 use crate::topology::commands::refusal::Refusal;
 
@@ -94,6 +95,21 @@ impl From<&Refusal> for Kind {
             Refusal::SettingDiffers { .. } => Self::OtherSettings,
             _ => Self::Refused,
         }
+    }
+}
+
+impl From<&Fate> for Obstacle {
+    /// The log that a node had is of no use: it joins anew.
+    fn from(fate: &Fate) -> Self {
+        let kind = match fate {
+            Fate::Superseded { .. } => Kind::OtherCluster,
+            Fate::Removed(_) => Kind::Removed,
+            Fate::Stale { .. } => Kind::StaleCopy,
+        };
+        Self::new(
+            kind,
+            format!("{fate}: its log is set aside, and it joins anew"),
+        )
     }
 }
 

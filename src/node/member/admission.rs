@@ -79,6 +79,7 @@ impl Admission<'_> {
                         return Ok(Some(driver));
                     };
                     drop(driver);
+                    self.shared.obstacles.note((&fate).into());
                     give_up_log(self.root, self.directory, fate)?;
                 }
             }

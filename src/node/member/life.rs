@@ -95,7 +95,10 @@ impl Life {
             match self.be_member(driver, own.map_err(reason_of)?).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::Failed(reason) => return Err(reason),
-                Ended::Sealed(fate) => give_up_log(root, &directory, fate)?,
+                Ended::Sealed(fate) => {
+                    self.shared.obstacles.note((&fate).into());
+                    give_up_log(root, &directory, fate)?;
+                }
             }
         }
     }

@@ -30,17 +30,17 @@ fn joiner(name: &str) -> Joiner {
     }
 }
 
-/// What the leader says to a node that asks for this.
-async fn refusal(target: &Target, command: &Command) -> String {
+/// What the leader says to a node that asks for this, and the kind of refusal.
+async fn refusal(target: &Target, command: &Command, cluster: u128) -> (String, String) {
     let request = EnterRequest {
         command: command.encode(),
-        ..EnterRequest::default()
+        cluster: control::to_wire(cluster),
     };
     let reply = control::enter(target, request, PATIENCE)
         .await
         .expect("it answers");
     match reply.outcome {
-        Some(Outcome::Refused(why)) => why,
+        Some(Outcome::Refused(why)) => (why, reply.kind),
         other => panic!("{other:?} for {command:?}"),
     }
 }
@@ -79,15 +79,26 @@ async fn who_cannot_be_a_member_is_told_why_and_so_is_the_leaders_log() {
             ..joiner("stolen")
         },
     };
+    let old = Joiner {
+        version: 0,
+        ..joiner("old")
+    };
+    let status = control::status(&target, PATIENCE).await;
+    let cluster = control::from_wire(&status.expect("it answers").cluster);
+    let cluster = cluster.expect("it is in one");
     let cases = [
-        (Command::Join(joiner("n1")), "\"n1\""),
-        (Command::Join(other_hash), "md5"),
-        (Command::Join(joiner("Upper")), "Upper"),
-        (Command::Resume(nobody), "member 77"),
-        (Command::Resume(stolen), "stolen"),
+        (Command::Join(joiner("n1")), "\"n1\"", "name_taken"),
+        (Command::Join(other_hash), "md5", "other_settings"),
+        (Command::Join(old), "commands up to version 0", "too_old"),
+        (Command::Join(joiner("Upper")), "Upper", "refused"),
+        (Command::Resume(nobody), "member 77", "removed"),
+        (Command::Resume(stolen), "stolen", "directory"),
     ];
-    for (command, words) in &cases {
-        let why = refusal(&target, command).await;
+    let (why, kind) = refusal(&target, &cases[0].0, cluster + 1).await;
+    assert_eq!(kind, "other_cluster", "{why}");
+    for (command, words, expected) in &cases {
+        let (why, kind) = refusal(&target, command, cluster).await;
+        assert_eq!(kind, *expected, "{why}");
         assert!(why.contains(words), "{words} in {why:?}");
         until("the leader's log has it", async || {
             let log = grown.nodes[leader].as_ref().map(|node| node.stderr());
