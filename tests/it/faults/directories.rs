@@ -133,7 +133,7 @@ async fn an_older_copy_of_a_directory_is_refused_elsewhere_and_harms_nobody() {
     let copied = std::mem::replace(&mut grown.nodes[VICTIM], original);
     grown.hosts[VICTIM] = host;
     let copied = copied.expect("it was started");
-    says(&copied, "refusal=StaleIncarnation").await;
+    says(&copied, "is an old copy: ").await;
     load.go_on_for(2_000).await;
     grown.json(&["group", "reset", "scores"]).await;
     load.stop().await.assert_none_failed();
