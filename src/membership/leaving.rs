@@ -130,8 +130,13 @@ impl Leaving {
         if seen.leads != Leads::Nobody {
             self.led_at = now;
         }
-        let is_obstructed = matches!(ring, Ring::Obstructed(_));
-        if !is_announced(state, self.own) && (has_vote_to_give || !is_obstructed) {
+        // Whoever leaves for good announces that in any case: others that leave count on it.
+        let is_of_use = match ring {
+            Ring::Obstructed(Obstacle::NobodyElse) => has_vote_to_give,
+            Ring::Obstructed(_) => leaves_for_good(state, self.own),
+            Ring::Gives | Ring::IsRelieved => true,
+        };
+        if !is_announced(state, self.own) && is_of_use {
             // Without a leader for long, others are stopping too; but a vote must not be lost by that.
             return match seen.leads {
                 Leads::Itself => Next::CommitHere,
@@ -195,6 +200,13 @@ enum Ring {
 fn is_announced(state: &State, own: NodeId) -> bool {
     let member = state.member(own);
     member.is_none_or(|member| matches!(member.status, MemberStatus::Leaving | MemberStatus::Down))
+}
+
+/// Whether member `own` never comes back once it is stopped.
+fn leaves_for_good(state: &State, own: NodeId) -> bool {
+    state
+        .member(own)
+        .is_some_and(|member| member.leaves_on_term)
 }
 
 /// Whether another voter than `own` stays.

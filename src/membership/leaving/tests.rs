@@ -131,6 +131,9 @@ fn a_voter_that_leaves_for_good_waits_until_another_has_its_vote() {
         leaving.iter().for_each(|id| leaves(&mut state, *id));
         state
     };
+    let mut died = with(3, 3, &[]);
+    let fail_over = died.plan_fail_over(NodeId(2)).unwrap();
+    died.apply(&fail_over).unwrap();
     for (what, state, leads, next) in [
         ("a learner can vote", with(4, 3, &[]), Another, Next::Wait),
         (
@@ -164,6 +167,12 @@ fn a_voter_that_leaves_for_good_waits_until_another_has_its_vote() {
             Next::Wait,
         ),
         (
+            "three votes become one, one died",
+            died,
+            Another,
+            Next::Wait,
+        ),
+        (
             "nobody can vote for it",
             with(3, 3, &[]),
             Another,
@@ -188,6 +197,11 @@ fn a_voter_that_leaves_for_good_waits_until_another_has_its_vote() {
 
 #[test]
 fn a_paused_ring_holds_partitions_and_no_votes() {
+    // Others that leave count on its announcement, also where its vote is of no use to anybody.
+    let none_else = paused(tasks(3, 3));
+    let mut leaving = Leaving::new(NodeId(1), Incarnation(2), Millis(0));
+    let next = leaving.next(Millis(0), &seen(&none_else, Epoch(0), Leads::Another));
+    assert_eq!(next, Next::AskOthers);
     let mut state = paused(tasks(4, 3));
     let owned = state.table().owned_by(NodeId(1));
     let mut leaving = Leaving::new(NodeId(1), Incarnation(2), Millis(0));

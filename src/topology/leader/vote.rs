@@ -75,12 +75,16 @@ fn replace(facts: &Facts<'_>) -> Option<QuorumChange> {
     Some(in_place_of(silent, next))
 }
 
-/// Takes votes from voters that are gone for good and that nobody can replace: as many as leave an odd number.
-/// Those that are silent lose theirs first.
+/// Takes votes from voters that are gone and that nobody can replace, once one of them has left for good: as
+/// many as leave an odd number. Those that are silent lose theirs first.
 fn shrink(facts: &Facts<'_>) -> Option<QuorumChange> {
-    let voters = &facts.state.quorum().voters;
+    let state = facts.state;
+    let voters = &state.quorum().voters;
+    if !voters.iter().any(|id| is_gone(state, *id)) {
+        return None;
+    }
     let others = voters.iter().copied().filter(|id| *id != facts.me);
-    let mut gone: Vec<NodeId> = others.filter(|id| is_gone(facts.state, *id)).collect();
+    let mut gone: Vec<NodeId> = others.filter(|id| is_lost(state, *id)).collect();
     gone.sort_by_key(|id| facts.is_there(*id));
     gone.truncate(surplus(voters.len(), gone.len()));
     let changes = gone.iter().map(|id| (*id, after_vote(facts, *id)));
@@ -104,6 +108,13 @@ fn is_gone(state: &State, id: NodeId) -> bool {
         is_down && record.replaced_by.is_some()
             || (is_down || is_leaving) && record.has_left && record.leaves_on_term
     })
+}
+
+/// Whether a member is [gone](is_gone), or is down and does not come back once it is stopped: it may have died.
+fn is_lost(state: &State, id: NodeId) -> bool {
+    let is_lost =
+        |record: &MemberRecord| record.status == MemberStatus::Down && record.leaves_on_term;
+    is_gone(state, id) || state.member(id).is_some_and(is_lost)
 }
 
 /// Whether member `id` leaves for good and has a vote that a leader will take from it: another member can have
@@ -130,7 +141,7 @@ pub fn may_give_vote(state: &State, id: NodeId) -> bool {
     let voters = &quorum.voters;
     let gone = voters
         .iter()
-        .filter(|voter| **voter == id || is_gone(state, **voter));
+        .filter(|voter| **voter == id || is_lost(state, **voter));
     others.iter().any(|other| !voters.contains(other)) || surplus(voters.len(), gone.count()) > 0
 }
 
