@@ -2,7 +2,7 @@
 
 use gcache::topology::leader::mistake::Mistake;
 
-use crate::run::{self, Flaw};
+use crate::run::{self, Flaw, Kind};
 use crate::violation::Promise;
 
 /// Seeds within which a mistake is found.
@@ -25,6 +25,8 @@ pub(crate) enum Lapse {
     EpochNotAwaited,
     /// A reset is acknowledged before it is settled.
     ResetNotAwaited,
+    /// The clock of a lease stands still while its machine is suspended.
+    ClockStandsStill,
 }
 
 impl Lapse {
@@ -35,19 +37,26 @@ impl Lapse {
             Self::GrantWhileFailing => Some(Mistake::GrantWhileFailing),
             Self::NoWaitOfNewLeader => Some(Mistake::NoWaitOfNewLeader),
             Self::ResetNotAwaited => Some(Mistake::SettledAtOnce),
-            Self::CountedFromArrival | Self::NoQuorum | Self::EpochNotAwaited => None,
+            Self::CountedFromArrival
+            | Self::NoQuorum
+            | Self::EpochNotAwaited
+            | Self::ClockStandsStill => None,
         }
     }
 }
 
 /// One of the seeds finds the mistake.
 fn is_caught(lapse: Lapse, promises: &[Promise]) {
+    is_caught_in(Kind::Plain, lapse, promises);
+}
+
+fn is_caught_in(kind: Kind, lapse: Lapse, promises: &[Promise]) {
     let flaw = Some(Flaw::Lease(lapse));
-    let batch = run::run_many(0, SEEDS, flaw);
+    let batch = run::run_many_as(kind, 0, SEEDS, flaw);
     let Some(seed) = batch.broken else {
         panic!("{SEEDS} seeds do not find {lapse:?}");
     };
-    let violation = run::run(seed, flaw)
+    let violation = run::run_as(kind, seed, flaw)
         .violation
         .expect("the seed broke a promise before");
     assert!(
@@ -107,4 +116,13 @@ fn the_checker_catches_a_lease_on_an_old_state() {
 #[test]
 fn the_checker_catches_a_reset_that_is_acknowledged_too_early() {
     is_caught(Lapse::ResetNotAwaited, &[Promise::ResetsAreKnown]);
+}
+
+#[test]
+fn the_checker_catches_a_clock_that_stands_still() {
+    is_caught_in(
+        Kind::Wild,
+        Lapse::ClockStandsStill,
+        &[Promise::OneOwner, Promise::ResetsAreKnown],
+    );
 }

@@ -67,7 +67,9 @@ pub(crate) enum Said {
 pub(crate) struct Leasing {
     rate: u64,
     started: Micros,
-    /// From when until when its machine was suspended: its clock stood still.
+    /// Whether its clock stands still while its machine is suspended: a mistake.
+    stands_still: bool,
+    /// From when until when that was so.
     suspended: Vec<(Micros, Micros)>,
     pub(crate) lease: Lease,
     settings: Settings,
@@ -100,6 +102,7 @@ impl Leasing {
         Self {
             rate: RATES[(seed.wrapping_add(id) % RATES.len() as u64) as usize],
             started: 0,
+            stands_still: lapse == Some(Lapse::ClockStandsStill),
             suspended: Vec::new(),
             lease: Lease::new(NodeId(id), Incarnation(0)),
             leader: Leader::new(NodeId(id), settings.clone()),
@@ -163,6 +166,9 @@ impl Leasing {
 
     /// Its machine is suspended.
     pub(crate) fn suspend(&mut self, from: Micros, until: Micros) {
+        if !self.stands_still {
+            return;
+        }
         match self.suspended.last_mut() {
             // It is suspended already, until then or longer.
             Some((_, last)) if *last >= from => *last = until.max(*last),
