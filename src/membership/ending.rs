@@ -2,16 +2,22 @@
 //!
 //! A node whose log has failed serves on, isolated, until other members own what it owned; then it stops. So
 //! one sick disk that many nodes share does not empty every cache at once: as long as no member takes over,
-//! all nodes go on, however long that takes.
+//! all nodes go on. If none does so for a minute, nobody leads: then the node opens its log again as soon as its
+//! disk is well, in the same process, as the same member and with its cache. A new process would be another
+//! member where names are those of tasks, and with most voters the cluster would be lost.
 
 use super::Reason;
 use super::superseded::Fate;
-use crate::ids::NodeId;
+use crate::ids::{Millis, NodeId};
 use crate::topology::model::member::MemberStatus;
 use crate::topology::state::State;
 
 /// The pause between two looks at other nodes' states, in milliseconds.
 pub const LOOK_EVERY_MS: u64 = 1_000;
+
+/// How long others have to take over before a node opens its failed log again, in milliseconds. A leader needs
+/// half of it to take members down while most are silent.
+pub const REOPEN_AFTER_MS: u64 = 60_000;
 
 /// How a membership ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +58,41 @@ pub fn after<M>(membership: Option<M>) -> After<M> {
     match membership {
         Some(membership) => After::ServesOn(membership),
         None => After::Stops,
+    }
+}
+
+/// What a node without a log does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It stops: other members own what it owned.
+    Stops,
+    /// It looks again after [`LOOK_EVERY_MS`].
+    Waits,
+    /// It looks whether its disk is well: then it opens its log again.
+    Probes,
+}
+
+/// A node whose log failed, and that serves on.
+#[derive(Clone, Copy, Debug)]
+pub struct Outliving {
+    since: Millis,
+}
+
+impl Outliving {
+    /// Its log has failed at `now`.
+    #[must_use]
+    pub fn new(now: Millis) -> Self {
+        Self { since: now }
+    }
+
+    /// The next step, with whether others own what it owned ([`is_relieved`]).
+    #[must_use]
+    pub fn next(&self, now: Millis, is_relieved: bool) -> Next {
+        match is_relieved {
+            true => Next::Stops,
+            false if now.since(self.since) < REOPEN_AFTER_MS => Next::Waits,
+            false => Next::Probes,
+        }
     }
 }
 
@@ -122,6 +163,20 @@ mod tests {
             ("another cluster", vec![&stranger], &known, false),
         ] {
             assert_eq!(is_relieved(known, own, shown), is_expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_failed_log_is_opened_again_once_others_had_time_to_take_over() {
+        let outliving = Outliving::new(Millis(5));
+        for (now, is_relieved, next) in [
+            (5, false, Next::Waits),
+            (60_004, false, Next::Waits),
+            (60_004, true, Next::Stops),
+            (60_005, false, Next::Probes),
+            (90_000, true, Next::Stops),
+        ] {
+            assert_eq!(outliving.next(Millis(now), is_relieved), next, "{now}");
         }
     }
 

@@ -1,16 +1,19 @@
 //! After all is healed: within a named time the nodes agree, commit again and owe nobody an answer.
 
 use gcache::ids::NodeId;
+use gcache::membership::ending::REOPEN_AFTER_MS;
 use gcache::raft::event::RequestId;
 use gcache::topology::model::member::MemberStatus;
 
 use crate::cluster;
+use crate::faults::Fault;
 use crate::node::Node;
 use crate::queue::{MILLISECOND, Micros, SECOND};
 use crate::violation::{Checked, Promise, Violation};
 use crate::world::{Happening, World};
 
-/// Within this long after everything is well there is one leader, and all that the quorum names agree.
+/// Within this long after everything is well there is one leader, and all that the quorum names agree. Logs that
+/// have failed are opened again first.
 const HEALED_WITHIN: Micros = 40 * SECOND;
 
 /// Within this long after that, under one leader, whoever runs is up with a lease, and whoever does not is down.
@@ -23,7 +26,11 @@ impl World {
     /// Heals everything and waits for the nodes to agree, and for one more commit on all of them.
     pub(crate) fn recover(&mut self) -> Checked {
         self.heal();
-        let until = self.queue.now() + HEALED_WITHIN;
+        let reopens = match self.is_wild(Fault::Stall) {
+            true => REOPEN_AFTER_MS * MILLISECOND,
+            false => 0,
+        };
+        let until = self.queue.now() + reopens + HEALED_WITHIN;
         let mut proposed: Option<RequestId> = None;
         let mut leases_by = None;
         loop {

@@ -8,8 +8,8 @@
 //! `ownership` is a simulator of its own: caches, moves and leases over a log that is taken for granted.
 //!
 //! Plain runs break nothing. Wild runs have faults besides that are rarer and worse (`wild`). Rollouts are
-//! services of tasks that are started, replaced and stopped for ever (`rollout`). Both break what is on their
-//! lists of expected failures, and nothing else.
+//! services of tasks that are started, replaced and stopped for ever (`rollout`), and break nothing. What wild runs
+//! break is on a list, with what makes that impossible (`expected`).
 //!
 //! What decides is the product's code; here is only what waits, sends and breaks.
 //!

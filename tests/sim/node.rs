@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gcache::ids::{ClusterId, NodeId};
+use gcache::membership::ending::Outliving;
 use gcache::membership::opening::{Found, Opening, open};
 use gcache::raft::driver::mistake::Mistake;
 use gcache::raft::driver::{Driver, Settings};
@@ -72,7 +73,7 @@ pub(crate) struct Node {
     pub(crate) incarnation: u64,
     /// The newest version of a command that its executable knows.
     pub(crate) version: u32,
-    /// Its process is suspended until then, and its clock stands still.
+    /// Its process is suspended until then.
     pub(crate) frozen_until: Micros,
     /// What its disk suffers before the next start.
     pub(crate) damage: Option<Damage>,
@@ -85,7 +86,7 @@ pub(crate) struct Node {
     /// A second process waits for its disk.
     pub(crate) has_heir: bool,
     /// Its log has failed, and its process serves on without.
-    pub(crate) is_failed: bool,
+    pub(crate) failed: Option<(Outliving, Micros)>,
     /// Its state was made another than that of the others.
     pub(crate) is_diverged: bool,
 }
@@ -141,7 +142,7 @@ impl Node {
             is_stale: false,
             is_second: false,
             has_heir: false,
-            is_failed: false,
+            failed: None,
             is_diverged: false,
         }
     }
@@ -212,7 +213,7 @@ impl Node {
 
     /// Whether it starts again whenever it is down, with all that it has promised.
     pub(crate) fn is_whole(&self) -> bool {
-        !(self.is_gone || self.is_damaged || self.is_stale || self.is_failed)
+        !(self.is_gone || self.is_damaged || self.is_stale || self.failed.is_some())
     }
 
     /// Puts `event` before its next turn, or loses it where too much waits already.

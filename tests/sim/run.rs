@@ -11,7 +11,7 @@ use crate::expected;
 use crate::faults::{Fault, Seen};
 use crate::lapses::Lapse;
 use crate::leases;
-use crate::rollout::{self, Deeds, Operation};
+use crate::rollout::{Deeds, Operation};
 use crate::violation::{Checked, Violation};
 use crate::wild::Wild;
 use crate::world::{EVENTS_MIN, Happening, World};
@@ -70,17 +70,10 @@ pub(crate) struct Run {
     /// What only a rollout does.
     pub(crate) operation: Option<Operation>,
     pub(crate) deeds: Deeds,
-    /// Most voters never come back.
-    pub(crate) has_lost_voters: bool,
     pub(crate) events: u64,
     pub(crate) seen: Seen,
     pub(crate) hash: u64,
     lines: Vec<String>,
-}
-
-/// Runs `seed`.
-pub(crate) fn run(seed: u64, flaw: Option<Flaw>) -> Run {
-    watch(seed, Kind::Plain, flaw, false)
 }
 
 /// Runs `seed` as a run of this kind.
@@ -97,7 +90,6 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
                 wild: Vec::new(),
                 operation: None,
                 deeds: Deeds::new(),
-                has_lost_voters: false,
                 events: 0,
                 seen: Seen::default(),
                 hash: 0,
@@ -115,7 +107,6 @@ fn watch(seed: u64, kind: Kind, flaw: Option<Flaw>, is_told: bool) -> Run {
             .rollout
             .as_ref()
             .map_or_else(Deeds::new, |rollout| rollout.deeds.clone()),
-        has_lost_voters: world.has_lost_voters(),
         events: world.events,
         seen: world.seen,
         hash: world.trace.hash(),
@@ -180,7 +171,7 @@ pub(crate) fn run_many_as(kind: Kind, first: u64, count: u64, flaw: Option<Flaw>
         for (deed, times) in &run.deeds {
             *batch.deeds.entry(*deed).or_default() += times;
         }
-        let is_expected = expected::accepts(&run) || rollout::accepts(&run);
+        let is_expected = expected::accepts(&run);
         if flaw.is_none() && is_expected {
             batch.expected += 1;
         } else if run.violation.is_some() {

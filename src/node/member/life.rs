@@ -13,7 +13,7 @@ use super::admission::Admission;
 use super::collect::collect;
 use super::enter::enter;
 use super::leave::leave_when_asked;
-use super::outlive::outlive;
+use super::outlive::{Outlived, outlive};
 use super::raft_link::{RaftLink, follow, listings, reporter, show};
 use super::renew::renew;
 use super::seeds::look_for_peers;
@@ -63,23 +63,36 @@ impl Life {
     /// Runs until shutdown, or until the node's control plane ends. That is reported and not fatal: the
     /// values in the node's memory are still worth serving.
     pub(in crate::node) async fn live(self, listener: TcpListener) {
-        if let Err(reason) = self.try_live(listener).await {
+        let listener = listener.into_std().map_err(reason_of);
+        loop {
+            let lived = match &listener {
+                Ok(listener) => self.try_live(listener).await,
+                Err(reason) => Err(reason.clone()),
+            };
+            let Err(reason) = lived else {
+                break;
+            };
             tracing::error!(error = %reason, "control plane ended");
             *self.shared.ended.lock() = Some(reason);
-            match after(self.shared.running()) {
-                After::ServesOn(running) => outlive(&self.shared, &running).await,
-                After::Stops => self.shutdown.begin(),
+            let outlived = match after(self.shared.running()) {
+                After::ServesOn(running) => outlive(&self.shared, &running, &self.path).await,
+                After::Stops => {
+                    self.shutdown.begin();
+                    Outlived::Stops
+                }
+            };
+            if outlived == Outlived::Stops {
+                break;
             }
         }
         // A node that has left the ring lives until it is stopped.
         self.shutdown.begun().await;
     }
 
-    async fn try_live(&self, listener: TcpListener) -> Result<(), Reason> {
+    async fn try_live(&self, listener: &std::net::TcpListener) -> Result<(), Reason> {
         let root = Root::open(&self.path).map_err(reason_of)?;
         let directory = Directory::new(&self.path, &self.shared.own.name).map_err(reason_of)?;
         let root = self.shared.root.get_or_init(|| root);
-        let listener = listener.into_std().map_err(reason_of)?;
         let admission = Admission {
             shared: &self.shared,
             root,
@@ -90,6 +103,11 @@ impl Life {
             let Some(driver) = admission.open().await? else {
                 return Ok(());
             };
+            // After a failed log the old membership was shown until here.
+            if self.shared.running().is_some() {
+                self.shared.forget();
+                *self.shared.ended.lock() = None;
+            }
             // The Raft port stays bound from one membership to the next.
             let own = listener.try_clone().and_then(TcpListener::from_std);
             match self.be_member(driver, own.map_err(reason_of)?).await? {

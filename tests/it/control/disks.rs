@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::harness::control::{Absent, Controlled};
 use crate::testkit::disk::Disk;
+use crate::testkit::process::Process;
 use crate::testkit::wait::until;
 
 #[expect(
@@ -52,6 +53,41 @@ async fn a_full_disk_ends_the_nodes_raft_and_its_process_once_others_own() {
     assert_eq!(after[FULL].node, before[FULL].node);
     Controlled::assert_kept(&after, &absent);
     controlled.kill(&[0, 1, FULL]);
+}
+
+/// Nobody can take over from it, so it serves on, and no other start is needed: its cache stays.
+#[tokio::test]
+async fn a_node_alone_opens_its_log_again_once_its_disk_has_space() {
+    let mut controlled = Controlled::new(1, &[]);
+    let at = controlled.folder().join("small");
+    let Some(disk) = Disk::mount(&at) else {
+        return skip();
+    };
+    controlled.data[0] = at;
+    controlled.run_all();
+    let before = controlled.settled().await;
+    disk.fill();
+    let mut absent = Absent::default();
+    let log = |controlled: &Controlled| controlled.nodes[0].as_ref().map(Process::stderr);
+    until("its log fails", async || {
+        // Only a write notices that.
+        let refused = controlled.enter(0, &[], absent.command(1)).await;
+        let log = log(&controlled).expect("it runs");
+        match log.contains("control plane ended") {
+            true => Ok(()),
+            false => Err((refused, log)),
+        }
+    })
+    .await;
+    controlled.assert_serving(0).await;
+    disk.empty();
+    controlled.commit_at(&[0], &mut absent).await;
+    let after = controlled.settled().await;
+    assert_eq!(after[0].node, before[0].node);
+    assert!(after[0].incarnation > before[0].incarnation);
+    controlled.logs(0, "opening the log again").await;
+    Controlled::assert_kept(&after, &absent);
+    controlled.kill(&[0]);
 }
 
 /// A node alone whose data directory is `data`.

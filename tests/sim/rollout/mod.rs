@@ -3,9 +3,9 @@
 //!
 //! How a task joins, announces itself, leaves and ends, and whether it is ready, is decided by the product's
 //! `membership`; what a leader makes of it by the product's leader. `service` is what starts and stops tasks,
-//! `task` the life of one, `expected` what is known to go wrong.
+//! `task` the life of one, `seeds` the runs.
 
-mod expected;
+mod seeds;
 mod service;
 mod task;
 
@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, VecDeque};
 use gcache::ids::NodeId;
 use gcache::raft::event::RequestId;
 
-pub(crate) use self::expected::accepts;
 use self::service::Do;
 pub(crate) use self::service::Operation;
 use self::task::Task;
@@ -80,18 +79,21 @@ pub(crate) enum Deed {
     Restarted,
     /// One without a log ended, since others had taken over.
     Relieved,
+    /// One without a log opened it again, since nobody had taken over.
+    Reopened,
     /// One that is gone for good is no member any more.
     Forgotten,
 }
 
 impl Deed {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Joined,
         Self::Refused,
         Self::Left,
         Self::GaveUp,
         Self::Restarted,
         Self::Relieved,
+        Self::Reopened,
         Self::Forgotten,
     ];
 }
@@ -147,12 +149,6 @@ impl World {
         let members = self.checks.log.state().members().map(|member| member.id);
         let is_gone = |id: &NodeId| self.nodes.get(&id.0).is_some_and(|node| node.is_gone);
         members.filter(is_gone).collect()
-    }
-
-    /// Whether most voters never come back.
-    pub(crate) fn has_lost_voters(&self) -> bool {
-        let is_there = |id: NodeId| self.nodes.get(&id.0).is_some_and(|node| !node.is_gone);
-        !self.checks.log.state().quorum().is_quorum(is_there)
     }
 
     /// A process without a log ends sooner or later.

@@ -287,7 +287,11 @@ impl World {
     }
 
     fn cure_disk(&mut self, task: u64) {
-        if let Some(node) = self.node_of(task) {
+        let node = match self.rollout().tasks.get(&task).map(|task| &task.state) {
+            Some(State::WithoutLog(without)) => Some(without.node),
+            _ => self.node_of(task),
+        };
+        if let Some(node) = node {
             self.nodes[&node].disk.cure();
         }
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use gcache::ids::{Incarnation, NodeId};
+use gcache::ids::{Incarnation, Millis, NodeId};
 use gcache::membership::admitting::{Admission, admit};
-use gcache::membership::ending::{self, After, is_relieved};
+use gcache::membership::ending::{self, After, Outliving, is_relieved};
 use gcache::membership::founding::Candidate;
 use gcache::membership::joining::{Beginning, begin};
 use gcache::membership::leaving::{self, Leaving, Next, Seen, Stage, StopNext, Stopping};
@@ -18,6 +18,7 @@ use gcache::topology::state::State as Topology;
 use super::service::Operation;
 use super::{Deed, Rollout};
 use crate::cluster;
+use crate::disk::Trouble;
 use crate::leases::Said;
 use crate::node::{CLUSTER, Node};
 use crate::queue::{MILLISECOND, Micros, SECOND};
@@ -53,10 +54,19 @@ pub(super) enum State {
     Member(u64),
     /// It is this member, and stops.
     Leaving(u64, Box<Leaver>),
-    /// It was this member, knew this state last, and has no log any more.
-    WithoutLog(u64, Arc<Topology>),
+    /// It was a member, and has no log any more.
+    WithoutLog(Box<Without>),
     /// Its process has ended.
     Over,
+}
+
+/// A task without a log.
+pub(super) struct Without {
+    /// The member that it was.
+    pub(super) node: u64,
+    /// The state that it knew last.
+    known: Arc<Topology>,
+    outliving: Outliving,
 }
 
 /// A task that stops.
@@ -134,19 +144,46 @@ impl World {
                 Ok(())
             }
             State::Leaving(node, leaver) => self.leave_further(number, node, leaver),
-            State::WithoutLog(node, known) => {
-                let shown: Vec<_> = self.shown();
-                let shown = shown.iter().map(|state| &**state);
-                if is_relieved(&known, NodeId(node), shown) {
-                    self.did(Deed::Relieved);
-                    self.replace_task();
-                } else {
-                    self.set(number, State::WithoutLog(node, known));
-                }
+            State::WithoutLog(without) => {
+                self.outlive_further(number, without);
                 Ok(())
             }
             State::Over => Ok(()),
         }
+    }
+
+    /// A task without a log ends, or opens its log again.
+    fn outlive_further(&mut self, number: u64, without: Box<Without>) {
+        let Without {
+            node,
+            ref known,
+            outliving,
+        } = *without;
+        let shown: Vec<_> = self.shown();
+        let shown = shown.iter().map(|state| &**state);
+        let is_relieved = is_relieved(known, NodeId(node), shown);
+        match outliving.next(self.millis(), is_relieved) {
+            ending::Next::Stops => {
+                self.did(Deed::Relieved);
+                self.replace_task();
+            }
+            ending::Next::Probes if self.nodes[&node].disk.failure() == Trouble::None => {
+                self.did(Deed::Reopened);
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.is_gone = false;
+                }
+                self.set(number, State::Member(node));
+                self.queue.push(0, Happening::Restart(node));
+            }
+            ending::Next::Waits | ending::Next::Probes => {
+                self.set(number, State::WithoutLog(without));
+            }
+        }
+    }
+
+    /// What a right clock shows.
+    pub(crate) fn millis(&self) -> Millis {
+        Millis(self.queue.now() / MILLISECOND)
     }
 
     /// The states that nodes show which run.
@@ -452,6 +489,7 @@ impl World {
             return false;
         }
         let known = self.nodes.get(&id).and_then(|node| node.state.clone());
+        let now = self.millis();
         self.end_task(id);
         let tasks = &mut self.rollout().tasks;
         let task = tasks.values_mut().find(|task| match task.state {
@@ -460,7 +498,11 @@ impl World {
         });
         if let Some(task) = task {
             task.state = match ending::after(known) {
-                After::ServesOn(known) => State::WithoutLog(id, known),
+                After::ServesOn(known) => State::WithoutLog(Box::new(Without {
+                    node: id,
+                    known,
+                    outliving: Outliving::new(now),
+                })),
                 After::Stops => State::Over,
             };
         }

@@ -1,7 +1,7 @@
 //! Disks that hang, that are damaged, and of which an old copy is put back; and who has their lock.
 
 use gcache::ids::NodeId;
-use gcache::membership::ending::{LOOK_EVERY_MS, is_relieved};
+use gcache::membership::ending::{LOOK_EVERY_MS, Next, Outliving, is_relieved};
 use gcache::raft::thread::STALL_MAX;
 
 use super::Step;
@@ -61,20 +61,26 @@ impl World {
         if busy < GIVEN_UP_AFTER {
             return Micros::MAX;
         }
-        let give_up = Happening::Wild(Step::GiveUp { node, start });
+        let well_at = self.queue.now() + busy;
+        let give_up = Happening::Wild(Step::GiveUp {
+            node,
+            start,
+            well_at,
+        });
         self.queue.push(GIVEN_UP_AFTER, give_up);
         GIVEN_UP_AFTER
     }
 
     /// The watchdog gives a node up: its process serves on without a log.
-    pub(super) fn give_up(&mut self, id: u64, start: u64) {
+    pub(super) fn give_up(&mut self, id: u64, start: u64, well_at: Micros) {
+        let outliving = Outliving::new(self.millis());
         let is_same = |node: &&mut Node| node.start == start && node.is_up();
         let Some(node) = self.nodes.get_mut(&id).filter(is_same) else {
             return;
         };
         node.disk.close();
         node.stop();
-        node.is_failed = true;
+        node.failed = Some((outliving, well_at));
         self.seen.add(Fault::Stall);
         self.checks.requests.ended(id);
         self.look_later(id);
@@ -88,7 +94,10 @@ impl World {
     /// A process without a log looks whether it may stop. Until then leaders take it down, as they do with
     /// whatever is silent.
     pub(super) fn seek_relief(&mut self, id: u64) -> Checked {
-        let Some(node) = self.nodes.get(&id).filter(|node| node.is_failed) else {
+        let Some(node) = self.nodes.get(&id) else {
+            return Ok(());
+        };
+        let Some((outliving, well_at)) = node.failed else {
             return Ok(());
         };
         let Some(known) = node.state.clone() else {
@@ -96,9 +105,16 @@ impl World {
         };
         let others = self.nodes.values().filter(|node| node.is_up());
         let shown = others.filter_map(|node| node.state.as_deref());
-        if is_relieved(&known, NodeId(id), shown) {
+        let is_relieved = is_relieved(&known, NodeId(id), shown);
+        // One that stops is started again, and one that opens its log again has it as one that is started.
+        let starts = match outliving.next(self.millis(), is_relieved) {
+            Next::Stops => true,
+            Next::Probes => self.queue.now() >= well_at,
+            Next::Waits => false,
+        };
+        if starts {
             if let Some(node) = self.nodes.get_mut(&id) {
-                node.is_failed = false;
+                node.failed = None;
             }
             self.queue.push(0, Happening::Restart(id));
             return Ok(());

@@ -68,8 +68,12 @@ pub(crate) enum Step {
     Copy,
     /// A message arrives that nobody sent just now.
     Deliver { to: u64, envelope: Envelope },
-    /// The watchdog gives a node up.
-    GiveUp { node: u64, start: u64 },
+    /// The watchdog gives a node up, whose disk is well again at a later moment.
+    GiveUp {
+        node: u64,
+        start: u64,
+        well_at: Micros,
+    },
     /// A process without a log looks whether it may stop.
     SeekRelief(u64),
     /// A process is asked to stop.
@@ -103,8 +107,8 @@ impl Wild {
         }
     }
 
-    /// Whether members have leases and a leader. In some of the runs in which machines are suspended: the clock of
-    /// a lease stands still, too.
+    /// Whether members have leases and a leader. In some of the runs in which machines are suspended: a lease runs
+    /// out meanwhile.
     pub(crate) fn has_leases(&self) -> bool {
         self.has(Fault::Freeze) && self.kinds.len() == 1 && has_leases(self.seed)
     }
@@ -171,8 +175,12 @@ impl World {
                 Ok(())
             }
             Step::Deliver { to, envelope } => self.deliver(to, envelope),
-            Step::GiveUp { node, start } => {
-                self.give_up(node, start);
+            Step::GiveUp {
+                node,
+                start,
+                well_at,
+            } => {
+                self.give_up(node, start, well_at);
                 Ok(())
             }
             Step::Resumed if self.has_leases => self.check_leases(),

@@ -82,7 +82,7 @@ impl World {
         }
     }
 
-    /// Whether a node is suspended, so that its clock stands still.
+    /// Whether a node is suspended.
     pub(crate) fn is_frozen(&self, id: u64) -> bool {
         let node = self.nodes.get(&id);
         node.is_some_and(|node| node.frozen_until > self.queue.now())
@@ -96,6 +96,9 @@ impl World {
             self.died(id);
         }
         for node in self.nodes.values_mut() {
+            if let Some((_, well_at)) = &mut node.failed {
+                *well_at = now.min(*well_at);
+            }
             node.frozen_until = 0;
             node.paused_until = now.min(node.paused_until);
             if let Some(leasing) = &mut node.leasing {
