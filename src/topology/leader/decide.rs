@@ -16,8 +16,9 @@ use crate::topology::moves::WAVE_MAX;
 /// Ticks of silence after which a member that discovery no longer lists is removed: 120 s.
 const REMOVED_AFTER: u64 = 1_200;
 
-/// How long after a fail-over the autopilot does not share partitions out.
-const SHARE_OUT_AFTER_MS: u64 = 10_000;
+/// How long after a fail-over the autopilot does not share partitions out: a process that is started anew is back by
+/// then. With the time until a member is down this is less than 10 s from its death.
+const SHARE_OUT_AFTER_MS: u64 = 5_500;
 
 /// One step of a leader.
 #[derive(Clone, Debug, PartialEq)]
