@@ -20,14 +20,18 @@ pg *ARGS:
     @exec tests/postgres "$@"
 
 # Run all tests but the long histories, or those that ARGS of nextest select
-test *ARGS:
+test *ARGS: oldest-release
     @# The feature lets the simulation make a driver's mistakes, to see that it finds them.
     @if [ $# -eq 0 ]; then set -- -E 'not test(thousands_of_histories)'; fi; \
         set -x; cargo nextest run --features simulation "$@"
 
 [private]
-test-all:
+test-all: oldest-release
     cargo nextest run --features simulation
+
+# Build the executable of the oldest release that present nodes must live with, once
+oldest-release:
+    @tests/oldest-release
 
 # Simulate SEEDS clusters from seed SEED on, as many wild ones and a tenth as many rollouts, optimised; one that breaks a promise tells how
 sim SEEDS SEED="0":
@@ -36,6 +40,10 @@ sim SEEDS SEED="0":
 # Verify N histories on real processes, with every fault in turn: changes of rows that are deleted or reset
 histories N:
     GCACHE_HISTORIES="$1" cargo test --locked --features simulation --test it -- thousands_of_histories --nocapture
+
+# Replace all voters of three nodes within seconds, N times in a row, under load
+rollovers N:
+    GCACHE_ROLLOVERS="$1" cargo test --locked --features simulation --test it -- all_voters_are_replaced --nocapture
 
 # Run everything that must pass before a push
 ci: fmt-check lint doc deny test-all counts
@@ -80,7 +88,7 @@ fmt-check:
 lint:
     @# By pattern: those that are only run when named are not among all benches.
     cargo clippy --locked --lib --bins --tests --bench '*' --features simulation -- -D warnings
-    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run .cargo/c++ bench/turns tests/postgres; else echo "shellcheck is not installed: scripts are not checked"; fi
+    @if command -v shellcheck >/dev/null; then shellcheck justw .ci/run .cargo/c++ bench/turns tests/postgres tests/oldest-release; else echo "shellcheck is not installed: scripts are not checked"; fi
 
 # Build the documentation; a broken link is an error
 doc:

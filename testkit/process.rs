@@ -18,6 +18,24 @@ use super::wait::{pause, until};
 /// The executable that is tested or measured.
 pub(crate) const GCACHE: &str = env!("CARGO_BIN_EXE_gcache");
 
+/// The commit of the oldest release that present nodes must live with.
+const OLDEST_RELEASE: &str = include_str!("../tests/data/oldest-release");
+
+/// The executable of that release. It panics where it was not built.
+pub(crate) fn oldest_release() -> PathBuf {
+    let target = Path::new(GCACHE).ancestors().nth(2);
+    let folder = target
+        .expect("it is in a folder of the target folder")
+        .join("oldest-release");
+    let executable = folder.join(OLDEST_RELEASE.trim()).join("gcache");
+    assert!(
+        executable.exists(),
+        "{} is missing: `just oldest-release` builds it",
+        executable.display()
+    );
+    executable
+}
+
 /// How long a process may take to end once its handle has asked it to.
 const END_PATIENCE: Duration = Duration::from_secs(20);
 

@@ -44,6 +44,8 @@ pub(crate) struct Processes {
     pub(crate) zones: Option<usize>,
     /// What processes do not outlive.
     pub(crate) bond: Bond,
+    /// What is started: the present executable, or that of another release.
+    pub(crate) executable: PathBuf,
     folder: Folder,
     pub(crate) place: Place,
 }
@@ -110,6 +112,7 @@ impl Processes {
             more_seeds: Vec::new(),
             zones: None,
             bond: Bond::Group,
+            executable: GCACHE.into(),
             folder,
             place,
         };
@@ -188,7 +191,7 @@ impl Processes {
         args: &[&str],
     ) -> Process {
         let (seeds, zone) = (self.seeds(), self.zone(index));
-        let mut command = self.bond.command(GCACHE);
+        let mut command = self.bond.command(&self.executable);
         command.args(args).args(["--seeds", &seeds]);
         command.args(zone.iter().flat_map(|zone| ["--zone", zone]));
         command.args(settings(&self.set));

@@ -10,6 +10,7 @@ mod commands;
 mod control;
 mod explain;
 mod failure;
+mod finalize;
 mod findings;
 mod groups;
 mod identity;

@@ -8,6 +8,7 @@ use super::args::{ClusterCommand, Reach, RingCommand};
 use super::cluster_client::{Cluster, Look, standing, target};
 use super::explain::explain;
 use super::failure::Failure;
+use super::finalize::finalize;
 use super::pause::set_paused;
 use super::print::{plain, print_json, table, write};
 use crate::ids::NodeId;
@@ -20,6 +21,7 @@ pub(super) async fn cluster(command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::Status { reach } => status(&reach).await,
         ClusterCommand::Transfer { name, reach } => transfer(&name, &reach).await,
+        ClusterCommand::Finalize { dry_run, reach } => finalize(dry_run, &reach).await,
         ClusterCommand::Members(reach) => super::members::members(&reach).await,
         ClusterCommand::Remove(args) => super::members::remove(&args).await,
         ClusterCommand::Snapshot(args) => super::snapshot::snapshot(&args).await,

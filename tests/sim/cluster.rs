@@ -73,11 +73,11 @@ pub(crate) fn service(members: u64, leaves_on_term: bool) -> State {
 
 /// The first state of a cluster of members 1 to `members`, all of which vote.
 pub(crate) fn founding(members: u64) -> State {
-    founding_of(members, |_| COMMAND_VERSION)
+    founding_of(members, COMMAND_VERSION, |_| COMMAND_VERSION)
 }
 
-/// That of one whose members know these versions.
-pub(crate) fn founding_of(members: u64, version: impl Fn(u64) -> u32) -> State {
+/// That of one in which version `in_use` is in use, and whose members know these versions.
+pub(crate) fn founding_of(members: u64, in_use: u32, version: impl Fn(u64) -> u32) -> State {
     let joiner = |number| Joiner {
         version: version(number),
         ..joiner(number)
@@ -88,6 +88,7 @@ pub(crate) fn founding_of(members: u64, version: impl Fn(u64) -> u32) -> State {
         settings: Agreed::ours(),
         first: joiner(1),
     });
+    state.set_version(in_use);
     for number in 2..=members {
         let joined = state.apply(&Command::Join(joiner(number)));
         joined.expect("the first members fit together");

@@ -151,7 +151,10 @@ impl World {
                     .is_some_and(|rollout| rollout.leaves_on_term);
                 cluster::service(members, leaves)
             }
-            Kind::Plain | Kind::Wild => cluster::founding_of(members, version),
+            Kind::Plain | Kind::Wild => {
+                let in_use = wild.as_ref().map(|wild| wild.version_in_use());
+                cluster::founding_of(members, in_use.unwrap_or(COMMAND_VERSION), version)
+            }
         };
         // Only who owns nothing may stop after its log has failed.
         let may_stall = wild.as_ref().is_some_and(|wild| wild.has(Fault::Stall));
@@ -211,7 +214,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id) else {
             return Ok(());
         };
-        if node.is_up() || node.is_gone || node.is_failed {
+        if node.is_up() || node.is_gone || node.failed.is_some() {
             return Ok(());
         }
         let before = node.incarnation;

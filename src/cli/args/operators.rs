@@ -39,6 +39,19 @@ pub(in crate::cli) enum ClusterCommand {
     ///
     /// Example: gcache cluster remove n4 --seeds 127.0.1.1
     Remove(Remove),
+    /// Take the newest version that every member knows into use
+    ///
+    /// After an upgrade of all nodes, once you will not go back: until then what is new stays unused, and nodes
+    /// may be rolled back one by one. After it older executables are refused.
+    ///
+    /// Example: gcache cluster finalize --dry-run --seeds 127.0.1.1
+    Finalize {
+        /// Print what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Write the cluster's state to a new file, for recover
     ///
     /// Example: gcache cluster snapshot cluster.snapshot --seeds 127.0.1.1

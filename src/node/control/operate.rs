@@ -12,7 +12,10 @@ use crate::topology::commands::Command;
 pub(super) fn is_for_operators(command: &Command) -> bool {
     matches!(
         command,
-        Command::SetGroups(_) | Command::ResetGroup(_) | Command::SetPaused(_)
+        Command::SetGroups(_)
+            | Command::ResetGroup(_)
+            | Command::SetPaused(_)
+            | Command::Finalize(_)
     )
 }
 
@@ -28,6 +31,9 @@ pub(super) async fn commit(running: &Running, command: &Command) -> CommitOutcom
         return CommitOutcome::Refused(format!(
             "this needs version {needed} of the commands, and {name} knows up to {known}: upgrade all nodes first"
         ));
+    }
+    if let (true, Err(refusal)) = (leads, state.may_use(command)) {
+        return CommitOutcome::Refused(refusal.to_string());
     }
     match running.raft.propose(command, PATIENCE).await {
         Outcome::Applied { index, result } => match result {

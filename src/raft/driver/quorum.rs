@@ -36,9 +36,11 @@ impl<D: Disk> Driver<D> {
             tracing::warn!(%error, "command not proposed");
             Outcome::Refused("the command cannot be read")
         })?;
-        let is_unknown = decoded.version() > self.state.known_version();
-        if is_unknown && !self.makes(Mistake::UnknownCommandApplied) {
-            return Err(Outcome::Refused("not every member knows this command yet"));
+        let is_unused = self.state.may_use(&decoded).is_err();
+        if is_unused && !self.makes(Mistake::UnknownCommandApplied) {
+            return Err(Outcome::Refused(
+                "not every member knows this command yet, or its version is not in use",
+            ));
         }
         self.raw
             .propose(Vec::new(), command.to_vec())

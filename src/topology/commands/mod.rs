@@ -15,8 +15,15 @@ use crate::topology::model::group::{GroupSpec, OnIsolated};
 use crate::topology::model::member::{MemberStatus, Zone};
 
 /// The highest version of a command that this executable can apply. 2: [`GroupSpec::on_isolated`],
-/// [`GroupSpec::copies`], [`Command::SetPaused`] and [`Command::SetCopies`].
-pub const COMMAND_VERSION: u32 = 2;
+/// [`GroupSpec::copies`], [`Command::SetPaused`] and [`Command::SetCopies`]. 3: [`Command::Finalize`].
+///
+/// An executable that is one release older must be able to follow until the operator says otherwise. So
+/// commands above [`UNFINALIZED_VERSION`] are used only once the cluster is finalized at their version.
+pub const COMMAND_VERSION: u32 = 3;
+
+/// Commands up to this version are used as soon as every member knows them, without the operator's word: the
+/// oldest release that later ones live with knows them.
+pub const UNFINALIZED_VERSION: u32 = 2;
 
 /// The version of the protocol between nodes and frontends.
 const PROTOCOL: u32 = 1;
@@ -53,6 +60,9 @@ pub enum Command {
     SetPaused(bool),
     /// Lets standbys keep copies from now on, or none.
     SetCopies(Vec<CopiesRun>),
+    /// Takes this version into use, at the operator's word: commands of it are proposed from now on, and no
+    /// older executable can join or resume.
+    Finalize(u32),
 }
 
 /// A node's description of itself when it joins or resumes.
@@ -262,6 +272,8 @@ pub enum Change {
     Reset(GroupId, Generation),
     /// The topology changed, and this is its epoch.
     Epoch(Epoch),
+    /// This version is in use from now on; the epoch is the same.
+    Finalized(u32),
     /// The quorum changed; the epoch is the same.
     Quorum,
     /// The state was already as the command wants it; the epoch is the same.
@@ -289,6 +301,8 @@ impl Command {
             // An older executable would read such a group without the new fields.
             Self::SetGroups(set) if set.upserts.iter().any(|(_, spec)| is_newer(spec)) => 2,
             Self::SetPaused(_) | Self::SetCopies(_) => 2,
+            // Whoever carries it out has to know all of the version.
+            Self::Finalize(version) => *version,
             _ => 1,
         }
     }

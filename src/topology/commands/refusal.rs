@@ -80,6 +80,19 @@ pub enum Refusal {
         /// The highest version that every member knows.
         known: u32,
     },
+    /// The operator has not taken the version of the command into use.
+    #[error(
+        "the command needs version {needs}, and the cluster is at version {in_use}: run gcache cluster finalize first"
+    )]
+    NotFinalized {
+        /// The version of the command.
+        needs: u32,
+        /// The version in use.
+        in_use: u32,
+    },
+    /// The version is in use without that.
+    #[error("version {0} needs no finalizing")]
+    NeedsNoFinalizing(u32),
     /// A field of a joiner is not valid.
     #[error("{field} {found:?} is not {expects}")]
     BadField {

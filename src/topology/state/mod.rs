@@ -34,8 +34,8 @@ pub const KEPT_SUPERSEDED: usize = 64;
 /// The founder's id. Later members get the ids after it.
 const FOUNDER: NodeId = NodeId(1);
 
-/// The command version that is in use in a new cluster.
-const FOUNDING_VERSION: u32 = 1;
+/// The version of a state that nobody has written anything into.
+const FIRST_VERSION: u32 = 1;
 
 /// The description of a new cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct Revision {
 /// The replicated state. Equal states have equal bytes, on every platform.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// The highest version of a command that was applied.
+    /// The version in use.
     pub(super) version: u32,
     pub(super) cluster: ClusterId,
     /// The oldest first, at most [`KEPT_SUPERSEDED`].
@@ -106,10 +106,12 @@ impl State {
         } = founding;
         supersedes.drain(..supersedes.len().saturating_sub(KEPT_SUPERSEDED));
         let epoch = Epoch(1);
+        // A new cluster has nobody to wait for.
+        let version = first.version.max(FIRST_VERSION);
         let founder = first.record(FOUNDER, MemberStatus::Up);
         let table = place(&[founder.member()], None, epoch);
         Self {
-            version: FOUNDING_VERSION,
+            version,
             cluster,
             supersedes,
             settings,
@@ -133,7 +135,7 @@ impl State {
     #[must_use]
     pub fn unknown(cluster: ClusterId) -> Self {
         Self {
-            version: FOUNDING_VERSION,
+            version: FIRST_VERSION,
             cluster,
             supersedes: Vec::new(),
             settings: Agreed::ours(),
@@ -155,6 +157,12 @@ impl State {
     pub fn forget_ids(&mut self) {
         let last = self.members.keys().next_back().copied().unwrap_or(FOUNDER);
         self.next_node = NodeId(last.0 + 1);
+    }
+
+    /// Makes this the state of a cluster in which an earlier version is in use.
+    #[cfg(feature = "simulation")]
+    pub fn set_version(&mut self, version: u32) {
+        self.version = version;
     }
 
     /// Takes the quorum over as raft has applied it. The epoch stays, because the quorum is no part of the
@@ -219,8 +227,8 @@ impl State {
         self.epoch
     }
 
-    /// The highest version of a command that was applied. An executable that knows only lower versions cannot
-    /// join.
+    /// The version in use: the founder's, or the highest version of a command that was applied since. An
+    /// executable that knows only lower versions cannot join.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version

@@ -307,6 +307,7 @@ impl Seen {
             Ok(Change::Joined(id)) if before.members.contains_key(id) => assert!(is_same),
             Ok(Change::Joined(id)) => assert!(is_next && *id == before.next_node),
             Ok(Change::Epoch(epoch)) => assert!(is_next && *epoch == after.epoch),
+            Ok(Change::Finalized(version)) => assert!(!is_same && *version == after.version),
             Ok(Change::Groups(_) | Change::Reset(..)) => assert!(is_next),
         }
         assert!(after.next_node >= before.next_node && after.next_group >= before.next_group);

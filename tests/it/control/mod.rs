@@ -17,6 +17,7 @@ mod refused;
 mod ring_explain;
 mod ring_pause;
 mod ring_plan;
+mod rollover;
 mod seeds;
 mod snapshots;
 mod strangers;

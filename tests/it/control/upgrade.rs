@@ -1,11 +1,20 @@
-//! A rolling upgrade: nothing is committed that an older node does not understand, and nobody older comes
-//! once it is.
+//! A rolling upgrade: nothing is committed that an older node does not understand, nobody older comes once it is, and
+//! until an operator finalizes it every node can go back to the oldest release.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
+use crate::harness::versions::{Versions, rows};
+use crate::testkit::postgres::Postgres;
+use crate::testkit::process::{GCACHE, oldest_release};
 use crate::testkit::wait::until;
+
+/// How long the two releases run side by side.
+const MIXED: Duration = Duration::from_secs(60);
 
 /// Makes a node say that it knows no command of a later version.
 const OLD: (&str, &str) = ("GCACHE_SIMULATED_VERSION", "1");
@@ -80,4 +89,99 @@ async fn what_needs_a_newer_version_waits_until_all_nodes_have_it() {
     })
     .await;
     grown.get(0, "/v1/scores/Tom").await.assert_value("630");
+}
+
+/// Ends a node in order and starts it with this executable.
+async fn start_as(grown: &mut Grown, node: usize, executable: &Path) {
+    let before = grown.nodes[node].take().expect("it runs");
+    before.signal(SIGTERM);
+    let ended = before.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    grown.executable = executable.into();
+    grown.run(node);
+    grown.complete(3).await;
+}
+
+#[tokio::test]
+async fn the_oldest_release_and_this_one_go_forth_and_back_under_load_until_it_is_finalized() {
+    let (old, new) = (oldest_release(), PathBuf::from(GCACHE));
+    let folder = tempfile::tempdir().expect("the machine has room for files");
+    let postgres = Postgres::start(folder.path(), &[], None);
+    postgres.sql(&rows());
+    let mut grown = Grown::new(3);
+    grown.origin = postgres.url().to_owned();
+    grown.executable.clone_from(&old);
+    for node in 0..3 {
+        grown.run(node);
+    }
+    grown.front();
+    grown.executable.clone_from(&new);
+    grown.front();
+    grown.complete(3).await;
+    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
+    grown.json(&["group", "apply", "groups.toml"]).await;
+    for frontend in 0..2 {
+        grown.ready(frontend).await;
+    }
+    let frontends = [grown.http(0), grown.http(1)];
+    let versions = Versions::start(postgres.url(), &frontends);
+    versions.go_on_for(2).await;
+
+    for node in [0, 1] {
+        start_as(&mut grown, node, &new).await;
+    }
+    let refused = grown.operate(&["cluster", "finalize"]).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("n3 knows up to 2"),
+        "{}",
+        refused.stderr
+    );
+    let since = Instant::now();
+    while since.elapsed() < MIXED {
+        versions.go_on_for(1).await;
+    }
+    for node in [1, 0] {
+        start_as(&mut grown, node, &old).await;
+    }
+    versions.go_on_for(2).await;
+    for node in 0..3 {
+        start_as(&mut grown, node, &new).await;
+    }
+    until("all have said that they are newer", async || {
+        let planned = grown.operate(&["cluster", "finalize", "--dry-run"]).await;
+        match planned.stdout.contains("every member knows version 3") {
+            true => Ok(()),
+            false => Err(planned),
+        }
+    })
+    .await;
+    let finalized = grown.json(&["cluster", "finalize"]).await;
+    assert_eq!(
+        (&finalized["version"], &finalized["before"]),
+        (&3.into(), &2.into())
+    );
+    let again = grown.json(&["cluster", "finalize"]).await;
+    assert_eq!(again["was_so"], true);
+    versions.go_on_for(2).await;
+    versions.assert_kept().await;
+
+    // Back again is not possible, and nothing is lost by trying.
+    let newest = grown.nodes[2].take().expect("it runs");
+    newest.signal(SIGTERM);
+    assert_eq!(newest.ended().await.code, Some(0));
+    grown.executable = old;
+    grown.run(2);
+    let refused = grown.nodes[2].take().expect("it was started").ended().await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    for words in ["version 3 is in use", "up to 2"] {
+        assert!(
+            refused.stderr.contains(words),
+            "{words}: {}",
+            refused.stderr
+        );
+    }
+    grown.executable = new;
+    grown.run(2);
+    grown.complete(3).await;
 }

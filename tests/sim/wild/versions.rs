@@ -24,6 +24,14 @@ const NEWER_BEFORE_A_ROLLBACK: u32 = 300;
 const OLD: u64 = 500;
 
 impl super::Wild {
+    /// The version that is in use at first: nobody has finalized an upgrade.
+    pub(crate) fn version_in_use(&self) -> u32 {
+        match self.has(Fault::OldVersion) || self.has(Fault::Rollback) {
+            true => OLDER,
+            false => COMMAND_VERSION,
+        }
+    }
+
     /// The version that the node of this number runs at first.
     pub(crate) fn version(&self, number: u64) -> u32 {
         let dice = xxhash_rust::xxh3::xxh3_64_with_seed(&number.to_le_bytes(), self.seed);
@@ -59,6 +67,9 @@ impl World {
 
     /// A command that the older version does not know, now and then.
     pub(crate) fn newer_command(&mut self, state: &State) -> Option<Command> {
+        if state.version() == COMMAND_VERSION {
+            return None;
+        }
         let chance = match self.churn.is_joining() {
             _ if self.is_wild(Fault::Rollback) => NEWER_BEFORE_A_ROLLBACK,
             _ if !self.is_wild(Fault::OldVersion) => return None,
@@ -67,7 +78,7 @@ impl World {
         };
         self.dice
             .chance(chance)
-            .then(|| Command::SetPaused(!state.is_paused()))
+            .then(|| Command::Finalize(COMMAND_VERSION))
     }
 
     /// A node starts with the newer version, and one that did so before says so.

@@ -13,7 +13,7 @@ mod plan;
 
 use self::epoch::bump;
 use crate::topology::commands::refusal::Refusal;
-use crate::topology::commands::{Change, Command};
+use crate::topology::commands::{Change, Command, UNFINALIZED_VERSION};
 use crate::topology::state::{Founding, State};
 
 pub(super) use groups::{MAX_NOTE_BYTES, check_set, check_spec};
@@ -36,8 +36,24 @@ impl State {
     /// # Errors
     /// The reason why nothing was changed.
     pub fn apply(&mut self, command: &Command) -> Result<Change, Refusal> {
-        self.must_know(command.version())?;
+        self.may_use(command)?;
         self.carry_out(command)
+    }
+
+    /// Checks that commands of the version of `command` are in use: every member knows them, and if they are not
+    /// those of the oldest release, the operator has taken them into use.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn may_use(&self, command: &Command) -> Result<(), Refusal> {
+        let needs = command.version();
+        self.must_know(needs)?;
+        let in_use = self.version.max(UNFINALIZED_VERSION);
+        match command {
+            Command::Finalize(_) => Ok(()),
+            _ if needs <= in_use => Ok(()),
+            _ => Err(Refusal::NotFinalized { needs, in_use }),
+        }
     }
 
     /// Checks that every member knows commands of this version. The leader has checked it for the members
@@ -85,6 +101,16 @@ fn apply_to(state: &mut State, command: &Command) -> Result<Change, Refusal> {
         Command::ResetGroup(group) => groups::reset(state, group),
         Command::SetPaused(is_paused) => Ok(set_paused(state, *is_paused)),
         Command::SetCopies(runs) => copies::set(state, runs),
+        Command::Finalize(version) => finalize(state, *version),
+    }
+}
+
+/// Takes a version into use. The topology stays as it is.
+fn finalize(state: &State, version: u32) -> Result<Change, Refusal> {
+    match version {
+        0..=UNFINALIZED_VERSION => Err(Refusal::NeedsNoFinalizing(version)),
+        _ if version <= state.version => Ok(Change::Nothing),
+        _ => Ok(Change::Finalized(version)),
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) fn to_wire(command: &Command) -> pb::CommandEnvelope {
         Command::SetCopies(runs) => Wire::SetCopies(pb::SetCopies {
             runs: runs.iter().map(copies_run_to_wire).collect(),
         }),
+        Command::Finalize(_) => Wire::Finalize(pb::Finalize {}),
     };
     pb::CommandEnvelope {
         version: command.version(),
@@ -66,6 +67,7 @@ pub(super) fn to_wire(command: &Command) -> pb::CommandEnvelope {
 }
 
 pub(super) fn from_wire(envelope: pb::CommandEnvelope) -> Result<Command, DecodeError> {
+    let version = envelope.version;
     let wire = envelope
         .command
         .ok_or_else(|| malformed("no command that this executable knows"))?;
@@ -106,6 +108,7 @@ pub(super) fn from_wire(envelope: pb::CommandEnvelope) -> Result<Command, Decode
         Wire::RemoveMember(remove) => Command::RemoveMember(NodeId(remove.id)),
         Wire::SetPaused(set) => Command::SetPaused(set.is_paused),
         Wire::SetCopies(set) => Command::SetCopies(all(set.runs, copies_run)?),
+        Wire::Finalize(pb::Finalize {}) => Command::Finalize(version),
     })
 }
 

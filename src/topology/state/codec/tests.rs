@@ -251,6 +251,7 @@ fn golden_states_hold() {
         .members
         .values_mut()
         .for_each(|member| member.version = 1);
+    state.version = 1;
     let bytes = state.encode();
     assert_eq!(State::decode(&bytes).unwrap(), state);
     let mut rendered = String::from(
@@ -365,6 +366,7 @@ fn a_state_keeps_copies_and_since_when() {
 #[test]
 fn a_state_keeps_whether_it_is_paused() {
     let mut state = state();
+    state.version = 1;
     let before = state.encode();
     state.apply(&Command::SetPaused(true)).unwrap();
     let paused = State::decode(&state.encode()).unwrap();
