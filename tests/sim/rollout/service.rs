@@ -268,7 +268,7 @@ impl World {
         rollout.plan(at, Do::Start(last + 1));
     }
 
-    /// An operator pauses the ring or resumes it, if there is a leader.
+    /// An operator pauses the ring or resumes it, once there is a leader.
     fn pause_ring(&mut self, is_paused: bool) -> Checked {
         let leaders = self.up(|node| node.role.is_leader);
         match self.dice.pick(&leaders) {
@@ -276,7 +276,11 @@ impl World {
                 let command = Command::SetPaused(is_paused);
                 self.propose(leader, command.encode()).map(|_| ())
             }
-            None => Ok(()),
+            None => {
+                let again = self.queue.now() + SECOND;
+                self.rollout().plan(again, Do::Pause(is_paused));
+                Ok(())
+            }
         }
     }
 
