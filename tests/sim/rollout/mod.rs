@@ -3,8 +3,9 @@
 //!
 //! How a task joins, announces itself, leaves and ends, and whether it is ready, is decided by the product's
 //! `membership`; what a leader makes of it by the product's leader. `service` is what starts and stops tasks,
-//! `task` the life of one, `seeds` the runs.
+//! `task` the life of one, `outliving` that of one without a log, `seeds` the runs.
 
+mod outliving;
 mod seeds;
 mod service;
 mod task;

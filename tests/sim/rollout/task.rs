@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gcache::ids::{Incarnation, Millis, NodeId};
 use gcache::membership::admitting::{Admission, admit};
-use gcache::membership::ending::{self, After, Outliving, is_relieved};
+use gcache::membership::ending;
 use gcache::membership::founding::Candidate;
 use gcache::membership::joining::{Beginning, begin};
 use gcache::membership::leaving::{self, Leaving, Next, Seen, Stage, StopNext, Stopping};
@@ -15,10 +15,10 @@ use gcache::topology::commands::{Agreed, Change, Command, Joiner};
 use gcache::topology::leader::heir;
 use gcache::topology::state::State as Topology;
 
+use super::outliving::Without;
 use super::service::Operation;
 use super::{Deed, Rollout};
 use crate::cluster;
-use crate::disk::Trouble;
 use crate::leases::Said;
 use crate::node::{CLUSTER, Node};
 use crate::queue::{MILLISECOND, Micros, SECOND};
@@ -58,15 +58,6 @@ pub(super) enum State {
     WithoutLog(Box<Without>),
     /// Its process has ended.
     Over,
-}
-
-/// A task without a log.
-pub(super) struct Without {
-    /// The member that it was.
-    pub(super) node: u64,
-    /// The state that it knew last.
-    known: Arc<Topology>,
-    outliving: Outliving,
 }
 
 /// A task that stops.
@@ -119,7 +110,7 @@ impl World {
         }
     }
 
-    fn set(&mut self, task: u64, state: State) {
+    pub(super) fn set(&mut self, task: u64, state: State) {
         if let Some(task) = self.rollout().tasks.get_mut(&task) {
             task.state = state;
         }
@@ -149,35 +140,6 @@ impl World {
                 Ok(())
             }
             State::Over => Ok(()),
-        }
-    }
-
-    /// A task without a log ends, or opens its log again.
-    fn outlive_further(&mut self, number: u64, without: Box<Without>) {
-        let Without {
-            node,
-            ref known,
-            outliving,
-        } = *without;
-        let shown: Vec<_> = self.shown();
-        let shown = shown.iter().map(|state| &**state);
-        let is_relieved = is_relieved(known, NodeId(node), shown);
-        match outliving.next(self.millis(), is_relieved) {
-            ending::Next::Stops => {
-                self.did(Deed::Relieved);
-                self.replace_task();
-            }
-            ending::Next::Probes if self.nodes[&node].disk.failure() == Trouble::None => {
-                self.did(Deed::Reopened);
-                if let Some(node) = self.nodes.get_mut(&node) {
-                    node.is_gone = false;
-                }
-                self.set(number, State::Member(node));
-                self.queue.push(0, Happening::Restart(node));
-            }
-            ending::Next::Waits | ending::Next::Probes => {
-                self.set(number, State::WithoutLog(without));
-            }
         }
     }
 
@@ -467,7 +429,7 @@ impl World {
     }
 
     /// The process of a member ends, and never comes back.
-    fn end_task(&mut self, id: u64) {
+    pub(super) fn end_task(&mut self, id: u64) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.stop();
             node.is_gone = true;
@@ -481,32 +443,6 @@ impl World {
             self.end_task(node);
         }
         self.set(number, State::Over);
-    }
-
-    /// The log of a member has failed. True if its process lives on or ends as a task.
-    pub(crate) fn log_failed(&mut self, id: u64) -> bool {
-        if self.rollout.is_none() {
-            return false;
-        }
-        let known = self.nodes.get(&id).and_then(|node| node.state.clone());
-        let now = self.millis();
-        self.end_task(id);
-        let tasks = &mut self.rollout().tasks;
-        let task = tasks.values_mut().find(|task| match task.state {
-            State::Member(node) | State::Leaving(node, _) => node == id,
-            State::Joining | State::WithoutLog(..) | State::Over => false,
-        });
-        if let Some(task) = task {
-            task.state = match ending::after(known) {
-                After::ServesOn(known) => State::WithoutLog(Box::new(Without {
-                    node: id,
-                    known,
-                    outliving: Outliving::new(now),
-                })),
-                After::Stops => State::Over,
-            };
-        }
-        true
     }
 }
 
