@@ -38,11 +38,6 @@ mod moment {
     }
 }
 
-#[cfg(test)]
-mod moment {
-    pub(super) use tokio::time::Instant as Moment;
-}
-
 impl Clock {
     /// A clock that shows 0 now.
     #[must_use]
@@ -68,4 +63,9 @@ impl Clock {
 pub fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, as_millis)
+}
+
+#[cfg(test)]
+mod moment {
+    pub(super) use tokio::time::Instant as Moment;
 }

@@ -103,7 +103,7 @@ fn carry_out(args: &Args) -> anyhow::Result<()> {
     let interrupt = shutdown.clone();
     let mut signals = runtime.block_on(async { Signals::catch() })?;
     runtime.spawn(async move {
-        signals.first().await;
+        let _name = signals.next().await;
         interrupt.begin();
     });
     let options = Options {

@@ -37,7 +37,9 @@ async fn stop(mut processes: Vec<Process>) -> Vec<Process> {
         let mut gaps = gaps.into_iter();
         for process in &processes {
             process.signal(SIGTERM);
-            gaps.next().map(Duration::from_millis).map(pause);
+            if let Some(gap) = gaps.next() {
+                pause(Duration::from_millis(gap));
+            }
         }
         let _asked = answer.send(processes);
     });
@@ -71,13 +73,15 @@ async fn all_voters_are_replaced_within_seconds_and_no_read_fails() {
     let versions = Versions::start(postgres.url(), &frontends);
     for _ in 0..rollovers.unwrap_or(ROLLOVERS) {
         versions.go_on_for(1).await;
-        let old: Vec<Process> = grown.nodes.iter_mut().filter_map(Option::take).collect();
-        assert_eq!(old.len(), NODES);
+        let first = grown.nodes.len();
         for _ in 0..NODES {
             let new = grown.another();
             grown.run(new);
         }
         grown.complete(2 * NODES).await;
+        let old = grown.nodes[..first].iter_mut();
+        let old: Vec<Process> = old.filter_map(Option::take).collect();
+        assert_eq!(old.len(), NODES);
         for process in stop(old).await {
             let ended = process.ended().await;
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -2,9 +2,10 @@
 //! until an operator finalizes it every node can go back to the oldest release.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGTERM;
+use tokio::time::Instant;
 
 use crate::harness::grown::Grown;
 use crate::harness::setup::group;
@@ -157,10 +158,8 @@ async fn the_oldest_release_and_this_one_go_forth_and_back_under_load_until_it_i
     })
     .await;
     let finalized = grown.json(&["cluster", "finalize"]).await;
-    assert_eq!(
-        (&finalized["version"], &finalized["before"]),
-        (&3.into(), &2.into())
-    );
+    assert_eq!(finalized["version"], 3);
+    assert_eq!(finalized["was_so"], false);
     let again = grown.json(&["cluster", "finalize"]).await;
     assert_eq!(again["was_so"], true);
     versions.go_on_for(2).await;

@@ -78,7 +78,7 @@ impl World {
         };
         self.dice
             .chance(chance)
-            .then(|| Command::Finalize(COMMAND_VERSION))
+            .then_some(Command::Finalize(COMMAND_VERSION))
     }
 
     /// A node starts with the newer version, and one that did so before says so.
