@@ -57,7 +57,7 @@ async fn what_needs_a_newer_version_waits_until_all_nodes_have_it() {
     until("all have said that they are newer", async || {
         let told = grown.json(&["cluster", "members"]).await;
         let members = told["members"].as_array().cloned().unwrap_or_default();
-        let is_new = |member: &serde_json::Value| member["command_version"] == 2;
+        let is_new = |member: &serde_json::Value| member["command_version"] == 3;
         if members.iter().all(is_new) {
             Ok(())
         } else {
