@@ -2,6 +2,7 @@
 //! afterwards everybody gets its share.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGTERM;
 use serde_json::Value;
@@ -12,6 +13,9 @@ use crate::harness::metrics::sum;
 use crate::harness::setup::group;
 use crate::testkit::address::ADMIN;
 use crate::testkit::wait::until;
+
+/// How long a node may take to answer one question.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Three nodes and a frontend, which serve `scores` and may not move anything.
 async fn paused() -> Grown {
@@ -138,6 +142,11 @@ async fn a_node_that_is_stopped_goes_without_handing_over_and_a_pause_outlives_a
     for node in 0..3 {
         grown.run(node);
     }
+    // Before that there is nothing to show.
+    until("one of them leads", async || {
+        grown.agreed(PATIENCE).await.map(|_| ())
+    })
+    .await;
     is_without(&grown, "n2", "up").await;
     assert_eq!(grown.json(&["ring", "show"]).await["paused"], true);
     grown.json(&["ring", "resume"]).await;
