@@ -3,8 +3,8 @@
 //! A node whose log has failed serves on, isolated, until other members own what it owned; then it stops. So
 //! one sick disk that many nodes share does not empty every cache at once: as long as no member takes over,
 //! all nodes go on. If none does so for a minute, nobody leads: then the node opens its log again as soon as its
-//! disk is well, in the same process, as the same member and with its cache. A new process would be another
-//! member where names are those of tasks, and with most voters the cluster would be lost.
+//! disk is well, in the same process and as the same member. A new process would be another member where names are
+//! those of tasks, and with most voters the cluster would be lost. Its cache is empty then, as after a restart.
 
 use super::Reason;
 use super::superseded::Fate;

@@ -75,7 +75,12 @@ impl Life {
             tracing::error!(error = %reason, "control plane ended");
             *self.shared.ended.lock() = Some(reason);
             let outlived = match after(self.shared.running()) {
-                After::ServesOn(running) => outlive(&self.shared, &running, &self.path).await,
+                After::ServesOn(running) => {
+                    // Its own directory: others that share the root look at the same moment.
+                    let own = Directory::new(&self.path, &self.shared.own.name);
+                    let path = own.map_or_else(|_| self.path.clone(), |own| own.path());
+                    outlive(&self.shared, &running, &path).await
+                }
                 After::Stops => {
                     self.shutdown.begin();
                     Outlived::Stops

@@ -8,7 +8,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::{Running, Shared};
 use crate::clock::Clock;
@@ -16,6 +19,9 @@ use crate::ids::NodeId;
 use crate::membership::ending::{self, LOOK_EVERY_MS, Next, Outliving};
 use crate::rpc::control::shown;
 use crate::topology::state::State;
+
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(LOOK_EVERY_MS);
 
 /// How long another node may take to show its state.
 const SHOWN_PATIENCE: Duration = Duration::from_secs(1);
@@ -42,14 +48,23 @@ pub(super) async fn outlive(shared: &Shared, running: &Running, path: &Path) -> 
     let outliving = Outliving::new(clock.now());
     let ends = async {
         let known = running.raft.state().borrow().clone();
+        // A disk may hang for minutes: others may take over meanwhile.
+        let mut probe: Option<BoxFuture<'_, bool>> = None;
         loop {
             let is_relieved = is_relieved(shared, &known, running.ident.node).await;
             match outliving.next(clock.now(), is_relieved) {
                 Next::Stops => return Outlived::Stops,
-                Next::Probes if is_well(path.to_owned()).await => return Outlived::Reopens,
-                Next::Waits | Next::Probes => {}
+                Next::Probes => {
+                    let pending = probe.get_or_insert_with(|| is_well(path.to_owned()).boxed());
+                    match timeout(LOOK_EVERY, pending).await {
+                        Ok(true) => return Outlived::Reopens,
+                        Ok(false) => probe = None,
+                        Err(_) => {}
+                    }
+                }
+                Next::Waits => {}
             }
-            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     let ended = tokio::select! {

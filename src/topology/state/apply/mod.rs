@@ -50,6 +50,9 @@ impl State {
         self.must_know(needs)?;
         let in_use = self.version.max(UNFINALIZED_VERSION);
         match command {
+            Command::Finalize(version) if *version <= UNFINALIZED_VERSION => {
+                Err(Refusal::NeedsNoFinalizing(*version))
+            }
             Command::Finalize(_) => Ok(()),
             _ if needs <= in_use => Ok(()),
             _ => Err(Refusal::NotFinalized { needs, in_use }),
