@@ -8,8 +8,8 @@ use crate::topology::state::State;
 const HEARD_TICKS: u64 = 5;
 
 /// The voter that leader `me` should hand over to: of those that were heard a moment ago one that stays, if
-/// there is one, and of these the one whose log is furthest. None if this node does not lead, or no other voter was heard: then nothing is lost, because the
-/// other voters elect a leader.
+/// there is one, and of these the one whose log is furthest. None if this node does not lead, or no other voter
+/// was heard: then nothing is lost, because the other voters elect a leader.
 #[must_use]
 pub fn heir(me: NodeId, state: &State, standing: &Standing) -> Option<NodeId> {
     standing.leads?;

@@ -5,6 +5,7 @@ mod groups;
 mod members;
 mod partitions;
 mod pause;
+mod versions;
 
 use super::*;
 use crate::ids::{Epoch, Tenure};
