@@ -259,13 +259,7 @@ async fn what_was_deleted_stays_deleted_while_partitions_move_to_and_fro() {
     grown.front();
     grown.front();
     shared_out(&grown, 3).await;
-    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
-    grown.json(&["group", "apply", "groups.toml"]).await;
-    for frontend in 0..2 {
-        grown.ready(frontend).await;
-    }
-    let frontends = [grown.http(0), grown.http(1)];
-    let versions = Versions::start(postgres.url(), &frontends);
+    let versions = Versions::over(&grown, &postgres).await;
     versions.go_on_for(3).await;
     let fourth = grown.another();
     for _ in 0..3 {

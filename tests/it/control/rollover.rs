@@ -9,7 +9,6 @@ use nix::sys::signal::Signal::SIGTERM;
 use tokio::sync::oneshot;
 
 use crate::harness::grown::Grown;
-use crate::harness::setup::group;
 use crate::harness::versions::{Versions, rows};
 use crate::testkit::postgres::Postgres;
 use crate::testkit::process::Process;
@@ -64,13 +63,7 @@ async fn all_voters_are_replaced_within_seconds_and_no_read_fails() {
     grown.front();
     grown.front();
     grown.complete(NODES).await;
-    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
-    grown.json(&["group", "apply", "groups.toml"]).await;
-    for frontend in 0..2 {
-        grown.ready(frontend).await;
-    }
-    let frontends = [grown.http(0), grown.http(1)];
-    let versions = Versions::start(postgres.url(), &frontends);
+    let versions = Versions::over(&grown, &postgres).await;
     for _ in 0..rollovers.unwrap_or(ROLLOVERS) {
         versions.go_on_for(1).await;
         let first = grown.nodes.len();

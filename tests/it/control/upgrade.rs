@@ -119,13 +119,7 @@ async fn the_oldest_release_and_this_one_go_forth_and_back_under_load_until_it_i
     grown.executable.clone_from(&new);
     grown.front();
     grown.complete(3).await;
-    grown.write("groups.toml", &group("scores", "ttl = '60s'"));
-    grown.json(&["group", "apply", "groups.toml"]).await;
-    for frontend in 0..2 {
-        grown.ready(frontend).await;
-    }
-    let frontends = [grown.http(0), grown.http(1)];
-    let versions = Versions::start(postgres.url(), &frontends);
+    let versions = Versions::over(&grown, &postgres).await;
     versions.go_on_for(2).await;
 
     for node in [0, 1] {

@@ -20,7 +20,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::harness::grown::Grown;
+use crate::harness::setup::group;
 use crate::testkit::http::{Answer, Connection};
+use crate::testkit::postgres::Postgres;
 use crate::testkit::processes::Operator;
 use crate::testkit::wait::{in_time, until};
 
@@ -105,6 +108,18 @@ impl Default for Key {
 }
 
 impl Versions {
+    /// Begins on `postgres`, where [`rows`] are, through the two frontends of `grown`, which get the group for
+    /// that first.
+    pub(crate) async fn over(grown: &Grown, postgres: &Postgres) -> Self {
+        grown.write("groups.toml", &group("scores", "ttl = '60s'"));
+        grown.json(&["group", "apply", "groups.toml"]).await;
+        for frontend in 0..2 {
+            grown.ready(frontend).await;
+        }
+        let frontends = [0, 1].map(|frontend| grown.http(frontend));
+        Self::start(postgres.url(), &frontends)
+    }
+
     /// Begins, on the PostgreSQL at `url`, where [`rows`] are, through all these frontends. The first is
     /// one that reaches the majority at all times.
     pub(crate) fn start(url: &str, frontends: &[SocketAddr]) -> Self {
